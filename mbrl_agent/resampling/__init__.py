@@ -1,0 +1,16 @@
+"""Resampling strategies: what happens to the particles between two predicted time steps.
+
+One file a strategy. To add one, add a file with a frozen dataclass that derives from `Resampler`
+and declares `name` and `mixes_particles`; nothing else needs an edit.
+"""
+
+from mbrl_agent.registry import Registry
+from mbrl_agent.resampling.base import Resampler
+from mbrl_agent.resampling.gaussian import Gaussian
+from mbrl_agent.resampling.interpolated import Interpolated
+from mbrl_agent.resampling.mixture import Mixture
+from mbrl_agent.resampling.none import NoResampling
+
+RESAMPLERS: Registry[Resampler] = Registry("resampling", "mbrl_agent.resampling", Resampler)  # type: ignore[type-abstract]
+
+__all__ = ["RESAMPLERS", "Gaussian", "Interpolated", "Mixture", "NoResampling", "Resampler"]

@@ -1,0 +1,115 @@
+"""The interface of every resampling strategy, and the checks of options that they share.
+
+A resampler stands between two time steps of a particle rollout. It is given each particle's
+predicted Gaussian (means m, variances S) and one sample x of it, and returns the particles from
+which the next step starts. All randomness comes in as standard-normal numbers.
+
+A strategy is a frozen dataclass in a file of its own in this folder: its fields are its options
+(each with a docstring, which is the command line's help), its class attribute `name` is the name on
+the command line, and `__post_init__` refuses bad options with ValueError.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from mbrl_agent.types import Prediction, Resampled
+
+
+@dataclass(frozen=True)
+class Resampler(ABC):
+    """Base class of the resampling strategies."""
+
+    name: ClassVar[str]
+    """Name on the command line."""
+    mixes_particles: ClassVar[bool]
+    """Whether one particle's output depends on the others."""
+
+    @abstractmethod
+    def __call__(self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Any) -> Resampled:
+        """Resample the particles of one time step.
+
+        Args:
+            prediction: Means m and standard deviations sqrt(S) of the next state, (*R, P, D).
+            particles: (*R, P, D), one sample x of `prediction` a particle.
+            noise: (*R, P, noise_dims(D)), standard normal.
+            state: `Resampled.state` of the previous step, None at the first.
+        """
+
+    @property
+    def exact_gradient(self) -> bool:
+        """Whether the backward pass is the derivative of the output; False if a part is held constant."""
+        return True
+
+    def noise_dims(self, state_dims: int) -> int:
+        """Number of standard-normal columns that a step consumes for a state of D dimensions."""
+        return state_dims
+
+    def min_particles(self, state_dims: int) -> int:
+        """Fewest particles with which the strategy's moments are defined."""
+        return state_dims + 2 if self.mixes_particles else 1
+
+    def validate(self, num_particles: int, state_dims: int) -> None:
+        """Check that the strategy can work with this many particles.
+
+        Raises:
+            ValueError: Too few particles, or a number that the strategy cannot split.
+        """
+        fewest = self.min_particles(state_dims)
+        if num_particles < fewest:
+            raise ValueError(
+                f"resampling {self.name!r} needs at least {fewest} particles for {state_dims} state "
+                f"dimensions, got {num_particles}: raise the number of particles"
+            )
+
+
+def equal_weights(particles: Tensor) -> Tensor:
+    """The weight 1/P for each of the particles (*R, P, D): (*R, P)."""
+    return particles.new_full(particles.shape[:-1], 1.0 / particles.shape[-2])
+
+
+def check_choice(strategy: str, option: str, value: object, allowed: Sequence[str]) -> None:
+    """Check that an option is one of a few words.
+
+    Raises:
+        ValueError: Another word.
+        TypeError: Not a string.
+    """
+    if not isinstance(value, str):
+        raise TypeError(f"{option} of resampling {strategy!r} must be a string, got {value!r}")
+    if value not in allowed:
+        raise ValueError(
+            f"{option} of resampling {strategy!r} must be one of {', '.join(allowed)}, got {value!r}"
+        )
+
+
+def check_fraction(strategy: str, option: str, value: object) -> None:
+    """Check that an option is a number from 0 to 1.
+
+    Raises:
+        ValueError: Outside [0, 1] or not finite.
+        TypeError: Not a number.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{option} of resampling {strategy!r} must be a number from 0 to 1, got {value!r}")
+    if not (math.isfinite(value) and 0 <= value <= 1):
+        raise ValueError(f"{option} of resampling {strategy!r} must be from 0 to 1, got {value!r}")
+
+
+def check_count(strategy: str, option: str, value: object) -> None:
+    """Check that an option is a whole number of at least one.
+
+    Raises:
+        ValueError: Below 1.
+        TypeError: Not an int.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{option} of resampling {strategy!r} must be an int of at least 1, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{option} of resampling {strategy!r} must be at least 1, got {value!r}")

@@ -1,0 +1,48 @@
+"""Gaussian resampling: fit one Gaussian to all particles and draw every particle afresh from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from torch import Tensor
+
+from mbrl_agent.resampling.base import Resampler, check_choice, equal_weights
+from mbrl_agent.resampling.moments import gaussian_redraw
+from mbrl_agent.types import Prediction, Resampled
+
+
+@dataclass(frozen=True)
+class Gaussian(Resampler):
+    """Replace the particles by draws from the Gaussian that has their mean and covariance.
+
+    Also called: moment matching by particles (Deep PILCO), Gaussian resampling (PIPPS).
+
+        mu = sum_i x_i / P,  Sigma = sum_i (x_i - mu)(x_i - mu)^T / (P - 1),
+        z_i = mu + L eps_i,  L L^T = Sigma,  eps_i ~ N(0, I).
+
+    All of it is differentiated, through the Cholesky factor too: the gradient then flows through
+    averages over the particles instead of along single trajectories, which tames it.
+
+    Raises:
+        ValueError: `moments` is neither "particles" nor "predictions".
+        TypeError: `moments` is not a string.
+
+    Reference:
+        Parmas, Peters, Doya, "Which resampling methods can tame ill-behaved gradients in chaotic
+        systems?", section 3 and Fig. 3a; with `moments="predictions"`, Algorithm 1 for one component.
+    """
+
+    name: ClassVar[str] = "gaussian"
+    mixes_particles: ClassVar[bool] = True
+
+    moments: Literal["particles", "predictions"] = "particles"
+    """Fit to the sampled particles, or to each particle's predicted mean and variance (less noise)."""
+
+    def __post_init__(self) -> None:
+        check_choice(self.name, "moments", self.moments, ("particles", "predictions"))
+
+    def __call__(self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Any) -> Resampled:
+        """Draw all particles from the fitted Gaussian, with equal weights. See `Resampler.__call__`."""
+        draw, jitter = gaussian_redraw(self.moments, prediction, particles, noise)
+        return Resampled(draw, equal_weights(draw), jitter=jitter)

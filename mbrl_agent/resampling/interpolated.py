@@ -1,0 +1,50 @@
+"""Interpolated resampling: part of the way from each particle to its Gaussian redraw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from mbrl_agent.resampling.base import Resampler, check_choice, check_fraction, equal_weights
+from mbrl_agent.resampling.moments import gaussian_redraw
+from mbrl_agent.types import Prediction, Resampled
+
+
+@dataclass(frozen=True)
+class Interpolated(Resampler):
+    """Interpolate between the Gaussian redraw z_i and the sampled particle x_i.
+
+        z'_i = (1 - r) z_i + r x_i,
+
+    with z_i as in `Gaussian`. r = 0 is Gaussian resampling, r = 1 is no resampling; the variance of the
+    gradient grows gradually in between. z and x are uncorrelated given the moments, so the step also
+    shrinks the covariance, by r^2 + (1 - r)^2 (one half at r = 0.5), and keeps the mean.
+
+    Raises:
+        ValueError: `ratio` is outside [0, 1] or not finite; `moments` is unknown.
+        TypeError: `ratio` is not a number, or `moments` not a string.
+
+    Reference:
+        Parmas, Peters, Doya, "Which resampling methods can tame ill-behaved gradients in chaotic
+        systems?", section 3 and Fig. 3.
+    """
+
+    name: ClassVar[str] = "interpolated"
+    mixes_particles: ClassVar[bool] = True
+
+    ratio: float = 0.5
+    """Share r of the old particle, 0 to 1: 0 is fully resampled, 1 keeps the particles."""
+    moments: Literal["particles", "predictions"] = "particles"
+    """Fit to the sampled particles, or to each particle's predicted mean and variance (less noise)."""
+
+    def __post_init__(self) -> None:
+        check_fraction(self.name, "ratio", self.ratio)
+        check_choice(self.name, "moments", self.moments, ("particles", "predictions"))
+
+    def __call__(self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Any) -> Resampled:
+        """Move each particle towards its redraw, with equal weights. See `Resampler.__call__`."""
+        draw, jitter = gaussian_redraw(self.moments, prediction, particles, noise)
+        return Resampled(torch.lerp(draw, particles, self.ratio), equal_weights(draw), jitter=jitter)

@@ -1,0 +1,145 @@
+"""Mixture resampling: fit a mixture of Gaussians by EM and draw a fixed share from each component."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from mbrl_agent.resampling.base import Resampler, check_choice, check_count, equal_weights
+from mbrl_agent.resampling.em import MixtureFit, weighted_em
+from mbrl_agent.resampling.moments import robust_cholesky
+from mbrl_agent.types import Prediction, Resampled
+
+
+@dataclass(frozen=True)
+class Mixture(Resampler):
+    """Redraw the particles from K Gaussians fitted to the predictions by M iterations of EM.
+
+    Also called: Gaussian mixture resampling. Component of particle i: i % K, before and after a step.
+    Every component starts from its own particles' predictions N(m_i, S_i); EM then runs on all of them,
+    each with the weight W_k of the component it was drawn from; P/K particles are drawn from each:
+
+        z_i = mu_k + L_k eps_i,  L_k L_k^T = n_k / (n_k - 1) scatter_k + mean S,  k = i % K.
+
+    EM itself is maximum likelihood. The draw corrects the scatter once for the n_k = P W_k particles
+    that it was estimated from, so that one component is exactly `Gaussian(moments="predictions")`.
+
+    Differentiated through EM it does not tame the gradients: worse with more components and with
+    more iterations. Two modes stay apart once each has a component's particles; where they are spread
+    evenly over all components, these start out alike and EM needs many iterations to part them.
+
+    Raises:
+        ValueError: `components` or `em_iterations` below 1; `cost_weights` unknown.
+        TypeError: An option of the wrong type.
+
+    Reference:
+        Parmas, Peters, Doya, "Which resampling methods can tame ill-behaved gradients in chaotic
+        systems?", section 4, Algorithm 1 and Fig. 4.
+    """
+
+    name: ClassVar[str] = "mixture"
+    mixes_particles: ClassVar[bool] = True
+
+    components: int = 3
+    """Number of Gaussians K, at least 1; must divide the number of particles."""
+    em_iterations: int = 3
+    """Number of EM iterations M in each time step, at least 1."""
+    cost_weights: Literal["component", "uniform"] = "component"
+    """Weight of a particle in the expected cost: its component's mass, or equal as the paper prints it."""
+    detach_responsibilities: bool = False
+    """Whether to stop the gradient at the responsibilities, which tames it; the paper does not."""
+
+    def __post_init__(self) -> None:
+        check_count(self.name, "components", self.components)
+        check_count(self.name, "em_iterations", self.em_iterations)
+        check_choice(self.name, "cost_weights", self.cost_weights, ("component", "uniform"))
+        if not isinstance(self.detach_responsibilities, bool):
+            raise TypeError(
+                f"detach_responsibilities of resampling {self.name!r} must be True or False, "
+                f"got {self.detach_responsibilities!r}"
+            )
+
+    @property
+    def exact_gradient(self) -> bool:
+        """False where the responsibilities are held constant in the backward pass."""
+        return not self.detach_responsibilities
+
+    def min_particles(self, state_dims: int) -> int:
+        """Every component needs as many particles as a single Gaussian would."""
+        return self.components * super().min_particles(state_dims)
+
+    def validate(self, num_particles: int, state_dims: int) -> None:
+        """Check that there are enough particles, and that they split evenly among the components.
+
+        Raises:
+            ValueError: Too few particles, or a number that `components` does not divide.
+        """
+        fewest = self.min_particles(state_dims)
+        if num_particles < fewest:
+            raise ValueError(
+                f"resampling {self.name!r} with {self.components} components needs at least {fewest} "
+                f"particles for {state_dims} state dimensions ({state_dims + 2} a component), got "
+                f"{num_particles}: raise the number of particles or lower components"
+            )
+        if num_particles % self.components:
+            below = num_particles // self.components * self.components
+            raise ValueError(
+                f"resampling {self.name!r} splits the particles evenly: {num_particles} particles cannot "
+                f"be split among {self.components} components; use {below} or {below + self.components} "
+                "particles, or another number of components"
+            )
+
+    def __call__(self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Any) -> Resampled:
+        """Run EM and draw P/K particles from each component. See `Resampler.__call__`.
+
+        `state` is log W of the components that the particles were drawn from, (*R, K).
+        """
+        means, variances = prediction.mean, prediction.std.square()
+        log_weights = self._uniform(means) if state is None else state
+        fit = weighted_em(
+            means,
+            variances,
+            self._spread(log_weights, means.shape[-2]),
+            self._init(means, variances, log_weights),
+            self.em_iterations,
+            self.detach_responsibilities,
+        )
+        drawn, jitter = self._draw(fit, noise)
+        weights = equal_weights(drawn)
+        if self.cost_weights == "component":
+            weights = weights * self._spread(fit.log_weights.exp() * self.components, means.shape[-2])
+        return Resampled(drawn, weights, state=fit.log_weights, jitter=jitter)
+
+    def _uniform(self, particles: Tensor) -> Tensor:
+        """log(1/K) for every component: (*R, K)."""
+        return particles.new_full((*particles.shape[:-2], self.components), -math.log(self.components))
+
+    def _spread(self, values: Tensor, num_particles: int) -> Tensor:
+        """A value a component, (*R, K), to a value a particle, (*R, P): particle i takes i % K."""
+        repeats = num_particles // self.components
+        return values.unsqueeze(-2).expand(*values.shape[:-1], repeats, self.components).flatten(-2)
+
+    def _split(self, values: Tensor) -> Tensor:
+        """(*R, P, D) to (*R, K, P/K, D) with particle i in component i % K."""
+        return values.reshape(*values.shape[:-2], -1, self.components, values.shape[-1]).transpose(-3, -2)
+
+    def _init(self, means: Tensor, variances: Tensor, log_weights: Tensor) -> MixtureFit:
+        """Moments of every component's own particles (Algorithm 1, step 2)."""
+        own = self._split(means)
+        mean = own.mean(-2)
+        centred = own - mean.unsqueeze(-2)
+        scatter = centred.mT @ centred / (own.shape[-2] - 1)
+        return MixtureFit(log_weights, mean, scatter, self._split(variances).mean(-2))
+
+    def _draw(self, fit: MixtureFit, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Draw P/K particles from each component: (*R, P, D), and the largest jitter (*R)."""
+        own = (noise.shape[-2] * fit.log_weights.exp()).clamp(min=2.0)  # n_k; below 2, no more than doubled
+        bessel = own / (own - 1)
+        covariance = bessel[..., None, None] * fit.scatter + torch.diag_embed(fit.variance)
+        factor, jitter = robust_cholesky(covariance)
+        drawn = fit.mean.unsqueeze(-2) + self._split(noise) @ factor.mT  # (*R, K, P/K, D)
+        return drawn.transpose(-3, -2).flatten(-3, -2), jitter.amax(-1)

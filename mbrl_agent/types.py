@@ -1,0 +1,103 @@
+"""The values that flow between the rooms: small frozen dataclasses of tensors.
+
+Shapes here and everywhere else: P particles, D state dimensions, U action dimensions, T steps.
+`*R` stands for any number of leading replicate axes: independent rollouts side by side in the same
+kernel calls, between which particles never mix. Time, where there is an axis for it, comes first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+Parameters = Mapping[str, Tensor]
+"""Policy parameters by name; each tensor may carry leading replicate axes."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A Gaussian with diagonal covariance over each particle's next state.
+
+    Attributes:
+        mean: (*R, P, D), in the units of the state.
+        std: (*R, P, D), standard deviation, in the units of the state.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+
+@dataclass(frozen=True)
+class Resampled:
+    """What a resampling strategy returns for one time step.
+
+    Attributes:
+        particles: (*R, P, D), the states from which the next step starts.
+        weights: (*R, P), each particle's share of the expected cost; they sum to one over P.
+        state: What the strategy carries to its next step (a mixture's weights), None if nothing.
+        log_prob: (*R, P), log-density of each particle under the distribution it was drawn from,
+            or None where the strategy defines none.
+        jitter: (*R), the largest relative jitter that a Cholesky factorisation needed beyond the base
+            that all get: zero in the ordinary case, positive where a covariance was not positive
+            definite; None where nothing was factorised.
+    """
+
+    particles: Tensor
+    weights: Tensor
+    state: Any = None
+    log_prob: Tensor | None = None
+    jitter: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A particle rollout of T steps inside the model.
+
+    Attributes:
+        states: (T + 1, *R, P, D); `states[0]` are the initial particles.
+        actions: (T, *R, P, U), in [-1, 1].
+        costs: (T, *R, P); `costs[t]` belongs to `states[t + 1]`.
+        weights: (T, *R, P); `weights[t]` belongs to `states[t + 1]`.
+        prediction: The dynamics model's prediction of `states[1:]` before resampling,
+            mean and std (T, *R, P, D).
+        jitter: (T, ...) as in `Resampled.jitter`, or None.
+    """
+
+    states: Tensor
+    actions: Tensor
+    costs: Tensor
+    weights: Tensor
+    prediction: Prediction
+    jitter: Tensor | None = None
+
+    def expected_costs(self) -> Tensor:
+        """The expected cost of each step, sum_i weights[t, i] * costs[t, i]: (T, *R)."""
+        return (self.weights * self.costs).sum(-1)
+
+    def expected_cost(self) -> Tensor:
+        """The expected cost summed over the horizon: (*R)."""
+        return self.expected_costs().sum(0)
+
+    def jittered(self) -> Tensor:
+        """How many Cholesky factorisations needed more than the base jitter: a scalar count."""
+        if self.jitter is None:
+            return self.costs.new_zeros(())
+        return (self.jitter > 0).sum()
+
+
+@dataclass(frozen=True)
+class GradientEstimate:
+    """An estimate of the gradient of the expected cost.
+
+    Attributes:
+        gradient: One tensor a policy parameter, of that parameter's shape.
+        expected_cost: (*R), summed over the horizon.
+        diagnostics: Further tensors by name, each (*R).
+    """
+
+    gradient: dict[str, Tensor]
+    expected_cost: Tensor
+    diagnostics: dict[str, Tensor] = field(default_factory=dict)
