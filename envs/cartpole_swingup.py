@@ -12,6 +12,7 @@ from envs.cartpole_noise import NORMAL_ROWS
 from envs.cartpole_physics import FloatArray, step_components
 from envs.cartpole_task import (
     ANGLE_DIMS,
+    OBSERVATION_LABELS,
     SUCCESS_DISTANCE,
     SUCCESS_STEPS,
     CartPoleTask,
@@ -91,7 +92,8 @@ class CartPoleSwingUpEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     ## Attributes
 
     For agents that plan with a model, on `env.unwrapped`: `cost(state (..., 4), action (..., 1)) -> (...)`,
-    differentiable in torch; `angle_dims`; `initial_mean` and `initial_std`, both (4,).
+    differentiable in torch; `angle_dims`; `initial_mean` and `initial_std`, both (4,). For figures:
+    `observation_labels`, (4,) names with units.
 
     ## References
 
@@ -123,6 +125,7 @@ class CartPoleSwingUpEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         self.cost_name = cost
         self.cost = self.task.cost
         self.angle_dims = ANGLE_DIMS
+        self.observation_labels = OBSERVATION_LABELS
         self.initial_mean = self.task.initial_mean
         self.initial_std = self.task.initial_std
         self._state: tuple[float, float, float, float] | None = None

@@ -15,6 +15,7 @@ from envs.cartpole_noise import Indices, NormalBlocks
 from envs.cartpole_physics import FloatArray, step_components
 from envs.cartpole_task import (
     ANGLE_DIMS,
+    OBSERVATION_LABELS,
     SUCCESS_DISTANCE,
     SUCCESS_STEPS,
     CartPoleTask,
@@ -75,6 +76,7 @@ class CartPoleSwingUpVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDAr
         self.cost_name = options.get("cost", "angle")
         self.cost = self.task.cost
         self.angle_dims = ANGLE_DIMS
+        self.observation_labels = OBSERVATION_LABELS
         self.initial_mean = self.task.initial_mean
         self.initial_std = self.task.initial_std
         self._all = np.arange(num_envs)

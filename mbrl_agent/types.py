@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 Parameters = Mapping[str, Tensor]
@@ -63,7 +64,7 @@ class Trajectory:
         weights: (T, *R, P); `weights[t]` belongs to `states[t + 1]`.
         prediction: The dynamics model's prediction of `states[1:]` before resampling,
             mean and std (T, *R, P, D).
-        jitter: (T, ...) as in `Resampled.jitter`, or None.
+        jitter: (T, *R) as in `Resampled.jitter`, or None.
     """
 
     states: Tensor
@@ -82,10 +83,10 @@ class Trajectory:
         return self.expected_costs().sum(0)
 
     def jittered(self) -> Tensor:
-        """How many Cholesky factorisations needed more than the base jitter: a scalar count."""
+        """How many Cholesky factorisations needed more than the base jitter: (*R)."""
         if self.jitter is None:
-            return self.costs.new_zeros(())
-        return (self.jitter > 0).sum()
+            return torch.zeros(self.costs.shape[1:-1], dtype=torch.long, device=self.costs.device)
+        return (self.jitter > 0).sum(0)
 
 
 @dataclass(frozen=True)

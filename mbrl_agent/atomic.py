@@ -1,0 +1,51 @@
+"""Writing a file so that a crash at any moment leaves a whole one."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace the file at `path`, or create it and its directories.
+
+    Whatever goes wrong, `path` holds either the old bytes or the new ones, and an exception leaves no
+    temporary file. (A process that is killed may leave one: `.mbrl_agent-*.tmp` beside `path`.)
+
+    Args:
+        path: The file; where it is a link, the file that it points to.
+        data: The new contents.
+
+    Raises:
+        OSError: The disk is full, not writable, ...
+    """
+    path = Path(os.path.realpath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".mbrl_agent-{secrets.token_hex(8)}.tmp"
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:  # after the replacement there is nothing left to remove
+        with suppress(OSError):
+            temporary.unlink()
+    _sync_directory(path.parent)
+
+
+def _sync_directory(path: Path) -> None:
+    """Make a replacement in a directory survive a power failure."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:  # some network file systems cannot; the file itself is complete and synced
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,117 @@
+"""Collect one real episode from each environment of a vectorised one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.vec_env import VecEnv
+
+from mbrl_agent.replay import Episode
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass
+class _Recorder:
+    """The episode of one environment while it is being recorded."""
+
+    observations: list[FloatArray] = field(default_factory=list)
+    actions: list[FloatArray] = field(default_factory=list)
+    rewards: list[float] = field(default_factory=list)
+    done: bool = False
+
+    def episode(self) -> Episode:
+        return Episode(np.array(self.observations), np.array(self.actions), np.array(self.rewards))
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of all environments, as a callback wants to see it.
+
+    Attributes:
+        rewards: (number of environments,).
+        dones: (number of environments,), whether the environment ended its episode.
+        infos: One dictionary an environment.
+        recorded: (number of environments,), False where the episode had ended before this step.
+    """
+
+    rewards: NDArray[np.float32]
+    dones: NDArray[np.bool_]
+    infos: list[dict[str, Any]]
+    recorded: NDArray[np.bool_]
+
+
+class NonFiniteError(ValueError):
+    """An environment returned an observation or a reward that is not finite."""
+
+
+def collect_episodes(
+    env: VecEnv,
+    act: Callable[[NDArray[Any]], FloatArray],
+    scale: Callable[[FloatArray], NDArray[Any]],
+    on_step: Callable[[Step], bool],
+    max_steps: int,
+    keep: Callable[[Episode], None],
+) -> bool:
+    """Run every environment for one episode, from a reset to its end.
+
+    Environments that end early idle through a next episode, which is not recorded. Whatever happens,
+    the steps recorded so far are handed to `keep`: nothing that was collected is lost.
+
+    Args:
+        env: The environments; seed them beforehand.
+        act: Observations (N, D) -> actions (N, U) in [-1, 1].
+        scale: Actions in [-1, 1] -> actions of the environments.
+        on_step: Called after each step; returning False ends the collection.
+        max_steps: Where an episode is cut.
+        keep: Called with each environment's episode.
+
+    Returns:
+        False if `on_step` asked to stop.
+
+    Raises:
+        NonFiniteError: An observation or a reward is not finite; names step, dimension and value.
+    """
+    recorders = [_Recorder() for _ in range(env.num_envs)]
+    try:
+        observations = np.asarray(env.reset())
+        for recorder, observation in zip(recorders, observations, strict=True):
+            recorder.observations.append(_finite(observation, "observation", 0))
+        for step in range(1, max_steps + 1):
+            actions = act(observations)
+            recorded = np.array([not recorder.done for recorder in recorders])
+            observations, rewards, dones, infos = env.step(scale(actions))  # type: ignore[assignment]
+            for index, recorder in enumerate(recorders):
+                if not recorder.done:
+                    after = infos[index]["terminal_observation"] if dones[index] else observations[index]
+                    after = _finite(after, "observation", step)
+                    _finite(rewards[index : index + 1], "reward", step)
+                    recorder.observations.append(after)
+                    recorder.actions.append(actions[index])
+                    recorder.rewards.append(float(rewards[index]))
+                    recorder.done = bool(dones[index])
+            if not on_step(Step(rewards, dones, infos, recorded)):
+                return False
+            if all(recorder.done for recorder in recorders):
+                break
+        return True
+    finally:
+        for recorder in recorders:
+            if recorder.actions:
+                keep(recorder.episode())
+
+
+def _finite(values: NDArray[Any], label: str, step: int) -> FloatArray:
+    """The values as float64; NonFiniteError if one is not finite."""
+    array = np.array(values, dtype=np.float64)
+    bad = np.flatnonzero(~np.isfinite(array))
+    if len(bad):
+        where = f" dimension {bad[0]}" if label == "observation" else ""
+        raise NonFiniteError(
+            f"the environment returned {label}{where} = {array[bad[0]]} at step {step} of an episode"
+        )
+    return array

@@ -1,0 +1,251 @@
+"""The configuration of a run: frozen dataclasses that ARE the command line.
+
+Every field becomes a flag (`search.learning_rate` is `--search.learning-rate`) and a key of the
+run's config.yaml; its docstring is the flag's help.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from mbrl_agent.atomic import write_atomically
+from mbrl_agent.dynamics import DYNAMICS, DynamicsOptions
+from mbrl_agent.estimators import ESTIMATORS, Estimator
+from mbrl_agent.options import OptionError, build, convert_option, did_you_mean, options_of, to_plain, to_text
+from mbrl_agent.policies import POLICIES, PolicyOptions
+from mbrl_agent.policy_search import SearchOptions
+from mbrl_agent.registry import Registry
+from mbrl_agent.resampling import RESAMPLERS, Resampler
+from mbrl_agent.validation import require_count
+from mbrl_agent.version import __version__
+
+CHOICES: dict[str, Registry[Any]] = {
+    "resampling": RESAMPLERS,
+    "estimator": ESTIMATORS,
+    "dynamics": DYNAMICS,
+    "policy": POLICIES,
+}
+"""Fields whose value is a class chosen by name, with options of its own."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that defines a training run."""
+
+    env: str = "CartPoleSwingUp-v0"
+    """Gymnasium id of the environment; it must offer a differentiable cost (see the README)."""
+    trials: int = 10
+    """Number of trials; each collects one real episode, fits the model and improves the policy."""
+    random_trials: int = 1
+    """How many of the trials, at the start, act at random instead of by the policy."""
+    seed: int = 0
+    """Seed of everything random, 0 or more; the same seed gives the same run, bitwise."""
+    eval_episodes: int = 100
+    """Evaluation episodes after each trial (they do not count as interaction); 0 turns evaluation off."""
+    logdir: str = "runs"
+    """Directory that holds run directories."""
+    device: str = "cpu"
+    """Torch device of model and policy search: cpu, cuda or cuda:N."""
+    threads: int = 1
+    """CPU threads that torch may use; the kernels are small, so one is usually fastest."""
+    quiet: bool = False
+    """Show errors only."""
+    search: SearchOptions = field(default_factory=SearchOptions)
+    """Policy search."""
+    resampling: Resampler = field(default_factory=lambda: RESAMPLERS.resolve("gaussian"))
+    """What happens to the particles between two predicted steps."""
+    estimator: Estimator = field(default_factory=lambda: ESTIMATORS.resolve("reparameterization"))
+    """How the gradient of the expected cost is estimated from a rollout."""
+    dynamics: DynamicsOptions = field(default_factory=lambda: DYNAMICS.resolve("ensemble"))
+    """Model of one environment step, learned from the real episodes."""
+    policy: PolicyOptions = field(default_factory=lambda: POLICIES.resolve("rbf"))
+    """Controller that is learned: state -> action."""
+
+    def __post_init__(self) -> None:
+        for name, registry in CHOICES.items():  # a name stands for the class with default options
+            object.__setattr__(self, name, registry.resolve(getattr(self, name)))
+        require_count("trials", self.trials)
+        require_count("random_trials", self.random_trials)
+        if self.random_trials > self.trials:
+            raise ValueError(f"random_trials must be at most trials, {self.trials}, got {self.random_trials}")
+        require_count("seed", self.seed, minimum=0)
+        require_count("eval_episodes", self.eval_episodes, minimum=0)
+        require_count("threads", self.threads)
+        for name in ("env", "logdir"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must not be empty")
+        if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
+            raise ValueError(f"device must be cpu, cuda or cuda:N, got {self.device!r}")
+
+    def torch_device(self) -> torch.device:
+        """The device of the run.
+
+        Not part of `__post_init__`, so that a run's configuration can be read on any machine.
+
+        Raises:
+            ValueError: This machine does not have it.
+        """
+        device = torch.device(self.device)
+        if device.type == "cuda":
+            count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+            if (device.index or 0) >= count:
+                raise ValueError(
+                    f"device {self.device!r} is not there: torch finds {count} CUDA devices; use cpu"
+                )
+        return device
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, which YAML and JSON can hold: a choice is `{"name": ..., option: value, ...}`."""
+        result: dict[str, Any] = {}
+        for name in options_of(TrainConfig):
+            value = getattr(self, name)
+            if name in CHOICES:
+                value = CHOICES[name].to_dict(value)
+            elif dataclasses.is_dataclass(value):
+                value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+            result[name] = to_plain(value)
+        return result
+
+    def flat(self) -> dict[str, int | float | bool | str]:
+        """Every option by its dotted name, as TensorBoard's hyperparameters want them."""
+        result = {}
+        for name, value in self.to_dict().items():
+            entries = value.items() if isinstance(value, dict) else [("name", value)]
+            for key, entry in entries:
+                text_only = entry is None or isinstance(entry, list)
+                result[name if key == "name" else f"{name}.{key}"] = to_text(entry) if text_only else entry
+        return result
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TrainConfig:
+        """The inverse of `to_dict`; what is missing takes its default.
+
+        Raises:
+            ValueError: Unknown key, or a value that its option cannot take.
+        """
+        return cls().updated(data)
+
+    def updated(self, changes: Mapping[str, Any]) -> TrainConfig:
+        """A copy with some options changed.
+
+        Args:
+            changes: Plain data as in `to_dict`, only what changes; `{"search.steps": 5}` does for
+                `{"search": {"steps": 5}}`, and a choice may be its name alone. A choice with another
+                name than the present one starts from its defaults.
+
+        Raises:
+            ValueError: Unknown key, or a value that its option cannot take.
+        """
+        changes = _nested(changes)
+        _refuse_unknown_keys(changes)
+        values: dict[str, Any] = {}
+        for key, present in self.to_dict().items():
+            hint = options_of(TrainConfig)[key].hint
+            if key in CHOICES:
+                values[key] = _build_choice(key, present, changes.get(key, {}))
+            elif dataclasses.is_dataclass(hint):
+                values[key] = build(hint, key, key, present | _mapping(key, changes.get(key, {})))
+            else:
+                values[key] = convert_option((key,), changes.get(key, present), hint)
+        return TrainConfig(**values)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the configuration as YAML; the file appears complete or not at all."""
+        header = (
+            f"# Configuration of a run of mbrl_agent {__version__}.\n"
+            "# Use it again: python train.py --config THIS_FILE\n"
+        )
+        text = header + yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        write_atomically(Path(path), text.encode())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> TrainConfig:
+        """Read a configuration from YAML; what is missing takes its default.
+
+        Raises:
+            ValueError: The file is unreadable, not YAML, not a mapping, or its content is refused.
+        """
+        try:
+            data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ValueError(f"configuration {path} cannot be read: {error.strerror}") from error
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ValueError(f"configuration {path} is not valid YAML: {error}") from error
+        if not isinstance(data, dict):
+            found = "nothing" if data is None else type(data).__name__
+            raise ValueError(f"configuration {path} must map options to values, got {found}")
+        try:
+            return cls.from_dict(data)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"configuration {path}: {error}") from error
+
+
+def known_keys() -> list[str]:
+    """The dotted name of every option, those of all choices included."""
+    keys: list[str] = []
+    for name, option in options_of(TrainConfig).items():
+        classes = CHOICES[name].classes.values() if name in CHOICES else [option.hint]
+        keys.append(name)
+        keys += [
+            f"{name}.{key}" for cls in classes if dataclasses.is_dataclass(cls) for key in options_of(cls)
+        ]
+    return list(dict.fromkeys(keys))
+
+
+def _nested(data: Mapping[str, Any]) -> dict[str, Any]:
+    """{"search.steps": 5, "policy": "mlp"} -> {"search": {"steps": 5}, "policy": {"name": "mlp"}}."""
+    result: dict[str, Any] = {}
+    for key, value in data.items():
+        outer, _, inner = str(key).partition(".")
+        name_alone = outer in CHOICES and isinstance(value, str) and not inner
+        part: Any = {inner or "name": value} if inner or name_alone else value
+        present = result.get(outer, {})
+        mergeable = isinstance(part, Mapping) and isinstance(present, Mapping)
+        result[outer] = dict(present) | dict(part) if mergeable else part
+    return result
+
+
+def _refuse_unknown_keys(data: Mapping[str, Any]) -> None:
+    known = known_keys()
+    for name, value in data.items():
+        parts = [str(key) for key in value] if isinstance(value, Mapping) else []
+        if name in CHOICES:
+            parts = [part for part in parts if part != "name"]
+        for path in [(name,), *((name, part) for part in parts)]:
+            if (key := ".".join(path)) not in known:
+                raise OptionError(path, f"unknown option{did_you_mean(key, known)}")
+
+
+def _mapping(key: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise OptionError((key,), f"expected options and their values, got {value!r}")
+    return dict(value)
+
+
+def _build_choice(key: str, present: dict[str, Any], changes: object) -> Any:
+    """An instance of a choice from the present one and what changes; a new name drops the old options."""
+    changes = _mapping(key, changes)
+    name = changes.pop("name", present["name"])
+    registry = CHOICES[key]
+    if not isinstance(name, str):
+        raise OptionError((key,), f"expected one of {', '.join(registry.names())}, got {name!r}")
+    try:
+        cls = registry.get(name)
+    except ValueError as error:
+        raise OptionError((key,), str(error)) from error
+    for option in changes:
+        owners = [other for other, owner in registry.classes.items() if option in options_of(owner)]
+        if name not in owners:
+            reason = f"{key} {name!r} has no option {option!r}; it belongs to: {', '.join(owners)}"
+            raise OptionError((key, option), reason)
+    kept = {k: v for k, v in present.items() if k != "name"} if name == present["name"] else {}
+    return build(cls, key, f"{key} {name!r}", kept | changes)

@@ -1,0 +1,95 @@
+"""The interface of every dynamics model.
+
+A choice of model is a frozen dataclass of options (`DynamicsOptions`, in a file of its own in this
+folder) which builds the model itself, a torch module that is fitted to transitions and predicts.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mbrl_agent.features import AngleFeatures
+from mbrl_agent.replay import Transitions
+from mbrl_agent.types import Prediction
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a fit tells about itself.
+
+    Attributes:
+        train_nll: Negative log-likelihood of the training data at the end [nats a dimension], of
+            standardised targets.
+        curve: (steps,), the same by optimiser step.
+    """
+
+    train_nll: float
+    curve: Tensor
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a model predicts transitions, best ones that it was not fitted to.
+
+    Attributes:
+        nll: Negative log-likelihood of one network [nats a dimension], of standardised targets.
+        rmse: (D), root mean squared one-step error of the mean prediction, in the state's units.
+    """
+
+    nll: float
+    rmse: list[float]
+
+
+class DynamicsModel(nn.Module, ABC):
+    """A learned, probabilistic model of one environment step."""
+
+    noise_dims: int
+    """Standard-normal columns consumed a step: D to sample the next state, and any more for the model."""
+
+    @abstractmethod
+    def predict(self, state: Tensor, action: Tensor, extra_noise: Tensor | None = None) -> Prediction:
+        """Predict each particle's NEXT state.
+
+        Args:
+            state: (*R, P, D).
+            action: (*R, P, U), in [-1, 1].
+            extra_noise: (*R, P, noise_dims - D), standard normal; None where there are no more columns.
+        """
+
+    @abstractmethod
+    def fit(self, transitions: Transitions, generator: torch.Generator) -> FitReport:
+        """Fit the model to all transitions so far.
+
+        Raises:
+            ValueError: Too few transitions, or non-finite ones.
+        """
+
+    @abstractmethod
+    def score(self, transitions: Transitions) -> Score:
+        """Judge the fitted model on transitions."""
+
+    def validate(self, num_particles: int) -> None:
+        """Check that rollouts with this many particles are possible; raise ValueError if not."""
+
+
+@dataclass(frozen=True)
+class DynamicsOptions(ABC):
+    """Base class of the options of a dynamics model; knows how to build it."""
+
+    name: ClassVar[str]
+    """Name on the command line."""
+
+    @abstractmethod
+    def build(self, features: AngleFeatures, action_dims: int, generator: torch.Generator) -> DynamicsModel:
+        """Make an unfitted model.
+
+        Args:
+            features: What the model sees of a state of D dimensions.
+            action_dims: U.
+            generator: Source of the initial weights.
+        """

@@ -1,0 +1,86 @@
+"""What the estimators that credit a particle with its own future cost share.
+
+They work on a finished rollout whose states are held constant, so all T steps are evaluated side by
+side, with time as one more replicate axis.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from mbrl_agent.estimators.base import Estimator
+from mbrl_agent.resampling.base import Resampler
+from mbrl_agent.rollout import Simulation
+from mbrl_agent.types import GradientEstimate, Parameters, Prediction, Trajectory
+
+
+class OwnCreditEstimator(Estimator):
+    """An estimator that credits each particle with its own future cost alone."""
+
+    def validate(self, resampler: Resampler) -> None:
+        """Refuse strategies under which a particle's future depends on the other particles."""
+        if resampler.mixes_particles:
+            raise ValueError(
+                f"estimator {self.name!r} credits each particle with its own future cost, which is biased under "
+                f"resampling {resampler.name!r}, where a particle's future depends on all of them: use resampling "
+                "'none', or estimator 'reparameterization', which works with every strategy"
+            )
+
+
+def predict_all(simulation: Simulation, state: Tensor, action: Tensor) -> Prediction:
+    """The model's prediction of every step at once.
+
+    Args:
+        simulation: Gives the model and the noise that assigns particles to its members.
+        state: (T, *R, P, D), before each step.
+        action: (T, *R, P, U).
+    """
+    noise, dims = simulation.noise.model, state.shape[-1]
+    return simulation.dynamics.predict(state, action, noise[..., dims:] if noise.shape[-1] > dims else None)
+
+
+def log_density(prediction: Prediction, next_state: Tensor) -> Tensor:
+    """log N(next_state | mean, diag(std^2)), summed over the dimensions: (..., D) -> (...)."""
+    scaled = (next_state - prediction.mean) / prediction.std
+    constant = 0.5 * math.log(2 * math.pi)
+    return -(0.5 * scaled.square() + prediction.std.log() + constant).sum(-1)
+
+
+def advantage(returns: Tensor) -> Tensor:
+    """Returns less the leave-one-out baseline, the mean of the OTHER particles' returns: (..., P)."""
+    particles = returns.shape[-1]
+    return (returns - returns.mean(-1, keepdim=True)) * (particles / (particles - 1))
+
+
+def cost_to_go(costs: Tensor) -> Tensor:
+    """G_t = sum of the costs from step t on: (T, ...) -> (T, ...)."""
+    return costs.flip(0).cumsum(0).flip(0)
+
+
+def likelihood_ratio_gradient(
+    parameters: Parameters, simulation: Simulation, trajectory: Trajectory, credit: Tensor
+) -> GradientEstimate:
+    """(1/P) sum_i sum_t grad log p(x_{i,t+1} | x_{i,t}, u_{i,t}) A_{i,t}, and the actions' own cost.
+
+    Args:
+        parameters: Where the gradient is taken, leading axes *R.
+        simulation: The rollout's parts.
+        trajectory: The finished rollout.
+        credit: A, (T, *R, P), what each particle is credited with at each step, less a baseline.
+    """
+    leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+    before, after = trajectory.states[:-1].detach(), trajectory.states[1:].detach()
+    with torch.enable_grad():
+        action = simulation.policy.controller(leaves)(before)
+        score = log_density(predict_all(simulation, before, action), after)
+        surrogate = score * credit + simulation.cost(after, action)
+        total = surrogate.mean(-1).sum()
+        gradient = torch.autograd.grad(total, list(leaves.values()))
+    return GradientEstimate(
+        dict(zip(leaves, gradient, strict=True)),
+        trajectory.expected_cost().detach(),
+        {"jitter": trajectory.jittered()},
+    )

@@ -1,0 +1,226 @@
+"""One run: everything is checked and made before it starts, logged while it lasts, and can be resumed."""
+
+from __future__ import annotations
+
+import difflib
+import warnings
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import torch
+from stable_baselines3.common.callbacks import CallbackList
+
+from mbrl_agent.agent import ParticlePILCO
+from mbrl_agent.animation import can_render
+from mbrl_agent.collect import NonFiniteError
+from mbrl_agent.config import TrainConfig
+from mbrl_agent.run_callbacks import (
+    AnimationCallback,
+    CheckpointCallback,
+    EvaluationCallback,
+    PredictionCallback,
+    RunCallback,
+)
+from mbrl_agent.run_directory import RunDirectory, RunState
+from mbrl_agent.run_log import log_config, make_logger
+from mbrl_agent.terminal import Terminal
+
+Env = gymnasium.Env[Any, Any]
+ENDLESS = 2**62  # environment steps: a run ends by its number of trials
+
+
+def prepare(config: TrainConfig, resume: Path | None = None) -> Experiment:
+    """Check and make everything that a run needs; nothing is trained yet.
+
+    Args:
+        config: The run; for a resumed one, what its directory says, perhaps with more trials.
+        resume: Directory of a run to continue; None makes a new one.
+
+    Raises:
+        ValueError: Something in the configuration cannot work, or there is no checkpoint to resume from.
+        TypeError: Likewise.
+        OSError: The run directory cannot be made or written, or another process uses it.
+    """
+    torch.set_num_threads(config.threads)
+    device = config.torch_device()
+    env = make_env(config.env)
+    if resume is None:
+        agent = ParticlePILCO(
+            config.policy.policy_class,
+            env,
+            policy_kwargs=config.policy.policy_kwargs(),
+            resampling=config.resampling,
+            estimator=config.estimator,
+            dynamics=config.dynamics,
+            search=config.search,
+            random_trials=config.random_trials,
+            seed=config.seed,
+            device=device,
+        )
+        files = RunDirectory.create(
+            Path(config.logdir), f"{config.env}_{config.resampling.name}_seed{config.seed}"
+        )
+        files.lock()
+        config.save(files.config)
+        return Experiment(config, files, agent, env)
+    files = RunDirectory(resume)
+    files.lock()
+    state = files.latest_state()
+    if config.trials < state.trial:
+        raise ValueError(
+            f"trials must be at least {state.trial}, which {resume} has done, got {config.trials}"
+        )
+    agent = ParticlePILCO.load(files.checkpoint(state.trial), env=env, device=device)
+    return Experiment(config, files, agent, env, state)
+
+
+def make_env(env_id: str) -> Env:
+    """Make an environment.
+
+    Raises:
+        ValueError: There is none of that name, or it cannot be made.
+    """
+    try:
+        return gymnasium.make(env_id)
+    except (gymnasium.error.Error, ImportError, TypeError) as error:
+        near = difflib.get_close_matches(env_id, gymnasium.registry, n=3, cutoff=0.5)
+        hint = f"; similar names: {', '.join(near)}" if near and env_id not in gymnasium.registry else ""
+        raise ValueError(f"env {env_id!r} cannot be made: {error}{hint}") from error
+
+
+def make_film_env(env: Env, env_id: str) -> Env | None:
+    """A copy of the environment that gives images, or None if it cannot."""
+    if not can_render(env):
+        return None
+    film_env = gymnasium.make(env_id, render_mode="rgb_array")
+    try:
+        film_env.reset(seed=0)
+        film_env.render()
+    except Exception as error:  # whatever a renderer lacks (a library, a display), a run can do without it
+        warnings.warn(f"no animations: {env_id} cannot be rendered: {error}", stacklevel=2)
+        film_env.close()
+        return None
+    return film_env
+
+
+class Experiment:
+    """A run that is ready to start.
+
+    Args:
+        config: What to do.
+        files: The run directory.
+        agent: New, or as its checkpoint left it.
+        env: The environment of the agent.
+        state: The record of that checkpoint; None for a new run.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        files: RunDirectory,
+        agent: ParticlePILCO,
+        env: Env,
+        state: RunState | None = None,
+    ) -> None:
+        self.config = config
+        self.files = files
+        self.agent = agent
+        self.env = env
+        self.state = state
+        self.time_step = step_duration(env)
+        self.terminal = Terminal(config.trials, self.time_step, config.quiet)
+
+    @property
+    def directory(self) -> Path:
+        """The run directory."""
+        return self.files.path
+
+    def run(self) -> None:
+        """Do the trials that are left, and save the agent.
+
+        Raises:
+            ValueError: The environment returned a value that is not finite; what was collected is in
+                `failed.zip` in the run directory.
+        """
+        try:
+            self._run()
+        except NonFiniteError:
+            self.agent.save(self.directory / "failed.zip")
+            raise
+        finally:
+            self.terminal.close()
+            self.files.unlock()
+
+    def _run(self) -> None:
+        if self.state is not None:
+            if self.state.trial == self.config.trials and self.files.agent.exists():
+                self.terminal.say(f"{self.directory} is complete: all {self.config.trials} trials are done")
+                return
+            self.files.rewind(self.state)
+            self.config.save(self.files.config)
+        evaluation = self._evaluation()
+        self._announce()
+        if self.agent.trials < self.config.trials:
+            self._learn(evaluation)
+        self.agent.save(self.files.agent)
+        self._conclude(evaluation)
+
+    def _learn(self, evaluation: EvaluationCallback | None) -> None:
+        logger = make_logger(self.directory)
+        film_env = make_film_env(self.env, self.config.env)
+        try:
+            if self.state is None:
+                log_config(logger, self.config.flat())
+            self.agent.set_logger(logger)
+            callbacks = CallbackList(self._callbacks(evaluation, film_env))
+            self.agent.learn(ENDLESS, callbacks, reset_num_timesteps=False)
+        finally:
+            logger.close()
+            if film_env is not None:
+                film_env.close()
+
+    def _evaluation(self) -> EvaluationCallback | None:
+        if self.config.eval_episodes == 0:
+            return None
+        solved_after = self.state.solved_after if self.state else None
+        return EvaluationCallback(self.config.env, self.config.eval_episodes, solved_after)
+
+    def _callbacks(self, evaluation: EvaluationCallback | None, film_env: Env | None) -> list[Any]:
+        """In the order in which they act after a trial."""
+        labels = state_labels(self.env)
+        callbacks: list[RunCallback] = [] if evaluation is None else [evaluation]
+        callbacks.append(PredictionCallback(self.files, labels, self.time_step))
+        if film_env is not None:
+            callbacks.append(AnimationCallback(self.files, film_env, self.time_step))
+        callbacks.append(self.terminal)
+        callbacks.append(CheckpointCallback(self.files, self.config.trials, evaluation))
+        return callbacks
+
+    def _announce(self) -> None:
+        verb = "run" if self.state is None else f"resuming after trial {self.state.trial}:"
+        self.terminal.say(f"{verb} {self.directory}   watch it: tensorboard --logdir {self.directory.parent}")
+
+    def _conclude(self, evaluation: EvaluationCallback | None) -> None:
+        steps = evaluation.solved_after if evaluation else None
+        if steps is not None:
+            self.terminal.say(f"solved after {self.terminal.interaction(steps)} of interaction")
+        elif evaluation is not None and evaluation.solved is False:
+            self.terminal.say("not solved (95 of 100 evaluation episodes have to succeed)")
+        self.terminal.say(f"agent: {self.files.agent}")
+
+
+def step_duration(env: Env) -> float | None:
+    """Seconds of an environment step, None where the environment does not tell."""
+    duration = getattr(env.unwrapped, "dt", None)
+    fps = env.metadata.get("render_fps")
+    return float(duration) if duration else 1.0 / fps if fps else None
+
+
+def state_labels(env: Env) -> list[str]:
+    """Names of the state dimensions, with units where the environment offers them."""
+    count = env.observation_space.shape[0]  # type: ignore[index]
+    offered = getattr(env.unwrapped, "observation_labels", None)
+    if offered is not None and len(offered) == count:
+        return [str(label) for label in offered]
+    return [f"dimension {index}" for index in range(count)]

@@ -1,0 +1,220 @@
+"""The fields of an options dataclass as the command line and the configuration file see them.
+
+A field is declared once, with its type, default and docstring; this module reads the declaration and
+converts values to its type, from the text of a flag or from the plain data of a YAML file. Types:
+int, float, str, bool, Literal, tuple[X, ...] (as text: separated by commas) and X | None.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import types
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import docstring_parser
+
+NUMBERS = {int: "a whole number", float: "a number"}
+TRUTH = {"true": True, "false": False}
+
+
+class OptionError(ValueError):
+    """One option is unknown or has a value that it cannot take.
+
+    Args:
+        path: Where the option is, from the top: ("resampling", "ratio").
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, path: tuple[str, ...], reason: str) -> None:
+        super().__init__(f"{'.'.join(path)}: {reason}")
+        self.path = path
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Option:
+    """One field of an options dataclass."""
+
+    name: str
+    """Name of the field."""
+    hint: Any
+    """Type, resolved."""
+    default: Any
+    """Default value."""
+    help: str
+    """The field's docstring, on one line."""
+
+
+def options_of(cls: Any) -> dict[str, Option]:
+    """The fields of a dataclass by name, in the order of declaration."""
+    return _read_options(cls)
+
+
+@functools.cache
+def _read_options(cls: Any) -> dict[str, Option]:
+    documentation: dict[str, str] = {}
+    for base in filter(dataclasses.is_dataclass, reversed(cls.__mro__)):
+        for entry in docstring_parser.parse_from_object(base).params:
+            documentation[entry.arg_name] = " ".join((entry.description or "").split())
+    hints = get_type_hints(cls)
+    return {
+        f.name: Option(f.name, hints[f.name], _default(cls, f), documentation.get(f.name, ""))
+        for f in dataclasses.fields(cls)
+    }
+
+
+def _default(cls: type, field: dataclasses.Field[Any]) -> Any:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    raise TypeError(f"option {field.name!r} of {cls.__name__} has no default value; every option needs one")
+
+
+def summary(cls: type) -> str:
+    """The first sentence of a class's own docstring."""
+    return docstring_parser.parse(cls.__doc__ or "").short_description or ""
+
+
+def convert(value: object, hint: Any) -> Any:
+    """Convert text or plain data to the type of a field.
+
+    Text is accepted for every type, because YAML reads `1e-3` as text.
+
+    Args:
+        value: The text of a flag, or a value from a YAML file.
+        hint: The field's type.
+
+    Raises:
+        ValueError: The value does not have this type and is not the text of such a value.
+        TypeError: The type itself is not supported.
+    """
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        found = [choice for choice in arguments if str(value) == str(choice)]
+    elif origin in (Union, types.UnionType):
+        found = [None] if value is None or value == "none" else [convert(value, _without_none(hint))]
+    elif origin is tuple:
+        found = [_convert_tuple(value, hint)]
+    elif hint is str:
+        found = [value] if isinstance(value, str) else []
+    elif hint is bool:
+        found = [TRUTH.get(value, value) if isinstance(value, str) else value]
+        found = [item for item in found if isinstance(item, bool)]
+    elif hint in NUMBERS:
+        found = _convert_number(value, hint)
+    else:
+        raise TypeError(
+            f"options of type {hint} are not supported; see mbrl_agent/options.py for those that are"
+        )
+    if not found:
+        raise ValueError(f"expected {expectation(hint)}, got {value!r}")
+    return found[0]
+
+
+def _without_none(hint: Any) -> Any:
+    inner = [argument for argument in get_args(hint) if argument is not types.NoneType]
+    if len(inner) != 1:
+        raise TypeError(f"options of type {hint} are not supported: of unions, only X | None is")
+    return inner[0]
+
+
+def _convert_tuple(value: object, hint: Any) -> tuple[Any, ...]:
+    if isinstance(value, str):
+        value = value.split(",") if value.strip() else []
+    if not isinstance(value, list | tuple):
+        raise ValueError(f"expected {expectation(hint)}, got {value!r}")
+    return tuple(convert(item, get_args(hint)[0]) for item in value)
+
+
+def _convert_number(value: object, hint: type) -> list[Any]:
+    """The number in a list, or an empty list."""
+    if isinstance(value, str):
+        try:
+            return [hint(value)]
+        except ValueError:
+            return []
+    exact = isinstance(value, int if hint is int else (int, float)) and not isinstance(value, bool)
+    return [hint(value)] if exact else []
+
+
+def expectation(hint: Any) -> str:
+    """What a field accepts, in words: 'a whole number'."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, arguments))}"
+    if origin in (Union, types.UnionType):
+        return f"{expectation(_without_none(hint))} or none"
+    if origin is tuple:
+        return f"a list, each item {expectation(arguments[0])}"
+    return NUMBERS.get(hint) or {str: "text", bool: "true or false"}[hint]
+
+
+def placeholder(hint: Any) -> str:
+    """What stands for a value in the help: 'INT', '{a,b}', 'INT,...'."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return "{" + ",".join(map(str, arguments)) + "}"
+    if origin in (Union, types.UnionType):
+        return f"{placeholder(_without_none(hint))}|none"
+    if origin is tuple:
+        return f"{placeholder(arguments[0])},..."
+    return "TEXT" if hint is str else str(hint.__name__).upper()
+
+
+def to_text(value: object) -> str:
+    """The text of a value; `convert` is the inverse."""
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return ",".join(map(to_text, value))
+    return str(value)
+
+
+def to_plain(value: Any) -> Any:
+    """A value, or a dictionary of values, as YAML and JSON hold it: tuples become lists."""
+    if isinstance(value, dict):
+        return {key: to_plain(item) for key, item in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def convert_option(path: tuple[str, ...], value: object, hint: Any) -> Any:
+    """`convert`, with an OptionError that says where the value was given."""
+    try:
+        return convert(value, hint)
+    except ValueError as error:
+        raise OptionError(path, str(error)) from error
+
+
+def build(cls: Any, prefix: str, label: str, values: Mapping[str, Any]) -> Any:
+    """An instance of an options dataclass from text or plain data.
+
+    Args:
+        cls: The dataclass.
+        prefix: Where its options are, for the path of an OptionError.
+        label: What the dataclass is, for the messages of its own that do not say it.
+        values: Every key is an option of the class; what is missing takes its default.
+
+    Raises:
+        OptionError: A value that does not have its option's type.
+        ValueError: The dataclass refuses the values (or TypeError).
+    """
+    options = options_of(cls)
+    converted = {
+        key: convert_option((prefix, key), value, options[key].hint) for key, value in values.items()
+    }
+    try:
+        return cls(**converted)
+    except (ValueError, TypeError) as error:
+        message = str(error)
+        raise type(error)(message if label in message else f"{label}: {message}") from error
+
+
+def did_you_mean(given: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name: its nearest neighbour, or nothing."""
+    nearest = difflib.get_close_matches(given, list(known), n=1)
+    return f"; did you mean {nearest[0]}?" if nearest else ""

@@ -1,0 +1,130 @@
+"""The interface of every policy.
+
+A policy is a Stable-Baselines3 `BasePolicy`, so that `predict`, `evaluate_policy` and the callbacks
+work on it, and beside that a pure function of its parameters (`controller`), so that a search can
+run many parameter sets side by side. A choice of policy is a frozen dataclass of options
+(`PolicyOptions`, in the policy's own file), which names the policy class.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import PyTorchObs
+from torch import Tensor
+
+from mbrl_agent.features import AngleFeatures
+from mbrl_agent.types import Parameters
+
+Controller = Callable[[Tensor], Tensor]
+"""States (*R, P, D) -> actions (*R, P, U) in [-1, 1]."""
+
+
+def squash(action: Tensor) -> Tensor:
+    """PILCO's squashing of an unbounded action to [-1, 1]: (9 sin a + sin 3a) / 8.
+
+    Reference:
+        Deisenroth (2010), Efficient Reinforcement Learning using Gaussian Processes, section 3.5.2.
+    """
+    # sin 3a = 3 sin a - 4 sin^3 a: one sine instead of two
+    sine = action.sin()
+    return sine * (1.5 - 0.5 * sine * sine)
+
+
+@dataclass(frozen=True)
+class PolicyOptions:
+    """Base class of the options of a policy."""
+
+    name: ClassVar[str]
+    """Name on the command line."""
+    policy_class: ClassVar[type[SearchPolicy]]
+
+    def policy_kwargs(self) -> dict[str, Any]:
+        """The options as keyword arguments of the policy class."""
+        return asdict(self)
+
+
+class SearchPolicy(BasePolicy):
+    """A deterministic policy whose parameters a policy search improves.
+
+    Args:
+        observation_space: Box of D dimensions.
+        action_space: Box of U dimensions with finite bounds; [-1, 1] is rescaled to them.
+        lr_schedule: Not used; Stable-Baselines3 passes it to every policy.
+        angle_dims: Indices of the angles [rad] in an observation.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Box,
+        action_space: spaces.Box,
+        lr_schedule: Any = None,
+        angle_dims: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__(observation_space, action_space, squash_output=True)
+        self.state_dims = observation_space.shape[0]
+        self.action_dims = action_space.shape[0]
+        self.features = AngleFeatures(self.state_dims, angle_dims)
+
+    @abstractmethod
+    def controller(self, parameters: Parameters) -> Controller:
+        """The policy as a function of states alone, at the given parameters.
+
+        Work that does not depend on the state is done here, once a rollout.
+
+        Args:
+            parameters: One tensor a name of `named_parameters()`, each with the same leading
+                replicate axes *R (or none).
+        """
+
+    @abstractmethod
+    def initial_parameters(
+        self, states: Tensor, replicates: int, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Draw fresh parameters fitted to the region of the states that were visited.
+
+        Args:
+            states: (N, D), states visited so far.
+            replicates: R, how many independent sets to draw.
+            generator: Source of randomness.
+
+        Returns:
+            One tensor a parameter with a leading axis R.
+        """
+
+    def parameter_dict(self) -> dict[str, Tensor]:
+        """The policy's own parameters by name, detached."""
+        return {name: parameter.detach() for name, parameter in self.named_parameters()}
+
+    def set_parameters(self, parameters: Parameters) -> None:
+        """Copy parameters (without replicate axes) into the policy."""
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                parameter.copy_(parameters[name])
+
+    def forward(self, state: Tensor) -> Tensor:
+        """States (..., D) -> actions (..., U) in [-1, 1] at the policy's own parameters."""
+        return self.controller(dict(self.named_parameters()))(state)
+
+    def save(self, path: str) -> None:
+        """Refuse: Stable-Baselines3 would pickle the policy."""
+        raise NotImplementedError("a policy is saved with its agent, as plain data: use ParticlePILCO.save")
+
+    @classmethod
+    def load(cls, path: str, device: torch.device | str = "auto") -> Self:
+        """Refuse: Stable-Baselines3 would unpickle the file, which can run any code that it holds."""
+        raise NotImplementedError(
+            "a policy is loaded with its agent, from plain data that cannot run code: use ParticlePILCO.load "
+            "and take its attribute `policy`"
+        )
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
+        assert isinstance(observation, Tensor)  # the agent refuses Dict observations
+        parameter = next(self.parameters())
+        return self.forward(observation.to(parameter.dtype))

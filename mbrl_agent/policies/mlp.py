@@ -1,0 +1,93 @@
+"""Multilayer perceptron: u = tanh(W_n tanh(... tanh(W_1 phi(x) + b_1)) + b_n)."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from gymnasium import spaces
+from torch import Tensor, nn
+
+from mbrl_agent.policies.base import Controller, PolicyOptions, SearchPolicy
+from mbrl_agent.types import Parameters
+from mbrl_agent.validation import require_count
+
+
+class MlpPolicy(SearchPolicy):
+    """A perceptron over the standardised features of a state, with hyperbolic tangents throughout.
+
+    Parameters: weight_i (in, out) and bias_i (out) of each layer i.
+
+    Args:
+        observation_space: Box of D dimensions.
+        action_space: Box of U dimensions.
+        lr_schedule: Not used.
+        angle_dims: Indices of the angles [rad] in an observation.
+        hidden: Units of each hidden layer.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Box,
+        action_space: spaces.Box,
+        lr_schedule: Any = None,
+        angle_dims: tuple[int, ...] = (),
+        hidden: tuple[int, ...] = (32, 32),
+    ) -> None:
+        super().__init__(observation_space, action_space, lr_schedule, angle_dims)
+        self._sizes = (self.features.feature_dims, *hidden, self.action_dims)
+        for index, (fan_in, fan_out) in enumerate(itertools.pairwise(self._sizes)):
+            weight = torch.randn(fan_in, fan_out) / math.sqrt(fan_in)
+            self.register_parameter(f"weight_{index}", nn.Parameter(weight))
+            self.register_parameter(f"bias_{index}", nn.Parameter(torch.zeros(fan_out)))
+
+    def controller(self, parameters: Parameters) -> Controller:
+        """The policy at the given parameters; see `SearchPolicy.controller`."""
+        layers = [
+            (parameters[f"weight_{index}"], parameters[f"bias_{index}"].unsqueeze(-2))
+            for index in range(len(self._sizes) - 1)
+        ]
+
+        def act(state: Tensor) -> Tensor:
+            hidden = self.features(state)
+            for weight, bias in layers:
+                hidden = (hidden @ weight + bias).tanh()
+            return hidden
+
+        return act
+
+    def initial_parameters(
+        self, states: Tensor, replicates: int, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """LeCun-normal weights; the first layer also standardises the features of the visited states."""
+        phi = self.features(states)
+        parameters: dict[str, Tensor] = {}
+        for index, (fan_in, fan_out) in enumerate(itertools.pairwise(self._sizes)):
+            shape = (replicates, fan_in, fan_out)
+            weight = torch.randn(shape, generator=generator, device=phi.device).to(phi.dtype) / math.sqrt(
+                fan_in
+            )
+            parameters[f"weight_{index}"] = weight
+            parameters[f"bias_{index}"] = weight.new_zeros(replicates, fan_out)
+        spread = phi.std(0).clamp_min(0.1) if len(phi) > 1 else torch.ones_like(phi[0])
+        parameters["weight_0"] = parameters["weight_0"] / spread.unsqueeze(-1)
+        parameters["bias_0"] = -(phi.mean(0) @ parameters["weight_0"])
+        return parameters
+
+
+@dataclass(frozen=True)
+class Mlp(PolicyOptions):
+    """Options of the multilayer perceptron."""
+
+    name: ClassVar[str] = "mlp"
+    policy_class: ClassVar[type[SearchPolicy]] = MlpPolicy
+
+    hidden: tuple[int, ...] = (32, 32)
+    """Units of each hidden layer."""
+
+    def __post_init__(self) -> None:
+        for units in self.hidden:
+            require_count("hidden", units)

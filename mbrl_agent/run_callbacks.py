@@ -1,0 +1,214 @@
+"""What a run does after each trial: evaluate, draw, save. One callback each."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3.common.logger import TensorBoardOutputFormat
+
+from mbrl_agent.agent import ParticlePILCO
+from mbrl_agent.animation import encode_gif, replay_frames
+from mbrl_agent.callbacks import TrialCallback
+from mbrl_agent.evaluation import evaluate
+from mbrl_agent.figures import encode_png, prediction_figure
+from mbrl_agent.randomness import derive_generator, derive_seed
+from mbrl_agent.resampling.none import NoResampling
+from mbrl_agent.run_directory import RunDirectory, RunState
+from mbrl_agent.run_log import ProgressCsv, log_image
+
+FIGURE_PARTICLES = 1000  # about as many particles make the bands of a figure
+
+
+class RunCallback(TrialCallback):
+    """A callback of a run, whose model is a ParticlePILCO."""
+
+    @property
+    def agent(self) -> ParticlePILCO:
+        """The agent that learns."""
+        assert isinstance(self.model, ParticlePILCO)
+        return self.model
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Add the wall time of the block to `time/<phase>`."""
+        began = time.perf_counter()
+        yield
+        before = self.logger.name_to_value.get(f"time/{phase}", 0.0)
+        self.logger.record(f"time/{phase}", before + time.perf_counter() - began)
+
+
+class EvaluationCallback(RunCallback):
+    """Judge the deployed policy by fresh episodes, which do not count as interaction.
+
+    Args:
+        env_id: Gymnasium id.
+        episodes: Number of evaluation episodes.
+        solved_after: Environment steps after which the task was first solved, if it was before.
+    """
+
+    def __init__(self, env_id: str, episodes: int, solved_after: int | None = None) -> None:
+        super().__init__()
+        self.env_id = env_id
+        self.episodes = episodes
+        self.solved_after = solved_after
+        self.solved: bool | None = None
+
+    def on_trial_end(self) -> None:
+        """Record `eval/*`."""
+        agent = self.agent
+        assert agent.seed is not None
+        seed = derive_seed(agent.seed, "evaluation", agent.trials)
+        with self.timed("evaluate"):
+            result = evaluate(lambda states: agent.predict(states)[0], self.env_id, self.episodes, seed)
+        self.logger.record("eval/mean_reward", float(result.returns.mean()))
+        self.logger.record("eval/mean_ep_length", float(result.lengths.mean()))
+        self.solved = result.solved
+        if result.success_rate is not None:
+            self.logger.record("eval/success_rate", result.success_rate)
+        if self.solved and self.solved_after is None:
+            self.solved_after = agent.num_timesteps
+        if self.solved_after is not None:
+            self.logger.record("eval/steps_to_solve", self.solved_after)
+
+
+class PredictionCallback(RunCallback):
+    """Draw each episode that the policy acted in over what the model had predicted for it.
+
+    The prediction is made before the episode, by the policy that will act and by the model in which it
+    was improved, from the distribution of initial states, without resampling.
+
+    Args:
+        directory: Where the figures go.
+        labels: (D), names of the state dimensions, with units.
+        time_step: Duration of a step [s], if it is known.
+    """
+
+    def __init__(self, directory: RunDirectory, labels: list[str], time_step: float | None) -> None:
+        super().__init__()
+        self.directory = directory
+        self.labels = labels
+        self.time_step = time_step
+        self.particles: NDArray[np.float32] | None = None
+
+    def _on_training_start(self) -> None:
+        self._predict()
+
+    def on_trial_end(self) -> None:
+        """Draw the episode of this trial, and predict that of the next."""
+        with self.timed("log"):
+            if self.particles is not None:
+                self._draw(self.particles)
+            self._predict()
+
+    def _predict(self) -> None:
+        """(T + 1, P, D), or nothing if the next trial acts at random."""
+        agent = self.agent
+        assert agent.seed is not None
+        self.particles = None
+        if agent.trials < agent.random_trials:
+            return
+        generator = derive_generator(agent.seed, "prediction", agent.trials, agent.device)
+        parameters = {name: value[None] for name, value in agent.policy.parameter_dict().items()}
+        particles = agent.search.num_particles * max(1, FIGURE_PARTICLES // agent.search.num_particles)
+        simulation = agent.policy_search().simulation(1, generator, particles, NoResampling())
+        with torch.no_grad():
+            self.particles = simulation(parameters).states[:, 0].cpu().numpy()
+
+    def _draw(self, particles: NDArray[np.float32]) -> None:
+        agent = self.agent
+        figure = prediction_figure(
+            particles,
+            agent.replay.episodes[-1].observations,
+            self.labels,
+            f"Trial {agent.trials}: prediction against reality",
+            self.time_step,
+        )
+        png = encode_png(figure)
+        (self.directory.figures / f"prediction_trial_{agent.trials:03d}.png").write_bytes(png)
+        width, height = (int(length) for length in figure.get_size_inches() * figure.dpi)
+        log_image(self.logger, "prediction_against_reality", png, (width, height), agent.num_timesteps)
+
+
+class AnimationCallback(RunCallback):
+    """Film the real episode of each trial by running it again, with images.
+
+    Args:
+        directory: Where the animations go.
+        env: A copy of the environment, with `render_mode="rgb_array"`.
+        time_step: Duration of a step [s], if it is known.
+    """
+
+    def __init__(
+        self, directory: RunDirectory, env: gymnasium.Env[Any, Any], time_step: float | None
+    ) -> None:
+        super().__init__()
+        self.directory = directory
+        self.env = env
+        self.time_step = time_step
+        self._warned = False
+
+    def on_trial_end(self) -> None:
+        """Write the animation, unless the environment does not repeat itself."""
+        with self.timed("log"):
+            agent = self.agent
+            episode = agent.replay.episodes[-agent.n_envs]
+            actions = agent.scale_action(episode.actions)
+            frames = replay_frames(self.env, episode, actions, agent.episode_seed(agent.trials - 1))
+            if frames is None:
+                self._warn()
+                return
+            gif, *size = encode_gif(frames, self.time_step)
+            (self.directory.figures / f"episode_trial_{agent.trials:03d}.gif").write_bytes(gif)
+            log_image(self.logger, "episode", gif, (size[0], size[1]), agent.num_timesteps)
+
+    def _warn(self) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                "no animation: with the same seed and the same actions the environment gave another episode",
+                stacklevel=2,
+            )
+
+
+class CheckpointCallback(RunCallback):
+    """Save the agent after each trial, with the record of what the logs hold, and end the run in time.
+
+    Args:
+        directory: Where to.
+        trials: Trials of the whole run.
+        evaluation: Knows when the task was solved.
+    """
+
+    def __init__(self, directory: RunDirectory, trials: int, evaluation: EvaluationCallback | None) -> None:
+        super().__init__()
+        self.directory = directory
+        self.trials = trials
+        self.evaluation = evaluation
+
+    def on_trial_logged(self) -> bool:
+        """Write the record first: a checkpoint without one does not count."""
+        rows = columns = 0
+        for output in self.logger.output_formats:
+            if isinstance(output, TensorBoardOutputFormat):
+                output.writer.flush()
+            elif isinstance(output, ProgressCsv):
+                rows, columns = len(output.rows), len(output.columns)
+        self.directory.save_state(
+            RunState(
+                self.agent.trials,
+                rows,
+                columns,
+                self.directory.event_sizes(),
+                self.evaluation.solved_after if self.evaluation else None,
+            )
+        )
+        self.agent.save(self.directory.checkpoint(self.agent.trials))
+        return self.agent.trials < self.trials

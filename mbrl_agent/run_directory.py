@@ -1,0 +1,179 @@
+"""The directory of a run: its name, its files, and how it is brought back to the last checkpoint.
+
+Beside each checkpoint `trial_003.zip` lies `trial_003.json`, written just before it: what the logs
+held at that moment. A checkpoint counts only with this record, so a run that is killed at any moment
+leaves a state of agent and logs that belong together.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from mbrl_agent.atomic import write_atomically
+from mbrl_agent.checkpoint import CheckpointError, read_archive
+from mbrl_agent.run_log import ProgressCsv
+
+EVENTS = "events.out.tfevents.*"
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What the logs hold when a checkpoint is written.
+
+    Attributes:
+        trial: Number of trials done.
+        rows: Rows of progress.csv.
+        columns: Columns of progress.csv.
+        events: Size of each event file [bytes].
+        solved_after: Environment steps after which the task was first solved, None if it is not yet.
+    """
+
+    trial: int
+    rows: int
+    columns: int
+    events: dict[str, int] = field(default_factory=dict)
+    solved_after: int | None = None
+
+
+class RunDirectory:
+    """The files of one run.
+
+    Args:
+        path: The directory, which exists.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.figures = path / "figures"
+        self.config = path / "config.yaml"
+        self.agent = path / "agent.zip"
+        self.progress = path / "progress.csv"
+        self._lock: IO[bytes] | None = None
+
+    @classmethod
+    def create(cls, logdir: Path, name: str) -> RunDirectory:
+        """Make a directory that no other run has; the time and, if need be, a number make it unique.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        stem = f"{re.sub(r'[^A-Za-z0-9_.-]+', '-', name)}_{time.strftime('%Y%m%d-%H%M%S')}"
+        try:
+            logdir.mkdir(parents=True, exist_ok=True)
+            path = next(path for path in _candidates(logdir, stem) if _make(path))
+            for child in ("checkpoints", "figures"):
+                (path / child).mkdir()
+        except OSError as error:
+            raise OSError(f"logdir {logdir}: cannot make a run directory in it: {error.strerror}") from error
+        return cls(path)
+
+    def checkpoint(self, trial: int) -> Path:
+        """Where the agent is saved after a trial."""
+        return self.checkpoints / f"trial_{trial:03d}.zip"
+
+    def save_state(self, state: RunState) -> None:
+        """Write the record that makes the checkpoint of the same trial count."""
+        text = json.dumps(asdict(state), indent=1) + "\n"
+        write_atomically(self.checkpoint(state.trial).with_suffix(".json"), text.encode())
+
+    def event_sizes(self) -> dict[str, int]:
+        """Size of each event file, once its bytes are on the disk."""
+        sizes = {}
+        for path in sorted(self.path.glob(EVENTS)):
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+                sizes[path.name] = os.fstat(file.fileno()).st_size
+        return sizes
+
+    def latest_state(self) -> RunState:
+        """The record of the last checkpoint that is whole.
+
+        Raises:
+            ValueError: There is none; the message says why.
+        """
+        reasons = []
+        for path in sorted(self.checkpoints.glob("trial_*.zip"), key=_trial, reverse=True):
+            try:
+                state = RunState(**json.loads(path.with_suffix(".json").read_bytes()))
+                read_archive(path)
+                self._check_logs(state)
+            except (OSError, ValueError, TypeError) as error:  # CheckpointError is a ValueError
+                reasons.append(f"{path.name}: {error}")
+            else:
+                return state
+        detail = f" that can be used ({reasons[0]})" if reasons else ": no trial of this run was finished"
+        raise CheckpointError(f"there is no checkpoint in {self.path}{detail}")
+
+    def _check_logs(self, state: RunState) -> None:
+        """Raise ValueError if the logs hold less than the record says."""
+        for name, size in state.events.items():
+            path = self.path / name
+            if not path.is_file() or path.stat().st_size < size:
+                raise ValueError(f"{name} has been cut or removed")
+
+    def rewind(self, state: RunState) -> None:
+        """Bring the logs back to what they held when the record was written."""
+        for path in self.path.glob(EVENTS):
+            if path.name in state.events:
+                os.truncate(path, state.events[path.name])
+            else:
+                path.unlink()
+        ProgressCsv(self.progress).rewind(state.rows, state.columns)
+        for path in [*self.checkpoints.glob("trial_*"), *self.figures.glob("*_[0-9]*")]:
+            if _trial(path) > state.trial:
+                path.unlink()
+        for path in self.path.rglob(".mbrl_agent-*.tmp"):
+            path.unlink()
+
+    def lock(self) -> None:
+        """Keep other processes from this directory for as long as this one lives.
+
+        Raises:
+            OSError: Another process has it.
+        """
+        try:
+            import fcntl
+        except ImportError:  # not a POSIX system
+            return
+        self._lock = (self.path / ".lock").open("ab")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OSError(f"{self.path} is in use: another process is running it") from error
+
+    def unlock(self) -> None:
+        """Let others in."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+
+def _candidates(logdir: Path, stem: str) -> Iterator[Path]:
+    yield logdir / stem
+    number = 2
+    while True:
+        yield logdir / f"{stem}-{number}"
+        number += 1
+
+
+def _make(path: Path) -> bool:
+    """Whether the directory could be made, which it cannot if it exists."""
+    try:
+        path.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+def _trial(path: Path) -> int:
+    """The number at the end of a file's name."""
+    digits: Any = re.search(r"(\d+)$", path.stem)
+    return int(digits[1]) if digits else -1

@@ -1,0 +1,101 @@
+"""What a run writes for people: progress.csv and TensorBoard events, through Stable-Baselines3's Logger."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from stable_baselines3.common.logger import (
+    HParam,
+    KVWriter,
+    Logger,
+    TensorBoardOutputFormat,
+    filter_excluded_keys,
+)
+from tensorboard.compat.proto.summary_pb2 import Summary
+
+from mbrl_agent.atomic import write_atomically
+
+METRICS = ("eval/success_rate", "eval/mean_reward", "eval/steps_to_solve", "rollout/ep_rew")
+"""Scalars that the HParams page shows beside the hyperparameters, at their latest values."""
+NOT_HYPERPARAMETERS = ("logdir", "quiet", "threads")
+
+
+class ProgressCsv(KVWriter):
+    """One row a trial in a CSV file that is whole at any moment and can be continued.
+
+    Unlike Stable-Baselines3's `CSVOutputFormat` it appends to the rows that are there, and its columns
+    are in the order in which their names were first recorded, the same in every process.
+
+    Args:
+        path: The file; it is made with the first row.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        table = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8")))) if path.exists() else []
+        self.columns: list[str] = table[0] if table else []
+        self.rows: list[list[str]] = table[1:]
+
+    def write(
+        self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0
+    ) -> None:
+        """Append a row, and columns for names that are new."""
+        values = filter_excluded_keys(key_values, key_excluded, "csv")
+        if not values:
+            return
+        self.columns += [key for key in values if key not in self.columns]
+        self.rows.append([str(values.get(key, "")) for key in self.columns])
+        self._write()
+
+    def rewind(self, rows: int, columns: int) -> None:
+        """Forget all but the first rows and columns."""
+        self.rows, self.columns = [row[:columns] for row in self.rows[:rows]], self.columns[:columns]
+        self._write()
+
+    def _write(self) -> None:
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows([*row, *[""] * (len(self.columns) - len(row))] for row in self.rows)
+        write_atomically(self.path, buffer.getvalue().encode())
+
+    def close(self) -> None:
+        """Nothing is open between two rows."""
+
+
+def make_logger(directory: Path) -> Logger:
+    """A logger that writes progress.csv and a new event file into a run directory."""
+    outputs = [ProgressCsv(directory / "progress.csv"), TensorBoardOutputFormat(str(directory))]
+    return Logger(str(directory), outputs)
+
+
+def log_config(logger: Logger, options: Mapping[str, int | float | bool | str]) -> None:
+    """Write the configuration as text and as hyperparameters."""
+    rows = "\n".join(f"| `{key}` | {value} |" for key, value in options.items())
+    logger.record("config", f"| option | value |\n|---|---|\n{rows}", exclude="csv")
+    hyperparameters = {key: value for key, value in options.items() if key not in NOT_HYPERPARAMETERS}
+    logger.record("hparams", HParam(hyperparameters, dict.fromkeys(METRICS, 0.0)), exclude="csv")
+    logger.dump(0)
+
+
+def log_image(logger: Logger, tag: str, encoded: bytes, size: tuple[int, int], step: int) -> None:
+    """Give TensorBoard an image file as it is: a GIF stays animated.
+
+    Args:
+        logger: Where to.
+        tag: Name of the image.
+        encoded: A PNG or GIF file.
+        size: Width and height [pixels].
+        step: Environment steps.
+    """
+    width, height = size
+    image = Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=encoded)
+    for output in logger.output_formats:
+        if isinstance(output, TensorBoardOutputFormat):
+            output.writer._get_file_writer().add_summary(
+                Summary(value=[Summary.Value(tag=tag, image=image)]), step
+            )

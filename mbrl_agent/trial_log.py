@@ -1,0 +1,78 @@
+"""What a trial writes to Stable-Baselines3's logger."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
+from torch import Tensor
+
+from mbrl_agent.dynamics.base import FitReport, Score
+from mbrl_agent.policy_search import GradientProbe, SearchReport
+from mbrl_agent.replay import Episode
+
+
+def record_episodes(
+    logger: Logger, latest: Sequence[Episode], recent: Collection[dict[str, Any]], successes: Collection[bool]
+) -> None:
+    """The latest episodes' return, and the means over Stable-Baselines3's windows.
+
+    Args:
+        logger: Where to.
+        latest: Episodes of this trial.
+        recent: Monitor's records of the episodes in the window.
+        successes: Whether episodes in the window succeeded; empty where the environment does not tell.
+    """
+    logger.record("rollout/ep_rew", float(np.mean([episode.rewards.sum() for episode in latest])))
+    if recent:
+        logger.record("rollout/ep_rew_mean", float(np.mean([info["r"] for info in recent])))
+        logger.record("rollout/ep_len_mean", float(np.mean([info["l"] for info in recent])))
+    if successes:
+        logger.record("rollout/success_rate", float(np.mean([float(success) for success in successes])))
+
+
+def record_score(logger: Logger, score: Score) -> None:
+    """How well the last trial's model predicted this trial's episodes."""
+    logger.record("dynamics/validation_nll", score.nll)
+    for dimension, rmse in enumerate(score.rmse):
+        logger.record(f"dynamics/rmse_{dimension}", rmse)
+
+
+def record_fit(logger: Logger, report: FitReport, first_step: int) -> None:
+    """A fit; its curve goes over the optimiser steps of the whole run."""
+    logger.record("dynamics/train_nll", report.train_nll)
+    record_curve(logger, "dynamics_fit/train_nll", first_step, report.curve.tolist())
+
+
+def record_search(logger: Logger, report: SearchReport, costs: Tensor, best: int, first_step: int) -> None:
+    """A policy search; its curves go over the gradient steps of the whole run.
+
+    Args:
+        logger: Where to.
+        report: Of the search.
+        costs: (R), predicted cost of the candidates afterwards.
+        best: The candidate that is deployed.
+        first_step: Number of this search's first gradient step.
+    """
+    logger.record("policy/predicted_cost", float(costs[best]))
+    logger.record("policy/candidate", best)
+    logger.record("policy/skipped_steps", report.skipped)
+    logger.record("resampling/jitter", report.jitter)
+    record_curve(logger, "policy_search/expected_cost", first_step, report.expected_cost[:, best].tolist())
+    record_curve(logger, "policy_search/grad_norm", first_step, report.grad_norm[:, best].tolist())
+
+
+def record_probe(logger: Logger, probe: GradientProbe) -> None:
+    """How noisy the gradient is."""
+    logger.record("gradient/variance", float(probe.variance))
+    logger.record("gradient/snr", float(probe.snr))
+
+
+def record_curve(logger: Logger, tag: str, first_step: int, values: Sequence[float]) -> None:
+    """A curve over gradient steps goes to TensorBoard alone: its steps are not environment steps."""
+    for output in logger.output_formats:
+        if isinstance(output, TensorBoardOutputFormat):
+            for step, value in enumerate(values, start=first_step):
+                output.writer.add_scalar(tag, value, step)

@@ -1,0 +1,49 @@
+"""Checks of users' values, with messages that say what was given and what is allowed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+
+def require_count(name: str, value: int, minimum: int = 1) -> None:
+    """Raise unless `value` is an int of at least `minimum`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be a whole number, got {value!r}")
+    if value < minimum:
+        raise ValueError(f"{name} must be at least {minimum}, got {value}")
+
+
+def require_number(name: str, value: float) -> None:
+    """Raise unless `value` is a finite int or float."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value}")
+
+
+def require_fraction(name: str, value: float) -> None:
+    """Raise unless `value` is a number in [0, 1]."""
+    require_number(name, value)
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must lie in [0, 1], got {value}")
+
+
+def require_positive(name: str, value: float) -> None:
+    """Raise unless `value` is a finite number above zero."""
+    require_number(name, value)
+    if value <= 0:
+        raise ValueError(f"{name} must be above zero, got {value}")
+
+
+def require_not_negative(name: str, value: float) -> None:
+    """Raise unless `value` is a finite number of at least zero."""
+    require_number(name, value)
+    if value < 0:
+        raise ValueError(f"{name} must not be negative, got {value}")
+
+
+def require_choice(name: str, value: str, allowed: Sequence[str]) -> None:
+    """Raise unless `value` is one of `allowed`."""
+    if value not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
