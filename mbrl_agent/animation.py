@@ -80,8 +80,9 @@ def encode_gif(frames: Sequence[NDArray[np.uint8]], time_step: float | None) -> 
 
 def _with_common_palette(images: Sequence[Image.Image]) -> list[Image.Image]:
     """Images with 64 colours, the same for all: the file is small, and still parts do not flicker."""
-    sample = Image.new("RGB", (images[0].width, 3 * images[0].height))
-    for row, image in enumerate((images[0], images[len(images) // 2], images[-1])):
-        sample.paste(image, (0, row * image.height))
+    width, height = max(1, images[0].width // 3), max(1, images[0].height // 3)
+    sample = Image.new("RGB", (width, height * len(images)))
+    for row, image in enumerate(images):
+        sample.paste(image.resize((width, height), Image.Resampling.NEAREST), (0, row * height))
     palette = sample.quantize(64, Image.Quantize.MEDIANCUT)
     return [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]

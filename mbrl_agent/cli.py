@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from mbrl_agent.config import CHOICES, TrainConfig
+from mbrl_agent.messages import INTERRUPTED, USAGE_ERROR, one_line
 from mbrl_agent.options import Option, OptionError, did_you_mean, options_of, placeholder, summary, to_text
 from mbrl_agent.version import __version__
 
 PROGRAM = "train.py"
 GENERAL = "general"
-USAGE_ERROR, INTERRUPTED = 2, 130
 WITH_RESUME = ("trials", "quiet")
 """Options that may change when a run is resumed; with any other it would not be the same run."""
 EXAMPLES = """\
@@ -200,10 +200,3 @@ def _main(argv: Sequence[str]) -> int:
         )
         return INTERRUPTED
     return 0
-
-
-def one_line(error: Exception) -> str:
-    """The message of an error without line breaks."""
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split())

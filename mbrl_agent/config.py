@@ -80,9 +80,8 @@ class TrainConfig:
         require_count("seed", self.seed, minimum=0)
         require_count("eval_episodes", self.eval_episodes, minimum=0)
         require_count("threads", self.threads)
-        for name in ("env", "logdir"):
-            if not getattr(self, name):
-                raise ValueError(f"{name} must not be empty")
+        if not self.env or not self.logdir:
+            raise ValueError(f"{'logdir' if self.env else 'env'} must not be empty")
         if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
             raise ValueError(f"device must be cpu, cuda or cuda:N, got {self.device!r}")
 

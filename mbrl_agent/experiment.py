@@ -79,14 +79,17 @@ def make_env(env_id: str) -> Env:
     """Make an environment.
 
     Raises:
-        ValueError: There is none of that name, or it cannot be made.
+        ValueError: There is none of that name, it cannot be made, or its episodes may never end.
     """
     try:
-        return gymnasium.make(env_id)
+        env = gymnasium.make(env_id)
     except (gymnasium.error.Error, ImportError, TypeError) as error:
         near = difflib.get_close_matches(env_id, gymnasium.registry, n=3, cutoff=0.5)
         hint = f"; similar names: {', '.join(near)}" if near and env_id not in gymnasium.registry else ""
         raise ValueError(f"env {env_id!r} cannot be made: {error}{hint}") from error
+    if env.spec is None or env.spec.max_episode_steps is None:
+        raise ValueError(f"env {env_id!r} has no time limit: register it with max_episode_steps")
+    return env
 
 
 def make_film_env(env: Env, env_id: str) -> Env | None:

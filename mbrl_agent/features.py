@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -20,10 +21,13 @@ class AngleFeatures:
 
     Raises:
         ValueError: An index is out of range or given twice.
+        TypeError: An index is not a whole number.
     """
 
     def __init__(self, state_dims: int, angle_dims: Sequence[int] = ()) -> None:
         for index in angle_dims:
+            if isinstance(index, bool) or not isinstance(index, Integral):
+                raise TypeError(f"angle_dims holds indices, whole numbers, got {index!r}")
             if not 0 <= index < state_dims:
                 raise ValueError(
                     f"angle_dims {list(angle_dims)}: a state has dimensions 0 to {state_dims - 1}"

@@ -197,13 +197,16 @@ def build(cls: Any, prefix: str, label: str, values: Mapping[str, Any]) -> Any:
         cls: The dataclass.
         prefix: Where its options are, for the path of an OptionError.
         label: What the dataclass is, for the messages of its own that do not say it.
-        values: Every key is an option of the class; what is missing takes its default.
+        values: By option; what is missing takes its default.
 
     Raises:
-        OptionError: A value that does not have its option's type.
+        OptionError: An option that the class does not have, or a value that does not have its type.
         ValueError: The dataclass refuses the values (or TypeError).
     """
     options = options_of(cls)
+    for key in values:
+        if key not in options:
+            raise OptionError((prefix, key), f"unknown option{did_you_mean(key, options)}")
     converted = {
         key: convert_option((prefix, key), value, options[key].hint) for key, value in values.items()
     }

@@ -93,17 +93,3 @@ class Registry(Generic[T]):
         """`{"name": ..., option: value, ...}`: plain data for a configuration file."""
         options = dataclasses.asdict(instance)  # type: ignore[call-overload]
         return {"name": instance.name, **options}  # type: ignore[attr-defined]
-
-    def from_dict(self, data: dict[str, Any]) -> T:
-        """The inverse of `to_dict`.
-
-        Raises:
-            ValueError: Unknown name or unknown option.
-        """
-        cls = self.get(data["name"])
-        options = {key: value for key, value in data.items() if key != "name"}
-        known = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
-        for key in options:
-            if key not in known:
-                raise ValueError(unknown_name(f"option of {self.kind} {data['name']!r}", key, known))
-        return cls(**options)

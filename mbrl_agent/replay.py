@@ -55,30 +55,39 @@ class Replay:
     """
 
     def __init__(self, episodes: Iterable[Episode] = ()) -> None:
-        self.episodes = list(episodes)
+        self.episodes: list[Episode] = []
+        for episode in episodes:
+            self.add(episode)
 
     def __len__(self) -> int:
         """Number of transitions."""
         return sum(len(episode) for episode in self.episodes)
 
     def add(self, episode: Episode) -> None:
-        """Append an episode.
+        """Append a copy of an episode.
 
         Raises:
-            ValueError: The arrays' lengths do not fit together, or a value is not finite.
+            ValueError: The arrays' shapes do not fit together or to the episodes before, or a value is not
+                finite.
         """
-        if len(episode.observations) != len(episode) + 1 or len(episode.rewards) != len(episode):
+        steps, state_dims, action_dims = (
+            len(episode),
+            *_widths(self.episodes[0] if self.episodes else episode),
+        )
+        expected = ((steps + 1, state_dims), (steps, action_dims), (steps,))
+        arrays = (episode.observations, episode.actions, episode.rewards)
+        if any(array.shape != shape for array, shape in zip(arrays, expected, strict=True)):
+            shapes = ", ".join(str(array.shape) for array in arrays)
             raise ValueError(
-                f"an episode of {len(episode)} actions needs {len(episode) + 1} observations and "
-                f"{len(episode)} rewards, got {len(episode.observations)} and {len(episode.rewards)}"
+                f"observations, actions and rewards of an episode must have shapes "
+                f"{', '.join(map(str, expected))}, got {shapes}"
             )
-        for label, values in (("observation", episode.observations), ("action", episode.actions)):
-            bad = np.argwhere(~np.isfinite(values))
+        for label, array in zip(("observation", "action", "reward"), arrays, strict=True):
+            bad = np.argwhere(~np.isfinite(array))
             if len(bad):
-                step, dimension = bad[0]
-                value = values[step, dimension]
-                raise ValueError(f"{label} dimension {dimension} of step {step} is {value}, not finite")
-        self.episodes.append(episode)
+                where = f"{label} dimension {bad[0][1]}" if array.ndim == 2 else label
+                raise ValueError(f"{where} of step {bad[0][0]} is {array[tuple(bad[0])]}, not finite")
+        self.episodes.append(Episode(*(array.copy() for array in arrays)))
 
     def transitions(
         self, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
@@ -101,5 +110,20 @@ class Replay:
         )
 
     def initial_states(self) -> NDArray[np.float64]:
-        """(number of episodes, D), the first observation of each episode."""
+        """(number of episodes, D), the first observation of each episode; there must be one."""
         return np.stack([episode.observations[0] for episode in self.episodes])
+
+
+def _widths(episode: Episode) -> tuple[int, int]:
+    """D and U of an episode.
+
+    Raises:
+        ValueError: Its observations or actions are not arrays of two axes.
+    """
+    observations, actions = episode.observations, episode.actions
+    if observations.ndim != 2 or actions.ndim != 2:
+        raise ValueError(
+            f"observations (N + 1, D) and actions (N, U) of an episode must have two axes, got shapes "
+            f"{observations.shape} and {actions.shape}"
+        )
+    return observations.shape[1], actions.shape[1]

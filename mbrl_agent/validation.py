@@ -14,6 +14,14 @@ def require_count(name: str, value: int, minimum: int = 1) -> None:
         raise ValueError(f"{name} must be at least {minimum}, got {value}")
 
 
+def require_counts(name: str, values: Sequence[int]) -> None:
+    """Raise unless `values` is a tuple or a list of ints of at least 1."""
+    if not isinstance(values, tuple | list):
+        raise TypeError(f"{name} must be a tuple of whole numbers, got {values!r}")
+    for value in values:
+        require_count(name, value)
+
+
 def require_number(name: str, value: float) -> None:
     """Raise unless `value` is a finite int or float."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):

@@ -32,7 +32,13 @@ from mbrl_agent.dynamics.ensemble_fit import (
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.replay import Transitions
 from mbrl_agent.types import Prediction
-from mbrl_agent.validation import require_choice, require_count, require_not_negative, require_positive
+from mbrl_agent.validation import (
+    require_choice,
+    require_count,
+    require_counts,
+    require_not_negative,
+    require_positive,
+)
 
 MIN_TRANSITIONS = 5
 
@@ -58,10 +64,9 @@ class Ensemble(DynamicsOptions):
 
     def __post_init__(self) -> None:
         require_count("members", self.members)
+        require_counts("hidden", self.hidden)
         if not self.hidden:
             raise ValueError("hidden needs at least one layer, for example 64,64")
-        for units in self.hidden:
-            require_count("hidden", units)
         require_choice("propagation", self.propagation, ("fixed", "per-step"))
         require_count("fit_steps", self.fit_steps)
         require_positive("learning_rate", self.learning_rate)

@@ -54,7 +54,9 @@ class GaussianShaping(OwnCreditEstimator):
         return likelihood_ratio_gradient(parameters, simulation, trajectory, credit)
 
 
-def _moment_derivatives(simulation: Simulation, points: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _moment_derivatives(
+    simulation: Simulation, points: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     """Derivatives of the expected cost of every step's fitted Gaussian.
 
     Args:

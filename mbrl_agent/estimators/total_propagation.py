@@ -93,13 +93,16 @@ class _Derivatives:
             chosen = simulation.policy.controller(parameters)(state)
             cost = simulation.cost(after, action)
         rows = [_gradients(sample[..., d], (state, action)) for d in range(sample.shape[-1])]
-        by_score, by_cost = _gradients(score, (state, action)), _gradients(cost, (after, action))
+        score_by_state, score_by_action = _gradients(score, (state, action))
+        cost_by_state, cost_by_action = _gradients(cost, (after, action))
         actions = [_gradients(chosen[..., u], (state,))[0] for u in range(chosen.shape[-1])]
         return cls(
             torch.stack([row[0] for row in rows], dim=-2),
             torch.stack([row[1] for row in rows], dim=-2),
-            *by_score,
-            *by_cost,
+            score_by_state,
+            score_by_action,
+            cost_by_state,
+            cost_by_action,
             torch.stack(actions, dim=-2),
         )
 
@@ -161,5 +164,5 @@ def _unflat(row: Tensor, like: Parameters, axes: int) -> dict[str, Tensor]:
     sizes = [value.shape[axes:].numel() for value in like.values()]
     return {
         name: part.view(value.shape)
-        for (name, value), part in zip(like.items(), row.split(sizes, dim=-1), strict=True)
+        for (name, value), part in zip(like.items(), torch.split(row, sizes, dim=-1), strict=True)
     }

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mbrl_agent.policies.base import Controller, PolicyOptions, SearchPolicy
 from mbrl_agent.types import Parameters
-from mbrl_agent.validation import require_count
+from mbrl_agent.validation import require_counts
 
 
 class MlpPolicy(SearchPolicy):
@@ -38,6 +38,7 @@ class MlpPolicy(SearchPolicy):
         hidden: tuple[int, ...] = (32, 32),
     ) -> None:
         super().__init__(observation_space, action_space, lr_schedule, angle_dims)
+        require_counts("hidden", hidden)
         self._sizes = (self.features.feature_dims, *hidden, self.action_dims)
         for index, (fan_in, fan_out) in enumerate(itertools.pairwise(self._sizes)):
             weight = torch.randn(fan_in, fan_out) / math.sqrt(fan_in)
@@ -89,5 +90,4 @@ class Mlp(PolicyOptions):
     """Units of each hidden layer."""
 
     def __post_init__(self) -> None:
-        for units in self.hidden:
-            require_count("hidden", units)
+        require_counts("hidden", self.hidden)

@@ -1,0 +1,317 @@
+"""The ensemble: batching equals loops, members own blocks of particles, the fit recovers what is known."""
+
+import math
+
+import pytest
+import torch
+
+from mbrl_agent.dynamics.ensemble import Ensemble, EnsembleModel
+from mbrl_agent.dynamics.ensemble_fit import LOG_STD_MAX, LOG_STD_MIN, bootstrap, bounded_log_std
+from mbrl_agent.features import AngleFeatures
+from mbrl_agent.replay import Transitions
+
+D, U = 3, 2
+ANGLES = (1,)
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def data(count: int = 40, seed: int = 0, dims: int = D, noise: float = 0.1) -> Transitions:
+    """A linear-Gaussian system x' = x + 0.3 x_next_dim + 0.5 u + noise."""
+    g = generator(seed)
+    states = torch.randn(count, dims, generator=g) * torch.linspace(0.5, 2, dims) + 1.0
+    actions = torch.rand(count, U, generator=g) * 2 - 1
+    change = 0.3 * states.roll(1, -1) + 0.5 * actions[:, :1] - 0.2 * actions[:, 1:]
+    return Transitions(states, actions, states + change + noise * torch.randn(count, dims, generator=g))
+
+
+def make(dims: int = D, angles: tuple[int, ...] = ANGLES, seed: int = 0, **options) -> EnsembleModel:
+    settings = {"members": 3, "hidden": (8, 8), "fit_steps": 20} | options
+    return Ensemble(**settings).build(AngleFeatures(dims, angles), U, generator(seed))
+
+
+def randomised(dtype: torch.dtype = torch.float32, **options) -> EnsembleModel:
+    """A model with random weights and random scalers everywhere, as after a fit."""
+    model = make(**options)
+    g = generator(1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(0.5 * torch.randn(parameter.shape, generator=g))
+        model.target_std.copy_(torch.rand(D, generator=g) + 0.5)
+    return model.to(dtype)
+
+
+def inputs(*shape: int, seed: int = 2, dtype: torch.dtype = torch.float32):
+    g = generator(seed)
+    state = torch.randn(*shape, D, generator=g, dtype=dtype)
+    return state, torch.rand(*shape, U, generator=g, dtype=dtype) * 2 - 1
+
+
+def member_by_hand(model: EnsembleModel, member: int, state, action):
+    """One member's network, layer by layer, on features written out by hand."""
+    x, theta, z = state.unbind(-1)
+    hidden = torch.stack([x, z, theta.sin(), theta.cos(), *action.unbind(-1)], -1)
+    for layer, (weight, bias) in enumerate(zip(model.weights, model.biases, strict=True)):
+        hidden = hidden @ weight[member] + bias[member, 0]
+        if layer + 1 < len(model.weights):
+            hidden = hidden * hidden.sigmoid()
+    raw = hidden[..., D:]
+    std = (LOG_STD_MIN + (LOG_STD_MAX - LOG_STD_MIN) * raw.sigmoid()).exp() * model.target_std
+    return state + hidden[..., :D], std
+
+
+# prediction ------------------------------------------------------------------------------------------------
+
+
+def test_a_batch_is_a_loop_over_the_members():
+    model = randomised(torch.float64)
+    state, action = inputs(6, dtype=torch.float64)
+    prediction = model.predict(state, action)
+    for i in range(6):
+        mean, std = member_by_hand(model, i // 2, state[i], action[i])
+        torch.testing.assert_close(prediction.mean[i], mean)
+        torch.testing.assert_close(prediction.std[i], std)
+
+
+def test_folding_the_standardisation_leaves_the_networks_as_they_were_fitted():
+    model, transitions = make(fit_steps=15).double(), data()
+    fitted = []
+    store = model._store
+    model._store = lambda layers: (fitted.extend(layers), store(layers))
+    model.fit(Transitions(*(t.double() for t in vars(transitions).values())), generator(3))
+    state, action = inputs(6, dtype=torch.float64)
+    prediction = model.predict(state, action)
+    x, theta, z = state.unbind(-1)
+    raw = torch.stack([x, z, theta.sin(), theta.cos(), *action.unbind(-1)], -1)
+    for i in range(6):
+        hidden = (raw[i] - model.input_mean) / model.input_std
+        for layer, (weight, bias) in enumerate(fitted):
+            hidden = hidden @ weight[i // 2] + bias[i // 2, 0]
+            if layer + 1 < len(fitted):
+                hidden = torch.nn.functional.silu(hidden)
+        expected = state[i] + hidden[:D] * model.target_std + model.target_mean
+        torch.testing.assert_close(prediction.mean[i], expected)
+        torch.testing.assert_close(prediction.std[i], bounded_log_std(hidden[D:]).exp() * model.target_std)
+
+
+@pytest.mark.parametrize("replicates", [(), (2,), (2, 3)])
+@pytest.mark.parametrize("member", [0, 1, 2])
+def test_a_member_serves_its_own_block_of_particles_and_no_other(replicates, member):
+    model = randomised()
+    state, action = inputs(*replicates, 6)
+    before = model.predict(state, action)
+    with torch.no_grad():
+        model.weights[0][member] += 0.1
+    after = model.predict(state, action)
+    changed = (before.mean != after.mean).any(-1)
+    assert torch.equal(changed, (torch.arange(6) // 2 == member).expand(*replicates, 6))
+
+
+def test_replicates_are_a_loop():
+    model = randomised(torch.float64)
+    state, action = inputs(2, 4, 6, dtype=torch.float64)
+    together = model.predict(state, action)
+    for i in range(2):
+        for j in range(4):
+            alone = model.predict(state[i, j], action[i, j])
+            torch.testing.assert_close(together.mean[i, j], alone.mean)
+            torch.testing.assert_close(together.std[i, j], alone.std)
+
+
+def test_a_full_turn_makes_no_difference():
+    model = randomised(torch.float64)
+    state, action = inputs(6, dtype=torch.float64)
+    turned = state.clone()
+    turned[:, 1] += 2 * math.pi
+    one, other = model.predict(state, action), model.predict(turned, action)
+    torch.testing.assert_close(other.mean - turned, one.mean - state)
+    torch.testing.assert_close(other.std, one.std)
+
+
+def test_fixed_propagation_needs_no_more_noise():
+    assert make().noise_dims == D
+
+
+def test_per_step_propagation_deals_the_particles_out_evenly():
+    model = randomised(torch.float64, propagation="per-step")
+    assert model.noise_dims == D + 1
+    state, action = inputs(2, 60, dtype=torch.float64)
+    by_member = [member_by_hand(model, m, state, action)[0] for m in range(3)]
+    owners = []
+    for seed in range(2):
+        extra = torch.randn(2, 60, 1, generator=generator(seed), dtype=torch.float64)
+        prediction = model.predict(state, action, extra)
+        distance = torch.stack([(prediction.mean - mean).abs().amax(-1) for mean in by_member])
+        assert float(distance.min(0).values.max()) < 1e-9
+        owners.append(distance.argmin(0))  # (2, 60)
+        for replicate in owners[-1]:
+            assert replicate.bincount(minlength=3).tolist() == [20, 20, 20]
+    assert not torch.equal(owners[0], owners[1])
+    assert not torch.equal(owners[0][0], owners[0][1])
+
+
+@pytest.mark.parametrize("raw", [-1e6, -3.0, 0.0, 3.0, 1e6])
+def test_the_standard_deviation_is_bounded(raw):
+    log_std = float(bounded_log_std(torch.tensor(raw)))
+    assert LOG_STD_MIN <= log_std <= LOG_STD_MAX
+    model = randomised()
+    with torch.no_grad():
+        model.biases[-1][..., D:] = raw
+    std = model.predict(*inputs(6)).std / model.target_std
+    assert bool((std >= math.exp(LOG_STD_MIN) * 0.999).all())
+    assert bool((std <= math.exp(LOG_STD_MAX) * 1.001).all())
+
+
+# fit -------------------------------------------------------------------------------------------------------
+
+
+def test_a_linear_gaussian_system_is_recovered():
+    model = make(angles=(), members=2, hidden=(64, 64), fit_steps=300)
+    model.fit(data(300), generator(1))
+    fresh = data(300, seed=9, noise=0.0)
+    prediction = model.predict(fresh.states, fresh.actions)
+    error = (prediction.mean - fresh.next_states).square().mean().sqrt()
+    assert float(error) < 0.08  # the noise is 0.1, the changes have a standard deviation of 0.5
+    assert float(prediction.std.mean()) == pytest.approx(0.1, rel=0.35)
+
+
+def test_weight_decay_guards_against_overfitting():
+    def fresh_nll(**options) -> float:
+        model = make(angles=(), members=2, hidden=(64, 64), fit_steps=300, **options)
+        model.fit(data(60, noise=0.5), generator(1))
+        return model.score(data(200, seed=9, noise=0.5)).nll
+
+    assert fresh_nll() < 0.8 * fresh_nll(weight_decay=0.0)  # measured on 5 seeds: 0.41 to 0.57
+
+
+def test_a_fit_repeats_bitwise_and_leaves_the_global_generator_alone():
+    models = [make() for _ in range(2)]
+    for seed, model in enumerate(models):
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        report = model.fit(data(), generator(7))
+        assert torch.equal(torch.get_rng_state(), before)
+        assert report.curve.shape == (20,)
+        assert report.train_nll == float(report.curve[-1])
+    one, other = (model.state_dict() for model in models)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_fit_depends_on_its_generator_and_not_on_earlier_fits():
+    model, fresh = make(), make()
+    model.fit(data(seed=5), generator(1))
+    model.fit(data(), generator(7))
+    fresh.fit(data(), generator(7))
+    assert all(torch.equal(model.state_dict()[k], v) for k, v in fresh.state_dict().items())
+    fresh.fit(data(), generator(8))
+    assert not torch.equal(model.weights[0], fresh.weights[0])
+
+
+def test_the_loss_falls_and_the_members_differ():
+    model = make(fit_steps=200)
+    report = model.fit(data(), generator(1))
+    assert report.train_nll < float(report.curve[0]) - 0.3
+    for one, other in [(0, 1), (0, 2), (1, 2)]:
+        assert not torch.allclose(model.weights[0][one], model.weights[0][other], atol=1e-2)
+
+
+def test_bootstrap_weights_are_exponential_of_mean_one():
+    weights = bootstrap(4, 5000, generator(1))
+    assert weights.shape == (4, 5000)
+    assert bool((weights >= 0).all())
+    torch.testing.assert_close(weights.mean(-1), torch.ones(4))
+    torch.testing.assert_close(weights.std(-1), torch.ones(4), atol=0.1, rtol=0)  # that of an exponential
+    assert not torch.equal(weights[0], weights[1])
+
+
+def test_a_dimension_that_never_changes_does_no_harm():
+    transitions = data()
+    transitions.states[:, 2] = transitions.next_states[:, 2] = 5.0
+    model = make()
+    report = model.fit(transitions, generator(1))
+    prediction = model.predict(transitions.states[:30], transitions.actions[:30])
+    assert bool(report.curve.isfinite().all())
+    assert bool(prediction.mean.isfinite().all())
+    assert bool((prediction.std > 0).all())
+
+
+def test_a_fit_in_float64():
+    transitions = Transitions(*(tensor.double() for tensor in vars(data()).values()))
+    model = make().double()
+    model.fit(transitions, generator(1))
+    prediction = model.predict(transitions.states[:30], transitions.actions[:30])
+    assert prediction.mean.dtype == torch.float64
+
+
+# score -----------------------------------------------------------------------------------------------------
+
+
+def test_the_score_is_what_it_says():
+    model = randomised(torch.float64)
+    d = data(7)
+    state, action, after = (tensor.double() for tensor in (d.states, d.actions, d.next_states))
+    score = model.score(Transitions(state, action, after))
+    total, means = 0.0, []
+    for member in range(3):
+        mean, std = member_by_hand(model, member, state, action)
+        normal = torch.distributions.Normal(mean / model.target_std, std / model.target_std)
+        total += float(-normal.log_prob(after / model.target_std).mean()) / 3
+        means.append(mean)
+    assert score.nll == pytest.approx(total)
+    rmse = (torch.stack(means).mean(0) - after).square().mean(0).sqrt()
+    assert score.rmse == pytest.approx(rmse.tolist())
+
+
+# errors and storage ----------------------------------------------------------------------------------------
+
+
+def test_too_few_transitions():
+    with pytest.raises(ValueError, match=r"at least 5 transitions, got 4: collect a longer episode"):
+        make().fit(data(4), generator())
+
+
+@pytest.mark.parametrize("field", ["states", "actions", "next_states"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_values_that_are_not_finite(field, value):
+    transitions = data()
+    getattr(transitions, field)[3, 0] = value
+    with pytest.raises(ValueError, match="not finite"):
+        make().fit(transitions, generator())
+
+
+def test_particles_must_be_a_multiple_of_the_members():
+    make().validate(12)
+    with pytest.raises(ValueError, match=r"10 particles do not split evenly over 3 .* for example 9"):
+        make().validate(10)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"members": 0}, ValueError),
+        ({"members": 2.0}, TypeError),
+        ({"hidden": ()}, ValueError),
+        ({"hidden": (8, 0)}, ValueError),
+        ({"hidden": 8}, TypeError),
+        ({"propagation": "sometimes"}, ValueError),
+        ({"fit_steps": 0}, ValueError),
+        ({"learning_rate": 0.0}, ValueError),
+        ({"learning_rate": math.nan}, ValueError),
+        ({"weight_decay": -1.0}, ValueError),
+    ],
+)
+def test_options_are_checked(options, error):
+    with pytest.raises(error, match=next(iter(options))):
+        Ensemble(**options)
+
+
+def test_a_state_dict_round_trip_predicts_the_same():
+    model, copy = make(), make(seed=5)
+    model.fit(data(), generator(1))
+    copy.load_state_dict(model.state_dict())
+    state, action = inputs(6)
+    one, other = model.predict(state, action), copy.predict(state, action)
+    assert torch.equal(one.mean, other.mean)
+    assert torch.equal(one.std, other.std)

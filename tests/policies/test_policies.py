@@ -1,0 +1,299 @@
+"""Every policy: an SB3 policy, and beside that a pure function of its parameters."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+
+from mbrl_agent.policies import POLICIES
+from mbrl_agent.policies.base import SearchPolicy, squash
+from mbrl_agent.policies.mlp import Mlp
+from mbrl_agent.policies.rbf import Rbf
+
+D, U = 3, 2
+ANGLES = (1,)
+OBSERVATIONS = spaces.Box(-np.inf, np.inf, (D,), np.float32)
+UNIT = spaces.Box(-1, 1, (U,), np.float32)
+BOUNDS = spaces.Box(np.array([-2, 1], np.float32), np.array([2, 5], np.float32))
+
+every_policy = pytest.mark.parametrize("name", POLICIES.names())
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def make(
+    name: str, actions: spaces.Box = UNIT, dtype: torch.dtype = torch.float32, **options
+) -> SearchPolicy:
+    if name == "rbf":
+        options = {"centers": 7} | options
+    if name == "mlp":
+        options = {"hidden": (5, 4)} | options
+    torch.manual_seed(0)
+    policy = POLICIES.get(name).policy_class(OBSERVATIONS, actions, angle_dims=ANGLES, **options)
+    return policy.to(dtype)
+
+
+def states(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return 3 * torch.randn(*shape, D, generator=generator(seed), dtype=dtype)
+
+
+def drawn(policy: SearchPolicy, replicates: int, dtype: torch.dtype = torch.float32, seed: int = 2):
+    return policy.initial_parameters(states(30, dtype=dtype), replicates, generator(seed))
+
+
+def features(state: torch.Tensor) -> torch.Tensor:
+    x, theta, z = state.unbind(-1)
+    return torch.stack([x, z, theta.sin(), theta.cos()], -1)
+
+
+# as functions of their parameters --------------------------------------------------------------------------
+
+
+@every_policy
+def test_actions_lie_in_the_unit_box_and_use_it(name):
+    policy = make(name)
+    loud = {key: 10 * value for key, value in drawn(policy, 5).items() if "weight" in key}
+    actions = policy.controller(drawn(policy, 5) | loud)(states(5, 200))
+    assert actions.shape == (5, 200, U)
+    assert float(actions.abs().max()) <= 1
+    assert float(actions.max()) > 0.7
+    assert float(actions.min()) < -0.7
+
+
+@every_policy
+def test_replicates_are_a_loop(name):
+    policy = make(name, dtype=torch.float64)
+    parameters, state = drawn(policy, 3, torch.float64), states(3, 4, dtype=torch.float64)
+    together = policy.controller(parameters)(state)
+    for i in range(3):
+        alone = policy.controller({key: value[i] for key, value in parameters.items()})(state[i])
+        torch.testing.assert_close(together[i], alone)
+    assert not torch.allclose(together[0], policy.controller(parameters)(state[[1, 1, 1]])[0])
+
+
+@every_policy
+def test_two_replicate_axes(name):
+    policy = make(name, dtype=torch.float64)
+    flat, state = drawn(policy, 6, torch.float64), states(2, 3, 4, dtype=torch.float64)
+    nested = {key: value.unflatten(0, (2, 3)) for key, value in flat.items()}
+    expected = policy.controller(flat)(state.flatten(0, 1))
+    torch.testing.assert_close(policy.controller(nested)(state).flatten(0, 1), expected)
+
+
+@every_policy
+def test_particles_do_not_mix(name):
+    policy = make(name)
+    controller, state = policy.controller(drawn(policy, 2)), states(2, 5)
+    before = controller(state)
+    state[0, 3] += 1.0
+    changed = (controller(state) != before).any(-1)
+    assert changed.tolist() == [[False, False, False, True, False], [False] * 5]
+
+
+@every_policy
+def test_initial_parameters_have_the_shapes_of_the_policys_own(name):
+    policy = make(name)
+    own = {key: tuple(value.shape) for key, value in policy.named_parameters()}
+    assert {key: tuple(value.shape) for key, value in drawn(policy, 4).items()} == {
+        key: (4, *shape) for key, shape in own.items()
+    }
+
+
+@every_policy
+@pytest.mark.parametrize("count", [1, 2, 50])
+def test_initial_parameters_are_finite_for_any_number_of_states(name, count):
+    policy = make(name)
+    parameters = policy.initial_parameters(states(count), 2, generator())
+    assert all(bool(value.isfinite().all()) for value in parameters.values())
+    assert bool(policy.controller(parameters)(states(2, 5)).isfinite().all())
+
+
+@every_policy
+def test_initial_parameters_come_from_the_generator_alone(name):
+    policy = make(name)
+    torch.manual_seed(1)
+    one = drawn(policy, 2)
+    torch.manual_seed(2)
+    before = torch.get_rng_state()
+    other = drawn(policy, 2)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    different = drawn(policy, 2, seed=5)
+    assert any(not torch.equal(one[key], different[key]) for key in one)
+    assert any(not torch.equal(one[key][0], one[key][1]) for key in one)
+
+
+@every_policy
+def test_fresh_policies_act_differently_in_different_states(name):
+    """Neither silent nor saturated everywhere."""
+    policy = make(name)
+    actions = policy.controller(drawn(policy, 8))(states(30).expand(8, 30, D))
+    assert float(actions.std(1).mean()) > 0.1
+    assert float((actions.abs() < 0.99).float().mean()) > 0.5
+
+
+@every_policy
+def test_gradients_are_exact(name):
+    policy = make(name, dtype=torch.float64)
+    parameters = drawn(policy, 2, torch.float64)
+    assert all(value.dtype == torch.float64 for value in parameters.values())
+    state = states(2, 3, dtype=torch.float64).requires_grad_()
+    leaves = [value.requires_grad_() for value in parameters.values()]
+
+    def act(state, *values):
+        return policy.controller(dict(zip(parameters, values, strict=True)))(state)
+
+    assert torch.autograd.gradcheck(act, (state, *leaves))
+
+
+@every_policy
+def test_a_full_turn_makes_no_difference(name):
+    policy = make(name, dtype=torch.float64)
+    state = states(1, 6, dtype=torch.float64)
+    turned = state + 2 * math.pi * torch.eye(D, dtype=torch.float64)[1]
+    controller = policy.controller(drawn(policy, 1, torch.float64))
+    torch.testing.assert_close(controller(turned), controller(state))
+    below, above = state.clone(), state.clone()
+    below[..., 1], above[..., 1] = math.pi - 1e-7, -math.pi + 1e-7
+    torch.testing.assert_close(controller(below), controller(above), atol=1e-5, rtol=0)
+
+
+# as Stable-Baselines3 policies -----------------------------------------------------------------------------
+
+
+@every_policy
+def test_forward_is_the_controller_at_the_own_parameters(name):
+    policy, state = make(name), states(5)
+    expected = policy.controller(policy.parameter_dict())(state)
+    torch.testing.assert_close(policy(state), expected)
+    assert not any(value.requires_grad for value in policy.parameter_dict().values())
+
+
+@every_policy
+@pytest.mark.parametrize("actions", [UNIT, BOUNDS])
+def test_predict_is_forward_rescaled_to_the_bounds(name, actions):
+    policy, state = make(name, actions), states(50)
+    with torch.no_grad():
+        unit = policy(state).numpy()
+    batch, _ = policy.predict(state.numpy())
+    expected = actions.low + (unit + 1) / 2 * (actions.high - actions.low)
+    np.testing.assert_allclose(batch, expected, rtol=1e-5, atol=1e-6)
+    single, hidden = policy.predict(state[0].numpy(), deterministic=True)
+    assert hidden is None
+    np.testing.assert_allclose(single, batch[0], rtol=1e-5, atol=1e-6)
+    assert actions.contains(single.astype(np.float32))
+
+
+@every_policy
+def test_predict_takes_float64(name):
+    policy, state = make(name), states(4)
+    single_precision, _ = policy.predict(state.numpy())
+    double, _ = policy.predict(state.double().numpy())
+    np.testing.assert_array_equal(single_precision, double)
+
+
+@every_policy
+def test_set_parameters_copies(name):
+    policy = make(name)
+    parameters = {key: value[0] for key, value in drawn(policy, 1).items()}
+    policy.set_parameters(parameters)
+    expected = policy.controller(parameters)(states(4))
+    torch.testing.assert_close(policy(states(4)), expected)
+    for value in parameters.values():
+        value += 1.0
+    torch.testing.assert_close(policy(states(4)), expected)
+
+
+@every_policy
+def test_options_make_the_class(name):
+    options = POLICIES.resolve(name)
+    assert issubclass(options.policy_class, SearchPolicy)
+    assert issubclass(options.policy_class, BasePolicy)
+    policy = options.policy_class(OBSERVATIONS, UNIT, angle_dims=ANGLES, **options.policy_kwargs())
+    assert policy.predict(np.zeros(D, np.float32))[0].shape == (U,)
+
+
+@every_policy
+def test_nothing_of_a_policy_is_pickled_or_unpickled(name, tmp_path):
+    policy = make(name)
+    file = tmp_path / "policy.zip"
+    with pytest.raises(NotImplementedError, match=r"ParticlePILCO\.save"):
+        policy.save(str(file))
+    assert not file.exists()
+    BasePolicy.save(policy, str(file))  # what a hostile file would look like
+    with pytest.raises(NotImplementedError, match=r"ParticlePILCO\.load"):
+        type(policy).load(str(file))
+
+
+# one by one ------------------------------------------------------------------------------------------------
+
+
+def test_squash_is_pilcos():
+    a = torch.linspace(-10, 10, 2001, dtype=torch.float64)
+    torch.testing.assert_close(squash(a), (9 * a.sin() + (3 * a).sin()) / 8)
+
+
+def test_squash_never_leaves_the_unit_interval():
+    near = torch.linspace(math.pi / 2 - 0.01, math.pi / 2 + 0.01, 200001)
+    assert float(squash(torch.cat([near, -near])).abs().max()) <= 1
+
+
+def test_rbf_is_a_sum_of_exponentials():
+    policy = make("rbf", dtype=torch.float64)
+    p = {key: value[0] for key, value in drawn(policy, 1, torch.float64).items()}
+    state = states(6, dtype=torch.float64)
+    phi = features(state)
+    for i in range(6):
+        total = torch.zeros(U, dtype=torch.float64)
+        for j in range(7):
+            scaled = (phi[i] - p["centers"][j]) / p["log_lengthscales"].exp()
+            total += p["weights"][j] * torch.exp(-0.5 * scaled.dot(scaled))
+        torch.testing.assert_close(policy.controller(p)(state)[i], squash(total))
+
+
+def test_linear_is_linear():
+    policy = make("linear", dtype=torch.float64)
+    p = {key: value[0] for key, value in drawn(policy, 1, torch.float64).items()}
+    state = states(6, dtype=torch.float64)
+    torch.testing.assert_close(
+        policy.controller(p)(state), squash(features(state) @ p["weights"] + p["bias"])
+    )
+
+
+def test_mlp_is_a_chain_of_tanh():
+    policy = make("mlp", dtype=torch.float64)
+    p = {key: value[0] for key, value in drawn(policy, 1, torch.float64).items()}
+    state = states(6, dtype=torch.float64)
+    hidden = features(state)
+    for index in range(3):
+        hidden = torch.tanh(hidden @ p[f"weight_{index}"] + p[f"bias_{index}"])
+    torch.testing.assert_close(policy.controller(p)(state), hidden)
+
+
+def test_rbf_centres_lie_around_the_visited_states():
+    policy, visited = make("rbf", centers=400), 10 + 0.5 * torch.randn(50, D, generator=generator())
+    centers = policy.initial_parameters(visited, 1, generator())["centers"][0]
+    torch.testing.assert_close(centers[:, :2].mean(0), torch.full((2,), 10.0), atol=0.3, rtol=0)
+    assert 0.3 < float(centers[:, 0].std()) < 0.9
+
+
+@pytest.mark.parametrize(
+    ("make_options", "error"),
+    [
+        (lambda: Rbf(centers=0), ValueError),
+        (lambda: Rbf(centers=1.5), TypeError),
+        (lambda: Rbf(weight_std=0.0), ValueError),
+        (lambda: Mlp(hidden=(0,)), ValueError),
+        (lambda: Mlp(hidden=32), TypeError),
+        (lambda: make("mlp", hidden=32), TypeError),
+        (lambda: make("rbf", centers=0), ValueError),
+    ],
+)
+def test_options_are_checked(make_options, error):
+    with pytest.raises(error, match="must be"):
+        make_options()

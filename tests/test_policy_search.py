@@ -1,0 +1,307 @@
+"""The policy search: it improves, candidates do not touch each other, bad gradients are skipped."""
+
+import math
+import warnings
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from mbrl_agent import policy_search as module
+from mbrl_agent.dynamics.base import DynamicsModel, FitReport, Score
+from mbrl_agent.estimators.base import Estimator
+from mbrl_agent.estimators.reparameterization import Reparameterization
+from mbrl_agent.policies.linear import LinearPolicy
+from mbrl_agent.policy_search import PolicySearch, SearchOptions
+from mbrl_agent.resampling import Gaussian, NoResampling
+from mbrl_agent.tasks import InitialStates
+from mbrl_agent.types import GradientEstimate, Prediction
+
+BOX = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+
+
+class PointMassModel(DynamicsModel):
+    """x' = x + 0.4 v, v' = v + 0.4 u, known."""
+
+    noise_dims = 2
+
+    def __init__(self, std: float = 0.02) -> None:
+        super().__init__()
+        self.std = std
+
+    def predict(self, state, action, extra_noise=None):
+        x, v = state.split(1, dim=-1)
+        mean = torch.cat([x + 0.4 * v, v + 0.4 * action], -1)
+        return Prediction(mean, torch.full_like(mean, self.std))
+
+    def fit(self, transitions, generator):
+        return FitReport(0.0, torch.zeros(1))
+
+    def score(self, transitions):
+        return Score(0.0, [0.0, 0.0])
+
+
+def cost(state, action):
+    return 1 - (-0.5 * (state[..., 0] ** 2 + 0.25 * state[..., 1] ** 2)).exp()
+
+
+@dataclass(frozen=True)
+class Scripted(Estimator):
+    """Gives the gradients of a script, call by call, and remembers the simulations."""
+
+    name: ClassVar[str] = "scripted"
+    script: list = field(default_factory=list)
+    simulations: list = field(default_factory=list)
+
+    def __call__(self, parameters, simulation):
+        call = len(self.simulations)
+        self.simulations.append(simulation)
+        values = torch.tensor(self.script[call % len(self.script)])  # (R)
+        gradient = {
+            key: values.view(-1, *[1] * (value.ndim - 1)).expand_as(value).clone()
+            for key, value in parameters.items()
+        }
+        return GradientEstimate(gradient, values.nan_to_num(0.0))
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def make(estimator=None, horizon=6, resampler=None, dynamics=None, **options) -> PolicySearch:
+    settings = {"steps": 3, "num_particles": 20, "candidates": 3, "learning_rate": 0.05} | options
+    return PolicySearch(
+        SearchOptions(**settings),
+        LinearPolicy(BOX, spaces.Box(-1, 1, (1,), np.float32)),
+        dynamics or PointMassModel(),
+        cost,
+        resampler or Gaussian(),
+        estimator or Reparameterization(),
+        InitialStates(torch.tensor([1.0, 0.0]), torch.tensor([0.1, 0.1])),
+        horizon,
+    )
+
+
+def start(replicates: int = 3, seed: int = 5) -> dict[str, torch.Tensor]:
+    g = generator(seed)
+    return {
+        "weights": 0.1 * torch.randn(replicates, 2, 1, generator=g),
+        "bias": 0.1 * torch.randn(replicates, 1, generator=g),
+    }
+
+
+# the search ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("resampler", [Gaussian(), NoResampling()], ids=lambda r: r.name)
+def test_it_improves_every_candidate(resampler):
+    search = make(steps=60, resampler=resampler, horizon=8)
+    before, report = start(), search.improve(start(), generator())
+    gain = search.predicted_cost(before, generator(1)) - search.predicted_cost(report.parameters, generator(1))
+    assert bool((gain > 0.5).all())
+    assert report.expected_cost.shape == report.grad_norm.shape == (60, 3)
+    assert bool((report.expected_cost[-5:].mean(0) < report.expected_cost[0] - 0.5).all())
+    assert (report.skipped, report.jitter) == (0, 0)
+
+
+def test_it_repeats_bitwise_and_leaves_its_arguments_alone():
+    before = start()
+    torch.manual_seed(0)
+    one = make().improve(before, generator(3))
+    torch.manual_seed(1)
+    other = make().improve(before, generator(3))
+    for key, value in start().items():
+        assert torch.equal(before[key], value)
+        assert torch.equal(one.parameters[key], other.parameters[key])
+    different = make().improve(before, generator(4))
+    assert not torch.equal(one.parameters["bias"], different.parameters["bias"])
+
+
+def test_candidates_do_not_touch_each_other():
+    one = make(max_grad_norm=0.1, steps=4).improve(start(), generator())
+    moved = start()
+    moved["weights"][1] *= -30.0
+    other = make(max_grad_norm=0.1, steps=4).improve(moved, generator())
+    for key in one.parameters:
+        assert torch.equal(one.parameters[key][[0, 2]], other.parameters[key][[0, 2]])
+        assert not torch.equal(one.parameters[key][1], other.parameters[key][1])
+    assert torch.equal(one.expected_cost[:, [0, 2]], other.expected_cost[:, [0, 2]])
+
+
+def test_every_candidate_has_its_own_noise():
+    same = {key: value[:1].expand(3, *value.shape[1:]) for key, value in start().items()}
+    report = make(steps=1).improve(same, generator())
+    assert len(report.expected_cost[0].unique()) == 3
+
+
+def test_the_first_cost_and_norm_are_those_of_the_start():
+    search = make(steps=1)
+    report = search.improve(start(), generator(2))
+    estimate = Reparameterization()(start(), search.simulation(3, generator(2)))
+    torch.testing.assert_close(report.expected_cost[0], estimate.expected_cost)
+    flat = torch.cat([value.flatten(1) for value in estimate.gradient.values()], 1)
+    torch.testing.assert_close(report.grad_norm[0], flat.norm(dim=1))
+
+
+def test_the_step_is_adams():
+    """Adam's first step has the size of the learning rate, whatever the gradient's scale."""
+    report = make(Scripted(script=[[1.0, -2.0, 3.0]]), steps=1).improve(start(), generator())
+    for sign, i in ((-1, 0), (1, 1), (-1, 2)):
+        for key, value in start().items():
+            torch.testing.assert_close(report.parameters[key][i], value[i] + sign * 0.05, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_are_clipped_candidate_by_candidate():
+    values = start()
+    optimizer = torch.optim.SGD(list(values.values()), lr=1.0)
+    gradient = {key: torch.ones_like(value) for key, value in values.items()}
+    for key in gradient:
+        gradient[key][1] *= 1e-3
+        gradient[key][2] *= 1e6
+    norm = module._norms(gradient)
+    torch.testing.assert_close(norm, 3**0.5 * torch.tensor([1.0, 1e-3, 1e6]))
+    module._clipped_step(optimizer, values, gradient, norm, torch.ones(3, dtype=torch.bool), max_norm=0.5)
+    step = torch.cat([(start()[key] - values[key]).flatten(1) for key in values], 1)
+    torch.testing.assert_close(step.norm(dim=1), torch.tensor([0.5, 3**0.5 * 1e-3, 0.5]), rtol=1e-3, atol=1e-6)
+    assert bool((step > 0).all())
+
+
+def test_progress_is_reported_after_every_step():
+    seen = []
+    report = make(steps=4).improve(start(), generator(), lambda step, costs: seen.append((step, costs)))
+    assert [step for step, _ in seen] == [0, 1, 2, 3]
+    assert torch.equal(torch.stack([costs for _, costs in seen]), report.expected_cost)
+
+
+@pytest.mark.parametrize(("renewal", "groups"), [(1, [0, 1, 2, 3, 4]), (2, [0, 0, 1, 1, 2]), (9, [0] * 5)])
+def test_noise_renewal(renewal, groups):
+    estimator = Scripted(script=[[0.0] * 3])
+    make(estimator, steps=5, noise_renewal=renewal).improve(start(), generator())
+    noises = [simulation.noise.model for simulation in estimator.simulations]
+    for i in range(5):
+        for j in range(5):
+            assert torch.equal(noises[i], noises[j]) == (groups[i] == groups[j])
+
+
+# what is not finite ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_a_gradient_that_is_not_finite_skips_its_candidate_alone(bad):
+    good = make(Scripted(script=[[1.0, 1.0, 1.0]]), steps=4).improve(start(), generator())
+    script = [[1.0, 1.0, 1.0], [1.0, bad, 1.0], [1.0, bad, 1.0], [1.0, 1.0, 1.0]]
+    report = make(Scripted(script=script), steps=4).improve(start(), generator())
+    assert report.skipped == 2
+    for key in good.parameters:
+        assert torch.equal(report.parameters[key][[0, 2]], good.parameters[key][[0, 2]])
+        assert bool(report.parameters[key].isfinite().all())
+        moved = (report.parameters[key] - start()[key])[1].abs()
+        assert bool((moved > 0.06).all())  # it went on afterwards: two steps of 0.05 ...
+        assert bool((moved < 0.11).all())  # ... and did not coast through the two that were skipped
+
+
+def test_a_skipped_candidate_stays_where_it_was():
+    report = make(Scripted(script=[[1.0, math.nan, 1.0]]), steps=3).improve(start(), generator())
+    for key, value in start().items():
+        assert torch.equal(report.parameters[key][1], value[1])
+        assert not torch.equal(report.parameters[key][0], value[0])
+    assert report.skipped == 3
+
+
+def test_twenty_bad_steps_in_a_row_end_the_search():
+    script = [[1.0, 1.0, 1.0], *[[math.nan] * 3] * 40]
+    with pytest.warns(UserWarning, match=r"ended at step 21 of 30: .* not finite 20 times in a row"):
+        report = make(Scripted(script=script), steps=30).improve(start(), generator())
+    assert len(report.expected_cost) == 21
+    assert report.skipped == 60
+    after_one = make(Scripted(script=script), steps=1).improve(start(), generator()).parameters
+    for key in after_one:
+        assert torch.equal(report.parameters[key], after_one[key])
+
+
+def test_one_good_candidate_keeps_the_search_going():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = make(Scripted(script=[[1.0, math.nan, math.nan]]), steps=30).improve(start(), generator())
+    assert len(report.expected_cost) == 30
+
+
+def test_bad_steps_must_be_in_a_row():
+    script = [*[[math.nan] * 3] * 19, [1.0] * 3]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert make(Scripted(script=script), steps=45).improve(start(), generator()).skipped == 3 * 43
+
+
+def test_a_candidate_without_a_finite_predicted_cost_is_never_the_best():
+    values = start()
+    values["bias"][1] = math.nan
+    costs = make().predicted_cost(values, generator())
+    assert costs[1] == math.inf
+    assert int(costs.argmin()) != 1
+    assert int(costs.argmax()) == 1
+
+
+# prediction, probe, initial states -------------------------------------------------------------------------
+
+
+def test_the_predicted_cost_is_that_of_many_particles_without_resampling():
+    search = make(num_particles=30)
+    costs = search.predicted_cost(start(), generator(1))
+    simulation = search.simulation(3, generator(1), 990, NoResampling())
+    assert simulation.initial_particles.shape == (3, 990, 2)
+    torch.testing.assert_close(costs, simulation(start()).expected_cost())
+    assert not costs.requires_grad
+
+
+def test_the_probe_is_the_variance_of_repeated_estimates():
+    search, parameters = make(), {key: value[0] for key, value in start().items()}
+    probe = search.probe(parameters, 6, generator(4))
+    copies = {key: value.expand(6, *value.shape).clone() for key, value in parameters.items()}
+    gradient = Reparameterization()(copies, search.simulation(6, generator(4))).gradient
+    variance, mean_square = 0.0, 0.0
+    for value in gradient.values():
+        for column in value.flatten(1).T:
+            mean = float(column.mean())
+            variance += sum((float(g) - mean) ** 2 for g in column) / 5
+            mean_square += mean**2
+    assert float(probe.variance) == pytest.approx(variance, rel=1e-4)
+    assert float(probe.snr) == pytest.approx((mean_square / variance) ** 0.5, rel=1e-4)
+
+
+def test_initial_states_are_normal():
+    states = InitialStates(torch.tensor([1.0, -2.0]), torch.tensor([0.5, 0.0])).sample(3, 4000, generator())
+    assert states.shape == (3, 4000, 2)
+    torch.testing.assert_close(states.mean((0, 1)), torch.tensor([1.0, -2.0]), atol=0.03, rtol=0)
+    torch.testing.assert_close(states.std((0, 1)), torch.tensor([0.5, 0.0]), atol=0.03, rtol=0)
+    assert not torch.equal(states[0], states[1])
+
+
+def test_rollouts_start_from_the_initial_states_and_last_the_horizon():
+    search = make(horizon=5)
+    simulation = search.simulation(2, generator(1))
+    expected = search.initial_states.sample(2, 20, generator(1))
+    assert torch.equal(simulation.initial_particles, expected)
+    assert simulation.noise.model.shape[0] == 5
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"steps": 0}, ValueError),
+        ({"num_particles": 0}, ValueError),
+        ({"candidates": 0}, ValueError),
+        ({"noise_renewal": 0}, ValueError),
+        ({"horizon": -1}, ValueError),
+        ({"learning_rate": 0.0}, ValueError),
+        ({"max_grad_norm": math.inf}, ValueError),
+        ({"steps": 1.5}, TypeError),
+        ({"learning_rate": "fast"}, TypeError),
+    ],
+)
+def test_options_are_checked(options, error):
+    with pytest.raises(error, match=next(iter(options))):
+        SearchOptions(**options)

@@ -1,0 +1,78 @@
+"""Runs that take about a second, and how to read what they wrote."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import envs  # noqa: F401
+from mbrl_agent.config import TrainConfig
+from mbrl_agent.experiment import Experiment, prepare
+
+TINY: dict[str, Any] = {
+    "trials": 3,
+    "eval_episodes": 5,
+    "quiet": True,
+    "search.steps": 2,
+    "search.candidates": 2,
+    "search.num_particles": 20,
+    "search.horizon": 5,
+    "dynamics.fit_steps": 10,
+    "dynamics.hidden": [8],
+    "policy.centers": 5,
+}
+
+
+def flags(**changes: Any) -> list[str]:
+    """A tiny run as words of a command line."""
+    options = {**TINY, **changes}
+    quiet = ["--quiet"] if options.pop("quiet") else []
+    words = []
+    for key, value in options.items():
+        text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+        words += ["--" + key.replace("_", "-"), text]
+    return words + quiet
+
+
+def tiny(logdir: Path, **changes: Any) -> Experiment:
+    """A tiny run that is ready to start; `a__b` stands for the option `a.b`."""
+    changes = {key.replace("__", "."): value for key, value in changes.items()}
+    return prepare(TrainConfig().updated({**TINY, "logdir": str(logdir), **changes}))
+
+
+def resume(directory: Path, **changes: Any) -> Experiment:
+    return prepare(TrainConfig.load(directory / "config.yaml").updated(changes), resume=directory)
+
+
+def read_events(directory: Path) -> EventAccumulator:
+    events = EventAccumulator(str(directory), {"scalars": 0, "images": 0, "tensors": 0})
+    events.Reload()
+    return events
+
+
+def scalars(directory: Path) -> dict[str, list[tuple[int, float]]]:
+    """(step, value) of every scalar, in the order of the steps, without the times that a phase took."""
+    events = read_events(directory)
+    tags = [tag for tag in events.Tags()["scalars"] if not tag.startswith("time/")]
+    return {tag: sorted((e.step, e.value) for e in events.Scalars(tag)) for tag in tags}
+
+
+def images(directory: Path) -> dict[str, list[tuple[int, bytes]]]:
+    events = read_events(directory)
+    return {
+        tag: sorted((e.step, e.encoded_image_string) for e in events.Images(tag))
+        for tag in events.Tags()["images"]
+    }
+
+
+def progress(directory: Path) -> list[dict[str, str]]:
+    """The rows of progress.csv without the times that a phase took."""
+    with (directory / "progress.csv").open() as file:
+        return [
+            {key: value for key, value in row.items() if not is_duration(key)} for row in csv.DictReader(file)
+        ]
+
+
+def is_duration(key: str) -> bool:
+    return key.startswith("time/") and key != "time/total_timesteps"
