@@ -92,8 +92,9 @@ class CartPoleSwingUpEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     ## Attributes
 
     For agents that plan with a model, on `env.unwrapped`: `cost(state (..., 4), action (..., 1)) -> (...)`,
-    differentiable in torch; `angle_dims`; `initial_mean` and `initial_std`, both (4,). For figures:
-    `observation_labels`, (4,) names with units.
+    differentiable in torch; `angle_dims`; `initial_mean` and `initial_std`, both (4,). For figures and
+    studies: `observation_labels`, (4,) names with units; `dynamics(state (..., 4), action (..., 1))`, the
+    true next state (..., 4), differentiable in torch.
 
     ## References
 
@@ -124,6 +125,7 @@ class CartPoleSwingUpEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
         self.cost_name = cost
         self.cost = self.task.cost
+        self.dynamics = self.task.dynamics
         self.angle_dims = ANGLE_DIMS
         self.observation_labels = OBSERVATION_LABELS
         self.initial_mean = self.task.initial_mean

@@ -6,9 +6,10 @@ from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from envs.cartpole_cost import Cost, make_cost
-from envs.cartpole_physics import DEFAULT_PARAMETERS, CartPoleParameters, FloatArray
+from envs.cartpole_physics import DEFAULT_PARAMETERS, CartPoleParameters, FloatArray, step
 
 SUCCESS_DISTANCE = 0.2
 """An episode succeeds when the tip stays within this distance of the target [m] ..."""
@@ -103,6 +104,15 @@ class CartPoleTask:
             )
             raise ValueError(f"action must be finite, got {array[~np.isfinite(array)].tolist()}{where}.")
         return self.parameters.max_force * np.clip(array[..., 0], -1.0, 1.0)
+
+    def dynamics(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """The true next state, without noise; differentiable.
+
+        Args:
+            state: (..., 4), in m, m/s, rad, rad/s.
+            action: (..., 1), in units of 10 N, clipped to [-1, 1].
+        """
+        return step(state, self.parameters.max_force * action[..., 0].clamp(-1.0, 1.0), self.parameters)
 
 
 def check_render_mode(render_mode: str | None, allowed: Iterable[str]) -> str | None:

@@ -75,6 +75,7 @@ class CartPoleSwingUpVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDAr
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.cost_name = options.get("cost", "angle")
         self.cost = self.task.cost
+        self.dynamics = self.task.dynamics
         self.angle_dims = ANGLE_DIMS
         self.observation_labels = OBSERVATION_LABELS
         self.initial_mean = self.task.initial_mean

@@ -176,13 +176,16 @@ def _restore_state(agent: ParticlePILCO, archive: Archive) -> None:
     _load_module(agent.dynamics, _below(archive.tensors, "dynamics/"))
     if config["has_candidates"]:
         candidates = _below(archive.tensors, "candidates/")
-        agent.candidates = {name: value.to(agent.device) for name, value in candidates.items()}
+        # in the policy's order, not the file's: sums over all parameters must round as they did before
+        agent.candidates = {
+            name: candidates[name].to(agent.device) for name, _ in agent.policy.named_parameters()
+        }
         agent.candidate_costs = archive.tensors["candidate_costs"].to(agent.device)
     count = sum(name.endswith("/observations") for name in archive.arrays)
-    agent.replay = Replay(
-        Episode(*(archive.arrays[f"episodes/{i}/{part}"] for part in ("observations", "actions", "rewards")))
-        for i in range(count)
-    )
+    agent.replay = Replay()
+    for i in range(count):
+        parts = [archive.arrays[f"episodes/{i}/{part}"] for part in ("observations", "actions", "rewards")]
+        agent.replay.add(Episode(*parts))
     for name in COUNTERS:
         setattr(agent, name, int(config["counters"][name]))
     window = agent._stats_window_size

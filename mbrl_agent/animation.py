@@ -55,7 +55,7 @@ def _frame(env: gymnasium.Env[Any, Any]) -> NDArray[np.uint8]:
     return np.asarray(env.render(), dtype=np.uint8)
 
 
-def encode_gif(frames: Sequence[NDArray[np.uint8]], time_step: float | None) -> tuple[bytes, int, int]:
+def encode_gif(frames: Sequence[NDArray[np.uint8]], time_step: float | None) -> bytes:
     """An endless animation.
 
     Args:
@@ -63,7 +63,7 @@ def encode_gif(frames: Sequence[NDArray[np.uint8]], time_step: float | None) -> 
         time_step: Seconds between two of them; None takes 0.1.
 
     Returns:
-        The file, its width and its height [pixels].
+        The file.
     """
     height, width, _ = frames[0].shape
     scale = min(1.0, MAX_WIDTH / width)
@@ -75,7 +75,7 @@ def encode_gif(frames: Sequence[NDArray[np.uint8]], time_step: float | None) -> 
     durations = [milliseconds] * (len(images) - 1) + [max(1000, milliseconds)]  # the end is worth a look
     buffer = io.BytesIO()
     images[0].save(buffer, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
-    return buffer.getvalue(), *size
+    return buffer.getvalue()
 
 
 def _with_common_palette(images: Sequence[Image.Image]) -> list[Image.Image]:

@@ -187,6 +187,7 @@ def _main(argv: Sequence[str]) -> int:
     try:
         command = parse(argv)
         from mbrl_agent import experiment  # not for --help: it imports all that a run needs
+        from mbrl_agent.collect import NonFiniteError
 
         run = experiment.prepare(command.config, resume=command.resume)
     except (ValueError, TypeError, OSError) as error:
@@ -195,8 +196,10 @@ def _main(argv: Sequence[str]) -> int:
     try:
         run.run()
     except KeyboardInterrupt:
-        sys.stderr.write(
-            f"{PROGRAM}: interrupted; continue with: python {PROGRAM} --resume {run.directory}\n"
-        )
+        go_on = f"; continue with: python {PROGRAM} --resume {run.directory}" if run.resumable else ""
+        sys.stderr.write(f"{PROGRAM}: interrupted{go_on}\n")
         return INTERRUPTED
+    except NonFiniteError as error:  # the environment's mistake, not ours: no traceback
+        sys.stderr.write(f"{PROGRAM}: error: {one_line(error)}\n")
+        return USAGE_ERROR
     return 0

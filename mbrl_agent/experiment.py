@@ -139,6 +139,15 @@ class Experiment:
         """The run directory."""
         return self.files.path
 
+    @property
+    def resumable(self) -> bool:
+        """Whether there is a checkpoint to continue from."""
+        try:
+            self.files.latest_state()
+        except ValueError:
+            return False
+        return True
+
     def run(self) -> None:
         """Do the trials that are left, and save the agent.
 
@@ -148,9 +157,10 @@ class Experiment:
         """
         try:
             self._run()
-        except NonFiniteError:
-            self.agent.save(self.directory / "failed.zip")
-            raise
+        except NonFiniteError as error:
+            failed = self.directory / "failed.zip"
+            self.agent.save(failed)
+            raise NonFiniteError(f"{error}; what was collected is in {failed}") from error
         finally:
             self.terminal.close()
             self.files.unlock()

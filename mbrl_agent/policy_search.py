@@ -193,8 +193,8 @@ class PolicySearch:
             if int(skipped_in_a_row.min()) >= MAX_SKIPPED_IN_A_ROW:
                 warnings.warn(
                     f"policy search ended at step {step + 1} of {self.options.steps}: the gradients of all "
-                    f"candidates were not finite {MAX_SKIPPED_IN_A_ROW} times in a row; the last good policies "
-                    "are kept",
+                    f"candidates were not finite {MAX_SKIPPED_IN_A_ROW} times in a row; the last good "
+                    "policies are kept",
                     stacklevel=2,
                 )
                 break

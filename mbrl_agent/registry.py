@@ -55,7 +55,9 @@ class Registry(Generic[T]):
                 ):
                     name = vars(value)["name"]
                     if name in found:
-                        raise ValueError(f"two {self.kind} classes are named {name!r}: {found[name]} and {value}")
+                        raise ValueError(
+                            f"two {self.kind} classes are named {name!r}: {found[name]} and {value}"
+                        )
                     found[name] = value
         return dict(sorted(found.items()))
 

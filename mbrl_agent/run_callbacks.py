@@ -133,8 +133,7 @@ class PredictionCallback(RunCallback):
         )
         png = encode_png(figure)
         (self.directory.figures / f"prediction_trial_{agent.trials:03d}.png").write_bytes(png)
-        width, height = (int(length) for length in figure.get_size_inches() * figure.dpi)
-        log_image(self.logger, "prediction_against_reality", png, (width, height), agent.num_timesteps)
+        log_image(self.logger, "prediction_against_reality", png, agent.num_timesteps)
 
 
 class AnimationCallback(RunCallback):
@@ -165,9 +164,9 @@ class AnimationCallback(RunCallback):
             if frames is None:
                 self._warn()
                 return
-            gif, *size = encode_gif(frames, self.time_step)
+            gif = encode_gif(frames, self.time_step)
             (self.directory.figures / f"episode_trial_{agent.trials:03d}.gif").write_bytes(gif)
-            log_image(self.logger, "episode", gif, (size[0], size[1]), agent.num_timesteps)
+            log_image(self.logger, "episode", gif, agent.num_timesteps)
 
     def _warn(self) -> None:
         if not self._warned:

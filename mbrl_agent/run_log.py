@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
 from stable_baselines3.common.logger import (
     HParam,
     KVWriter,
@@ -21,7 +22,7 @@ from mbrl_agent.atomic import write_atomically
 
 METRICS = ("eval/success_rate", "eval/mean_reward", "eval/steps_to_solve", "rollout/ep_rew")
 """Scalars that the HParams page shows beside the hyperparameters, at their latest values."""
-NOT_HYPERPARAMETERS = ("logdir", "quiet", "threads")
+NOT_HYPERPARAMETERS = ("device", "logdir", "quiet", "threads")
 
 
 class ProgressCsv(KVWriter):
@@ -82,20 +83,20 @@ def log_config(logger: Logger, options: Mapping[str, int | float | bool | str]) 
     logger.dump(0)
 
 
-def log_image(logger: Logger, tag: str, encoded: bytes, size: tuple[int, int], step: int) -> None:
+def log_image(logger: Logger, tag: str, encoded: bytes, step: int) -> None:
     """Give TensorBoard an image file as it is: a GIF stays animated.
 
     Args:
         logger: Where to.
         tag: Name of the image.
         encoded: A PNG or GIF file.
-        size: Width and height [pixels].
         step: Environment steps.
     """
-    width, height = size
+    with Image.open(io.BytesIO(encoded)) as opened:
+        width, height = opened.size
     image = Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=encoded)
     for output in logger.output_formats:
         if isinstance(output, TensorBoardOutputFormat):
-            output.writer._get_file_writer().add_summary(
+            output.writer._get_file_writer().add_summary(  # type: ignore[no-untyped-call]
                 Summary(value=[Summary.Value(tag=tag, image=image)]), step
             )

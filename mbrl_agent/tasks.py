@@ -171,6 +171,12 @@ def offered(env: VecEnv, name: str) -> Any:
         ) from error
 
 
+def time_limit(env: VecEnv) -> int | None:
+    """Steps after which Gymnasium's `TimeLimit` has ended the episodes of all environments, None without."""
+    name = "_max_episode_steps"
+    return max(env.get_attr(name)) if env.has_attr(name) else None
+
+
 AnyEnv = Env[Any, Any] | VecEnv
 
 

@@ -14,17 +14,22 @@ def distance_cost(state, action):
     return 1 - (-0.5 * (state[..., 0] ** 2 + 0.25 * state[..., 1] ** 2)).exp()
 
 
+def limited(steps=STEPS, **options):
+    """The environment with a time limit, as `gymnasium.make` would give it."""
+    return gymnasium.wrappers.TimeLimit(PointMass(**options), steps)
+
+
 class PointMass(gymnasium.Env):
-    """x'' = u; observation (x, v), starts at rest near x = 1, ends after `limit` steps if there is one.
+    """x'' = u; observation (x, v), starts at rest near x = 1, never ends of itself.
 
     Offers a cost unless `offers_cost` is False. With `broken_at`, observations are NaN from that step on.
     With `ends_at`, the episode terminates at that step.
     """
 
-    def __init__(self, limit=STEPS, offers_cost=True, broken_at=None, ends_at=None, bound=1.0):
+    def __init__(self, offers_cost=True, broken_at=None, ends_at=None, bound=1.0):
         self.observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
         self.action_space = spaces.Box(-bound, bound, (1,), np.float32)
-        self.limit, self.broken_at, self.ends_at, self.bound = limit, broken_at, ends_at, bound
+        self.broken_at, self.ends_at, self.bound = broken_at, ends_at, bound
         if offers_cost:
             self.cost = distance_cost
 
@@ -46,4 +51,4 @@ class PointMass(gymnasium.Env):
             observation[1] = np.nan
         reward = 1.0 - float(distance_cost(torch.as_tensor(self.state), None))
         ended = self.ends_at is not None and self.steps >= self.ends_at
-        return observation, reward, ended, self.steps == self.limit, {"is_success": self.on_target >= 2}
+        return observation, reward, ended, False, {"is_success": self.on_target >= 2}

@@ -5,34 +5,38 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from point_mass import STEPS, PointMass, distance_cost
+from point_mass import STEPS, PointMass, distance_cost, limited
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-from mbrl_agent import ParticlePILCO, SearchOptions
+from mbrl_agent import ParticlePILCO, SearchOptions, randomness, trials
 from mbrl_agent.callbacks import TrialCallback
 from mbrl_agent.checkpoint import CheckpointError
 from mbrl_agent.collect import NonFiniteError
 from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.estimators.reparameterization import Reparameterization
 from mbrl_agent.policies.linear import LinearPolicy
+from mbrl_agent.policy_search import PolicySearch
+from mbrl_agent.randomness import derive_seed
 from mbrl_agent.resampling import Gaussian, Interpolated, Mixture
 
 TINY_MODEL = Ensemble(members=2, hidden=(8,), fit_steps=5)
 TINY_SEARCH = SearchOptions(steps=2, num_particles=12, candidates=2)
-ANY = object()
 
 
 def make(env=None, **options) -> ParticlePILCO:
     settings = {"dynamics": TINY_MODEL, "search": TINY_SEARCH, "seed": 3, "gradient_probe": 2} | options
-    return ParticlePILCO(settings.pop("policy", "LinearPolicy"), PointMass() if env is None else env, **settings)
+    return ParticlePILCO(
+        settings.pop("policy", "LinearPolicy"), limited() if env is None else env, **settings
+    )
 
 
 def everything(agent: ParticlePILCO) -> list[np.ndarray]:
     """All that an agent has learned and seen."""
     tensors = [*agent.policy.state_dict().values(), *agent.dynamics.state_dict().values()]
-    tensors += [*(agent.candidates or {}).values()]
+    tensors += [*(agent.candidates or {}).values()]  # their order too: sums over them round by it
     arrays = [a for e in agent.replay.episodes for a in (e.observations, e.actions, e.rewards)]
     return [tensor.numpy() for tensor in tensors] + arrays
 
@@ -66,13 +70,15 @@ def test_a_trial_is_an_episode_a_fit_and_a_search():
 
 
 def test_what_is_recorded_is_what_happened():
-    agent = make(PointMass(bound=4.0)).learn(2 * STEPS)
+    agent = make(limited(bound=4.0)).learn(2 * STEPS)
     for episode in agent.replay.episodes:
         env = PointMass(bound=4.0)
         env.reset()
         env.state = episode.observations[0].copy()
         assert float(np.abs(episode.actions).max()) <= 1
-        for action, after, reward in zip(episode.actions, episode.observations[1:], episode.rewards, strict=True):
+        for action, after, reward in zip(
+            episode.actions, episode.observations[1:], episode.rewards, strict=True
+        ):
             observation, expected, *_ = env.step(np.float32(4.0 * action))
             np.testing.assert_allclose(after, observation, atol=1e-5)
             assert reward == pytest.approx(expected, abs=1e-5)
@@ -100,6 +106,14 @@ def test_the_candidate_with_the_lowest_predicted_cost_acts():
     best = int(agent.candidate_costs.argmin())
     for name, value in agent.policy.parameter_dict().items():
         assert torch.equal(value, agent.candidates[name][best])
+
+
+def test_candidates_are_ranked_by_their_predicted_costs(monkeypatch):
+    costs = torch.tensor([3.0, 4.0, 1.0, 2.0])
+    monkeypatch.setattr(PolicySearch, "predicted_cost", lambda self, parameters, generator: costs)
+    agent = make(search=SearchOptions(steps=1, num_particles=12, candidates=4)).learn(STEPS)
+    for name, value in agent.policy.parameter_dict().items():
+        assert torch.equal(value, agent.candidates[name][2])
 
 
 def test_the_worst_candidate_is_replaced_and_the_others_go_on():
@@ -144,18 +158,23 @@ def test_an_episode_that_has_begun_is_finished(total, taken):
 
 
 def test_without_a_time_limit_the_last_episode_is_cut():
-    agent = make(PointMass(limit=None)).learn(11)
+    agent = make(PointMass()).learn(11)
     assert agent.num_timesteps == 11
     assert [len(episode) for episode in agent.replay.episodes] == [11]
 
 
 def test_gymnasiums_time_limit_is_known():
-    env = gymnasium.wrappers.TimeLimit(PointMass(limit=None), 6)
+    env = limited(6)
     assert [len(e) for e in make(env).learn(8).replay.episodes] == [6, 6]
 
 
+def test_time_limits_may_differ():
+    agent = make(DummyVecEnv([lambda: limited(5), lambda: limited(STEPS)])).learn(STEPS)
+    assert [len(episode) for episode in agent.replay.episodes] == [5, STEPS]
+
+
 def test_max_episode_steps_cuts_episodes():
-    agent = make(PointMass(limit=None), max_episode_steps=5).learn(11)
+    agent = make(PointMass(), max_episode_steps=5).learn(11)
     assert [len(episode) for episode in agent.replay.episodes] == [5, 5, 5]
 
 
@@ -191,26 +210,16 @@ def test_trial_callbacks_hear_of_trials_and_progress():
 
 
 def test_several_environments_give_several_episodes_a_trial():
-    agent = make(DummyVecEnv([PointMass] * 3)).learn(6 * STEPS)
+    agent = make(DummyVecEnv([limited] * 3)).learn(6 * STEPS)
     assert (agent.trials, agent.num_timesteps, len(agent.replay.episodes)) == (2, 6 * STEPS, 6)
     assert len(np.unique(agent.replay.initial_states()[:, 0])) == 6
 
 
 def test_an_environment_that_ends_early_waits_for_the_others():
-    env = DummyVecEnv([lambda: PointMass(ends_at=2), lambda: gymnasium.wrappers.TimeLimit(PointMass(), 6)])
-    agent = make(DummyVecEnv([lambda: monitored(PointMass(ends_at=2)), lambda: monitored(PointMass())]))
-    del env
-    agent.learn(STEPS)
+    agent = make(DummyVecEnv([lambda: Monitor(limited(ends_at=2)), lambda: Monitor(limited())])).learn(STEPS)
     assert [len(episode) for episode in agent.replay.episodes] == [2, STEPS]
     assert [info["l"] for info in agent.ep_info_buffer] == [2, STEPS]  # not those while it waits
     assert len(agent.ep_success_buffer) == 2
-    np.testing.assert_allclose(agent.replay.episodes[0].observations[2], agent.replay.episodes[0].observations[2])
-
-
-def monitored(env):
-    from stable_baselines3.common.monitor import Monitor
-
-    return Monitor(env)
 
 
 # seeds -----------------------------------------------------------------------------------------------------
@@ -223,6 +232,29 @@ def test_the_same_seed_gives_the_same_run(policy):
     torch.manual_seed(99)
     assert same(one, make(policy=policy).learn(2 * STEPS))
     assert not same(one, make(policy=policy, seed=4).learn(2 * STEPS))
+
+
+def test_the_seed_decides_on_the_policy_before_any_learning():
+    one = make().policy.parameter_dict()
+    torch.manual_seed(99)
+    other = make().policy.parameter_dict()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert not torch.equal(one["weights"], make(seed=4).policy.parameter_dict()["weights"])
+
+
+def test_no_two_uses_of_randomness_share_a_generator(monkeypatch):
+    seeds = []
+
+    def record(*arguments):
+        seeds.append(derive_seed(*arguments))
+        return seeds[-1]
+
+    monkeypatch.setattr(randomness, "derive_seed", record)
+    monkeypatch.setattr(trials, "derive_seed", record)
+    make().learn(3 * STEPS)
+    assert len(seeds) == 1 + 5 * 3  # the model; in each trial actions, episode, fit, improve, probe
+    assert len(set(seeds)) == len(seeds)
+    assert not set(seeds) & {derive_seed(4, "fit", 0), derive_seed(4, "improve", 0)}
 
 
 def test_without_a_seed_runs_differ():
@@ -240,7 +272,8 @@ def test_numpy_integers_are_seeds(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "resampling", ["none", "gaussian", "interpolated", "mixture", Interpolated(ratio=0.2), Mixture(components=2)]
+    "resampling",
+    ["none", "gaussian", "interpolated", "mixture", Interpolated(ratio=0.2), Mixture(components=2)],
 )
 def test_resampling_by_name_or_instance(resampling):
     agent = make(resampling=resampling).learn(STEPS)
@@ -249,8 +282,11 @@ def test_resampling_by_name_or_instance(resampling):
 
 
 def test_instances_of_everything():
-    agent = make(policy=LinearPolicy, resampling=Gaussian(), estimator=Reparameterization())
-    assert agent.policy_search().estimator if len(agent.replay) else isinstance(agent.policy, LinearPolicy)
+    resampling, estimator = Gaussian(moments="predictions"), Reparameterization()
+    agent = make(policy=LinearPolicy, resampling=resampling, estimator=estimator).learn(STEPS)
+    search = agent.policy_search()
+    assert (search.resampler, search.estimator) == (resampling, estimator)
+    assert isinstance(search.policy, LinearPolicy)
 
 
 def pendulum_cost(state, action):
@@ -346,7 +382,11 @@ def test_things_that_are_no_environment(env):
 @pytest.mark.parametrize(
     ("cost", "error", "message"),
     [
-        (lambda state, action: state, ValueError, r"cost must map states \(2, 3, 2\) to costs \(2, 3\), got \(2, 3, 2\)"),
+        (
+            lambda state, action: state,
+            ValueError,
+            r"cost must map states \(2, 3, 2\) to costs \(2, 3\), got \(2, 3, 2\)",
+        ),
         (lambda state, action: state.sum(), ValueError, r"to costs \(2, 3\), got \(\)"),
         (lambda state, action: 1.0, ValueError, r"got float"),
         (lambda state, action: state[..., 0].detach(), ValueError, r"not differentiable"),
@@ -378,7 +418,11 @@ def test_costs_that_cannot_work(cost, error, message):
         ({"search": SearchOptions(num_particles=14), "resampling": "mixture"}, ValueError, r"3 components"),
         ({"search": {"steps": 3}}, TypeError, r"search must be SearchOptions"),
         ({"resampling": "gausian"}, ValueError, r"unknown resampling 'gausian'.*did you mean 'gaussian'"),
-        ({"estimator": "reparametrization"}, ValueError, r"unknown estimator.*did you mean 'reparameterization'"),
+        (
+            {"estimator": "reparametrization"},
+            ValueError,
+            r"unknown estimator.*did you mean 'reparameterization'",
+        ),
         ({"dynamics": "gp"}, ValueError, r"unknown dynamics 'gp': choose from .*ensemble"),
         ({"resampling": 3}, TypeError, r"resampling must be a name"),
         ({"policy": "RbfPolice"}, ValueError, r"unknown policy 'RbfPolice'.*did you mean 'RbfPolicy'"),
@@ -418,7 +462,7 @@ def test_the_search_needs_episodes():
 
 def test_too_short_an_episode():
     with pytest.raises(ValueError, match=r"at least 5 transitions, got 3: collect a longer episode"):
-        make(PointMass(limit=3)).learn(3)
+        make(limited(3)).learn(3)
 
 
 def test_an_observation_that_is_not_finite_names_step_and_dimension_and_loses_nothing():
@@ -454,14 +498,21 @@ def test_a_loaded_agent_predicts_the_same_without_an_environment(tmp_path):
         loaded.learn(STEPS)
 
 
-@pytest.mark.parametrize("resampling", ["gaussian", Mixture(components=2, em_iterations=1)])
-def test_a_loaded_agent_goes_on_as_if_nothing_had_happened(tmp_path, resampling):
-    whole = make(resampling=resampling).learn(3 * STEPS)
-    part = make(resampling=resampling).learn(2 * STEPS)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"policy": "RbfPolicy"},
+        {"policy": "MlpPolicy"},
+        {"policy": "LinearPolicy", "resampling": Mixture(components=2, em_iterations=1)},
+    ],
+)
+def test_a_loaded_agent_goes_on_as_if_nothing_had_happened(tmp_path, options):
+    whole = make(**options).learn(3 * STEPS)
+    part = make(**options).learn(2 * STEPS)
     part.save(tmp_path / "agent")
     np.random.seed(1)
     torch.manual_seed(1)
-    loaded = ParticlePILCO.load(tmp_path / "agent", env=PointMass())
+    loaded = ParticlePILCO.load(tmp_path / "agent", env=limited())
     loaded.learn(STEPS, reset_num_timesteps=False)
     assert same(loaded, whole)
     assert (loaded.trials, loaded.num_timesteps, loaded.fit_steps) == (3, 3 * STEPS, whole.fit_steps)
@@ -477,7 +528,7 @@ def test_an_agent_saved_in_mid_episode_is_that_of_the_episodes_start(tmp_path):
             return True
 
     whole = make().learn(3 * STEPS, Save())
-    loaded = ParticlePILCO.load(tmp_path / "agent", env=PointMass())
+    loaded = ParticlePILCO.load(tmp_path / "agent", env=limited())
     assert (loaded.num_timesteps, loaded.trials) == (STEPS, 1)
     assert same(loaded.learn(2 * STEPS, reset_num_timesteps=False), whole)
 
@@ -517,7 +568,14 @@ def test_options_survive(tmp_path):
     )
     agent.save(tmp_path / "agent")
     loaded = ParticlePILCO.load(tmp_path / "agent")
-    for name in ("resampling", "estimator", "dynamics_options", "search", "max_episode_steps", "random_trials"):
+    for name in (
+        "resampling",
+        "estimator",
+        "dynamics_options",
+        "search",
+        "max_episode_steps",
+        "random_trials",
+    ):
         assert getattr(loaded, name) == getattr(agent, name)
     assert (loaded.seed, loaded.gradient_probe, loaded.n_envs) == (3, 2, 1)
 
@@ -555,7 +613,7 @@ def test_stable_baselines3s_own_files_are_refused(tmp_path):
         ParticlePILCO.load(tmp_path / "ppo")
 
 
-@pytest.mark.parametrize("change", ["shape", "missing", "config"])
+@pytest.mark.parametrize("change", ["shape", "missing", "length", "not finite", "config"])
 def test_contents_that_do_not_fit_together(tmp_path, change):
     from mbrl_agent.checkpoint import read_archive, write_archive
 
@@ -565,6 +623,10 @@ def test_contents_that_do_not_fit_together(tmp_path, change):
         archive.tensors["policy/weights"] = torch.zeros(7, 7)
     elif change == "missing":
         del archive.arrays["episodes/0/rewards"]
+    elif change == "length":
+        archive.arrays["episodes/0/rewards"] = np.zeros(3)
+    elif change == "not finite":
+        archive.arrays["episodes/0/observations"][2, 1] = np.nan
     else:
         archive.config["search"]["steps"] = -1
     write_archive(tmp_path / "bad", archive.config, archive.tensors, archive.arrays)

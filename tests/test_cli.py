@@ -14,6 +14,7 @@ import pytest
 import mbrl_agent
 from mbrl_agent import cli
 from mbrl_agent.cli import flag, help_text, parse, sections
+from mbrl_agent.collect import NonFiniteError
 from mbrl_agent.config import CHOICES, TrainConfig
 from mbrl_agent.options import Option, convert, options_of, placeholder, to_text
 from mbrl_agent.resampling import Gaussian, Interpolated, Mixture, NoResampling
@@ -185,7 +186,7 @@ def test_resume_needs_the_directory_of_a_run(there, tmp_path, capsys):
             "--resampling mixture --resampling.ratio 1",
             "--resampling.ratio: resampling 'mixture' has no option 'ratio'",
         ),
-        ("--resampling gausian", "--resampling: unknown resampling 'gausian': choose from gaussian, "),
+        ("--resampling gausian", "--resampling: unknown resampling 'gausian': choose from "),
         ("--policy.centres 3", "unknown option --policy.centres; did you mean --policy.centers?"),
         (
             "--search.learning_rate=3",
@@ -275,11 +276,23 @@ def interrupt(*args: Any, **kwargs: Any) -> None:
 
 
 def test_an_interrupted_run_says_how_to_go_on(experiment, capsys):
-    experiment.prepare = lambda *args, **kwargs: SimpleNamespace(run=interrupt, directory=Path("runs/X"))
+    run = SimpleNamespace(run=interrupt, directory=Path("runs/X"), resumable=True)
+    experiment.prepare = lambda *args, **kwargs: run
     assert cli.main([]) == 130
-    assert (
-        capsys.readouterr().err == "train.py: interrupted; continue with: python train.py --resume runs/X\n"
-    )
+    expected = "train.py: interrupted; continue with: python train.py --resume runs/X\n"
+    assert capsys.readouterr().err == expected
+    run.resumable = False  # in the first trial there is nothing to continue from
+    assert cli.main([]) == 130
+    assert capsys.readouterr().err == "train.py: interrupted\n"
+
+
+def test_an_environment_that_fails_is_one_line(experiment, capsys):
+    def fail() -> None:
+        raise NonFiniteError("reward = nan at step 3;\n kept")
+
+    experiment.prepare = lambda *args, **kwargs: SimpleNamespace(run=fail)
+    assert cli.main([]) == 2
+    assert capsys.readouterr().err == "train.py: error: reward = nan at step 3; kept\n"
 
 
 def test_an_interrupt_before_the_run(experiment, capsys):

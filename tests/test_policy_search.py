@@ -100,7 +100,9 @@ def start(replicates: int = 3, seed: int = 5) -> dict[str, torch.Tensor]:
 def test_it_improves_every_candidate(resampler):
     search = make(steps=60, resampler=resampler, horizon=8)
     before, report = start(), search.improve(start(), generator())
-    gain = search.predicted_cost(before, generator(1)) - search.predicted_cost(report.parameters, generator(1))
+    gain = search.predicted_cost(before, generator(1)) - search.predicted_cost(
+        report.parameters, generator(1)
+    )
     assert bool((gain > 0.5).all())
     assert report.expected_cost.shape == report.grad_norm.shape == (60, 3)
     assert bool((report.expected_cost[-5:].mean(0) < report.expected_cost[0] - 0.5).all())
@@ -151,21 +153,25 @@ def test_the_step_is_adams():
     report = make(Scripted(script=[[1.0, -2.0, 3.0]]), steps=1).improve(start(), generator())
     for sign, i in ((-1, 0), (1, 1), (-1, 2)):
         for key, value in start().items():
-            torch.testing.assert_close(report.parameters[key][i], value[i] + sign * 0.05, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(
+                report.parameters[key][i], value[i] + sign * 0.05, rtol=1e-4, atol=1e-5
+            )
 
 
 def test_gradients_are_clipped_candidate_by_candidate():
     values = start()
     optimizer = torch.optim.SGD(list(values.values()), lr=1.0)
     gradient = {key: torch.ones_like(value) for key, value in values.items()}
-    for key in gradient:
-        gradient[key][1] *= 1e-3
-        gradient[key][2] *= 1e6
+    for value in gradient.values():
+        value[1] *= 1e-3
+        value[2] *= 1e6
     norm = module._norms(gradient)
     torch.testing.assert_close(norm, 3**0.5 * torch.tensor([1.0, 1e-3, 1e6]))
     module._clipped_step(optimizer, values, gradient, norm, torch.ones(3, dtype=torch.bool), max_norm=0.5)
     step = torch.cat([(start()[key] - values[key]).flatten(1) for key in values], 1)
-    torch.testing.assert_close(step.norm(dim=1), torch.tensor([0.5, 3**0.5 * 1e-3, 0.5]), rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(
+        step.norm(dim=1), torch.tensor([0.5, 3**0.5 * 1e-3, 0.5]), rtol=1e-3, atol=1e-6
+    )
     assert bool((step > 0).all())
 
 

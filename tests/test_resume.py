@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tiny_run import flags, images, progress, resume, scalars, tiny
 
-from mbrl_agent import agent, agent_archive, cli, run_callbacks, run_log
+from mbrl_agent import agent, agent_archive, cli, run_callbacks, run_log, trials
 from mbrl_agent.run_directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,11 +69,9 @@ def killed_at(logdir: Path, module, name: str, call: int, after: bool = False) -
 
 
 MOMENTS = {
-    "while it collects": (agent, "collect_episodes", 2, True),
-    "while it fits": (agent.ParticlePILCO, "fit", 3, True),
+    "while it collects": (trials, "collect_episodes", 2, True),
     "while it improves": (agent.ParticlePILCO, "improve", 2, True),
     "after its images are logged": (run_callbacks.AnimationCallback, "on_trial_end", 2, True),
-    "before a row is written": (run_log.ProgressCsv, "write", 3, False),
     "between progress.csv and the events": (run_log.ProgressCsv, "write", 3, True),
     "before the record of a checkpoint": (RunDirectory, "save_state", 2, False),
     "between the record and the checkpoint": (RunDirectory, "save_state", 2, True),

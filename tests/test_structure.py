@@ -19,7 +19,7 @@ LAYERS = [
     ["mbrl_agent.study"],
     ["mbrl_agent.experiment"],
     ["mbrl_agent.config"],
-    ["mbrl_agent.agent", "mbrl_agent.collect", "mbrl_agent.agent_archive"],
+    ["mbrl_agent.agent", "mbrl_agent.agent_archive", "mbrl_agent.trials", "mbrl_agent.collect"],
     ["mbrl_agent.policy_search"],
     ["mbrl_agent.estimators"],
     ["mbrl_agent.rollout"],

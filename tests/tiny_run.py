@@ -16,7 +16,7 @@ TINY: dict[str, Any] = {
     "quiet": True,
     "search.steps": 2,
     "search.candidates": 2,
-    "search.num_particles": 20,
+    "search.num_particles": 30,
     "search.horizon": 5,
     "dynamics.fit_steps": 10,
     "dynamics.hidden": [8],

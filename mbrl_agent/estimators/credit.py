@@ -24,9 +24,9 @@ class OwnCreditEstimator(Estimator):
         """Refuse strategies under which a particle's future depends on the other particles."""
         if resampler.mixes_particles:
             raise ValueError(
-                f"estimator {self.name!r} credits each particle with its own future cost, which is biased under "
-                f"resampling {resampler.name!r}, where a particle's future depends on all of them: use resampling "
-                "'none', or estimator 'reparameterization', which works with every strategy"
+                f"estimator {self.name!r} credits each particle with its own future cost, which is biased "
+                f"under resampling {resampler.name!r}, where a particle's future depends on all of them: use "
+                "resampling 'none', or estimator 'reparameterization', which works with every strategy"
             )
 
 
@@ -43,7 +43,7 @@ def predict_all(simulation: Simulation, state: Tensor, action: Tensor) -> Predic
 
 
 def log_density(prediction: Prediction, next_state: Tensor) -> Tensor:
-    """log N(next_state | mean, diag(std^2)), summed over the dimensions: (..., D) -> (...)."""
+    """Log-density log N(next_state | mean, diag(std^2)), summed over the dimensions: (..., D) -> (...)."""
     scaled = (next_state - prediction.mean) / prediction.std
     constant = 0.5 * math.log(2 * math.pi)
     return -(0.5 * scaled.square() + prediction.std.log() + constant).sum(-1)

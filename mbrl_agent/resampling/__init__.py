@@ -6,11 +6,24 @@ and declares `name` and `mixes_particles`; nothing else needs an edit.
 
 from mbrl_agent.registry import Registry
 from mbrl_agent.resampling.base import Resampler
+from mbrl_agent.resampling.detached_mixture import DetachedMixture
 from mbrl_agent.resampling.gaussian import Gaussian
 from mbrl_agent.resampling.interpolated import Interpolated
+from mbrl_agent.resampling.liu_west import LiuWest
 from mbrl_agent.resampling.mixture import Mixture
 from mbrl_agent.resampling.none import NoResampling
+from mbrl_agent.resampling.tangent import Tangent
 
 RESAMPLERS: Registry[Resampler] = Registry("resampling", "mbrl_agent.resampling", Resampler)  # type: ignore[type-abstract]
 
-__all__ = ["RESAMPLERS", "Gaussian", "Interpolated", "Mixture", "NoResampling", "Resampler"]
+__all__ = [
+    "RESAMPLERS",
+    "DetachedMixture",
+    "Gaussian",
+    "Interpolated",
+    "LiuWest",
+    "Mixture",
+    "NoResampling",
+    "Resampler",
+    "Tangent",
+]

@@ -29,7 +29,8 @@ class Resampler(ABC):
     name: ClassVar[str]
     """Name on the command line."""
     mixes_particles: ClassVar[bool]
-    """Whether one particle's output depends on the others."""
+    """Whether the value of one particle's output depends on the others. Derivatives do not count: whoever
+    asks credits particles by their values, and does not differentiate through the resampler."""
 
     @abstractmethod
     def __call__(self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Any) -> Resampled:

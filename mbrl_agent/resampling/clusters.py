@@ -32,12 +32,14 @@ def fit_components(log_responsibilities: Tensor, particles: Tensor) -> MixtureFi
 def shrunk_covariance(fit: MixtureFit, num_particles: int, shrinkage: float) -> Tensor:
     """Covariance of every component, shrunk to the pooled covariance WITHIN the components.
 
-        Sigma_k = (S_k + nu S_pool / (P - K)) / (N_k - 1 + nu),  S_pool = sum_k S_k
+        Sigma_k = P / (P - 1) (S_k + nu S_pool / P) / (N_k + nu),  S_pool = sum_k S_k
 
     with S_k the scatter of component k, a sum over its N_k particles. As if each component had seen nu
-    more particles of average spread; the distance between the components does not enter. N_k - 1 and
-    P - K count the degrees of freedom: components of equal covariance are estimated without bias, and
-    K = 1 gives the sample covariance for every nu.
+    more particles of average spread; the distance between the components does not enter. P / (P - 1) is
+    the correction of a sample covariance, made once for the whole cloud: one component gives the sample
+    covariance for every nu, and a cloud that EM splits into components of equal mass keeps its total
+    covariance to 1/P of the part between them. (Correcting every component for its own N_k would keep the
+    spread of separate modes, but lets a single cloud that is split anew at every step grow.)
 
     Args:
         fit: Moments of the components.
@@ -48,10 +50,10 @@ def shrunk_covariance(fit: MixtureFit, num_particles: int, shrinkage: float) -> 
         (*R, K, D, D).
     """
     own = num_particles * fit.log_weights.exp()  # N_k
-    sums = own[..., None, None] * fit.scatter
-    pooled = sums.sum(-3, keepdim=True) / (num_particles - own.shape[-1])
-    freedom = ((own - 1).clamp(min=0.0) + shrinkage).clamp(min=1.0)
-    return (sums + shrinkage * pooled) / freedom[..., None, None]
+    scatter = own[..., None, None] * fit.scatter  # S_k
+    pooled = scatter.sum(-3, keepdim=True) / num_particles
+    count = (own + shrinkage).clamp(min=torch.finfo(own.dtype).tiny)[..., None, None]
+    return num_particles / (num_particles - 1) * (scatter + shrinkage * pooled) / count
 
 
 @torch.no_grad()

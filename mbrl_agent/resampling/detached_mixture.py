@@ -23,7 +23,7 @@ class DetachedMixture(Resampler):
     the particles x, WITHOUT gradient; given them, moments and draws are differentiated as usual:
 
         N_k = sum_i r_ik,  mu_k = sum_i r_ik x_i / N_k,  S_k = sum_i r_ik (x_i - mu_k)(x_i - mu_k)^T,
-        Sigma_k = (S_k + nu S_pool / (P - K)) / (N_k - 1 + nu),  S_pool = sum_k S_k,
+        Sigma_k = P / (P - 1) (S_k + nu S_pool / P) / (N_k + nu),  S_pool = sum_k S_k,
         k_i ~ r_i,  z_i = mu_{k_i} + L_{k_i} eps_i,  L_k L_k^T = Sigma_k,  eps_i ~ N(0, I).
 
     All particles keep equal weight: a mode's mass is the number of particles in it. A particle draws its

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mbrl_agent.dynamics.ensemble import Ensemble, EnsembleModel
-from mbrl_agent.dynamics.ensemble_fit import LOG_STD_MAX, LOG_STD_MIN, bootstrap, bounded_log_std
+from mbrl_agent.dynamics.ensemble_fit import LOG_STD_MAX, LOG_STD_MIN, bootstrap, bounded_log_std, fit_layers
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.replay import Transitions
 
@@ -215,6 +215,20 @@ def test_the_loss_falls_and_the_members_differ():
     assert report.train_nll < float(report.curve[0]) - 0.3
     for one, other in [(0, 1), (0, 2), (1, 2)]:
         assert not torch.allclose(model.weights[0][one], model.weights[0][other], atol=1e-2)
+
+
+def test_a_member_is_fitted_with_its_own_weights():
+    """A transition of weight zero has no influence on the member that does not count it."""
+    g = generator(2)
+    layers = make()._draw_layers(g)
+    inputs, targets = torch.randn(20, 6, generator=g), torch.randn(20, D, generator=g)
+    weights = torch.ones(3, 20)
+    weights[1, 4] = 0.0
+    one = fit_layers(layers, inputs, targets, weights, Ensemble(fit_steps=3)).layers
+    targets[4] += 1.0
+    other = fit_layers(layers, inputs, targets, weights, Ensemble(fit_steps=3)).layers
+    changed = [not torch.equal(one[0][0][member], other[0][0][member]) for member in range(3)]
+    assert changed == [True, False, True]
 
 
 def test_bootstrap_weights_are_exponential_of_mean_one():

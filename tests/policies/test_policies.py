@@ -204,8 +204,7 @@ def test_set_parameters_copies(name):
     policy.set_parameters(parameters)
     expected = policy.controller(parameters)(states(4))
     torch.testing.assert_close(policy(states(4)), expected)
-    for value in parameters.values():
-        value += 1.0
+    parameters["weights" if name != "mlp" else "weight_0"].add_(1.0)
     torch.testing.assert_close(policy(states(4)), expected)
 
 
@@ -263,6 +262,13 @@ def test_linear_is_linear():
     torch.testing.assert_close(
         policy.controller(p)(state), squash(features(state) @ p["weights"] + p["bias"])
     )
+
+
+def test_fresh_linear_policies_are_centred_on_the_visited_states():
+    policy, visited = make("linear", dtype=torch.float64), states(30, dtype=torch.float64)
+    p = policy.initial_parameters(visited, 3, generator())
+    centre = features(visited).mean(0) @ p["weights"] + p["bias"]
+    torch.testing.assert_close(centre, torch.zeros(3, U, dtype=torch.float64))
 
 
 def test_mlp_is_a_chain_of_tanh():

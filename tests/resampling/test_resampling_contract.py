@@ -7,7 +7,16 @@ import inspect
 import pytest
 import torch
 
-from mbrl_agent.resampling import RESAMPLERS, Gaussian, Interpolated, Mixture, Resampler
+from mbrl_agent.resampling import (
+    RESAMPLERS,
+    DetachedMixture,
+    Gaussian,
+    Interpolated,
+    LiuWest,
+    Mixture,
+    Resampler,
+    Tangent,
+)
 from mbrl_agent.types import Prediction, Resampled
 
 P, D = 24, 2
@@ -18,6 +27,10 @@ VARIANTS: list[Resampler] = [
     Mixture(components=2, em_iterations=1, cost_weights="uniform"),
     Mixture(components=6, em_iterations=2),
     Mixture(components=2, detach_responsibilities=True),
+    LiuWest(ratio=0.9, moments="predictions"),
+    DetachedMixture(components=1),
+    DetachedMixture(components=6, em_iterations=1, shrinkage=0.0),
+    Tangent(components=1),
 ]
 every = pytest.mark.parametrize("resampler", VARIANTS, ids=repr)
 every_class = pytest.mark.parametrize("cls", RESAMPLERS.classes.values(), ids=list(RESAMPLERS.classes))

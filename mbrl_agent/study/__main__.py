@@ -1,0 +1,76 @@
+"""The command line of the studies: `python -m mbrl_agent.study --help`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from mbrl_agent.messages import INTERRUPTED, USAGE_ERROR, one_line
+from mbrl_agent.policies import POLICIES
+from mbrl_agent.study.arguments import PROGRAM, check, make_parser
+from mbrl_agent.study.commands import COMMANDS, Job
+from mbrl_agent.study.output import open_output
+from mbrl_agent.study.paper import all_strategies
+from mbrl_agent.study.sampling import Sampling
+from mbrl_agent.study.scene import Scene, run_scene, untrained_scene
+from mbrl_agent.study.strategies import Strategy, combine, instance_of
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line and return the exit status: 0, 2 for a user's mistake, 130 when interrupted."""
+    try:
+        return _main(sys.argv[1:] if argv is None else argv)
+    except (ValueError, TypeError, OSError) as error:
+        sys.stderr.write(f"study: error: {one_line(error)} (see {PROGRAM} --help)\n")
+        return USAGE_ERROR
+    except KeyboardInterrupt:
+        sys.stderr.write("study: interrupted\n")
+        return INTERRUPTED
+
+
+def _main(argv: Sequence[str]) -> int:
+    arguments = make_parser().parse_args(argv)
+    check(arguments)
+    torch.set_num_threads(arguments.threads)
+    strategies = _strategies(arguments)
+    sampling = Sampling(arguments.particles, arguments.repeats, arguments.seed)
+    scene = _scene(arguments)
+    scene.dynamics.validate(sampling.particles)
+    for strategy in strategies:
+        strategy.resampler.validate(sampling.particles, len(scene.labels))
+    run = getattr(arguments, "run", None)
+    directory = getattr(arguments, "out", run / "figures" if run else Path("study_untrained"))
+    with open_output(directory, run, scene.steps) as output:
+        text = COMMANDS[arguments.command](Job(scene, strategies, sampling, arguments, output))
+    sys.stdout.write("\n".join([text, *(f"wrote {path}" for path in output.written), ""]))
+    return 0
+
+
+def _strategies(arguments: argparse.Namespace) -> list[Strategy]:
+    """What is compared; combinations that do not work are named on stderr."""
+    if arguments.command == "figures":
+        return all_strategies()
+    strategies, left_out = combine(arguments.resampling, arguments.estimator)
+    for reason in left_out:
+        sys.stderr.write(f"left out: {reason}\n")
+    return strategies
+
+
+def _scene(arguments: argparse.Namespace) -> Scene:
+    env = getattr(arguments, "env", None)
+    if "run" in arguments:
+        scene = run_scene(arguments.run, arguments.horizon, env, getattr(arguments, "trial", None))
+    else:
+        policy = instance_of(POLICIES, arguments.policy)
+        scene = untrained_scene(
+            env or "CartPoleSwingUp-v0", arguments.seed, arguments.horizon, arguments.noise, policy
+        )
+    return scene.double() if arguments.float64 else scene
+
+
+if __name__ == "__main__":
+    sys.exit(main())

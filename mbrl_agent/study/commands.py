@@ -1,0 +1,202 @@
+"""What each command of the study computes, draws and writes."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+from tqdm import tqdm
+
+from mbrl_agent.randomness import derive_generator
+from mbrl_agent.study.bias import Bias, compare, finite_differences, moved, projected_gradients
+from mbrl_agent.study.bimodal import ForwardError, forward_errors
+from mbrl_agent.study.colours import looks
+from mbrl_agent.study.directions import random_directions
+from mbrl_agent.study.drawing import landscape_figure, trajectories_figure, values_figure
+from mbrl_agent.study.drawing_bias import bias_figure, forward_figure
+from mbrl_agent.study.landscape import Array, Landscape, landscape, value_landscape
+from mbrl_agent.study.output import (
+    Output,
+    bias_table,
+    forward_table,
+    landscape_table,
+    log10,
+    trajectories_table,
+    values_table,
+)
+from mbrl_agent.study.paper import FINE_POINTS, SHOWN, draw_figures, work
+from mbrl_agent.study.sampling import Sampling
+from mbrl_agent.study.scene import Scene
+from mbrl_agent.study.strategies import Strategy
+from mbrl_agent.study.trajectories import predictions
+
+
+@dataclass(frozen=True)
+class Job:
+    """A command that is checked and ready.
+
+    Attributes:
+        scene: Model, policy, initial states.
+        strategies: What is compared.
+        sampling: Particles, repeats, seed.
+        arguments: The command's own arguments.
+        output: Where the results go.
+    """
+
+    scene: Scene
+    strategies: list[Strategy]
+    sampling: Sampling
+    arguments: argparse.Namespace
+    output: Output
+
+    def directions(self, count: int) -> list[dict[str, Tensor]]:
+        """Random directions; the first ones are the same whatever the count."""
+        generator = derive_generator(self.sampling.seed, "study direction")
+        return random_directions(self.scene.parameters, self.arguments.direction, count, generator)
+
+    def grid(self) -> Array:
+        """The places of a landscape."""
+        low, high = self.arguments.delta
+        return np.linspace(low, high, self.arguments.points)
+
+    def bar(self, total: int) -> tqdm[Any]:
+        """A progress bar, where there is a terminal."""
+        return tqdm(total=total, disable=None, dynamic_ncols=True, leave=False)
+
+
+def run_landscape(job: Job) -> str:
+    """Variance and cost along directions, and the value landscape of single particles along the first."""
+    directions, grid, scene = job.directions(job.arguments.directions), job.grid(), job.scene
+    found = []
+    total = len(directions) * len(job.strategies) * len(grid) * job.sampling.repeats
+    with job.bar(total + FINE_POINTS) as bar:
+        for strategy, (number, direction) in product(job.strategies, enumerate(directions)):
+            bar.set_description_str(strategy.label)
+            found.append(landscape(scene, strategy, direction, grid, job.sampling, number, bar.update))
+        fine = np.linspace(grid[0], grid[-1], FINE_POINTS)
+        generator = derive_generator(job.sampling.seed, "value landscape")
+        values = value_landscape(
+            scene, directions[0], fine, job.sampling.particles, SHOWN, generator, bar.update
+        )
+    styles = looks(job.strategies)
+    figure = landscape_figure(found, styles, f"gradient landscape: {scene.title}")
+    job.output.write("landscape", figure, landscape_table(found))
+    first = [entry for entry in found if entry.direction == 0]
+    figure = values_figure(values, first, styles, f"value landscape: {scene.title}")
+    job.output.write("values", figure, values_table(values))
+    return summary(found)
+
+
+def run_figures(job: Job) -> str:
+    """The paper's figures in one go."""
+    grid = job.grid()
+    with job.bar(work(grid, job.sampling)) as bar:
+        found = draw_figures(
+            job.scene,
+            grid,
+            job.sampling,
+            job.output,
+            bar.update,
+            bar.set_description_str,
+            job.arguments.direction,
+        )
+    return summary(found)
+
+
+def run_trajectories(job: Job) -> str:
+    """Predicted trajectory distributions at chosen places."""
+    direction, scene = job.directions(1)[0], job.scene
+    places = tuple(job.arguments.delta)
+    with job.bar(len(places) * len(job.strategies)) as bar:
+        found = [
+            prediction
+            for strategy in job.strategies
+            for prediction in predictions(scene, strategy, direction, places, job.sampling, bar.update)
+        ]
+    title = f"predicted trajectories: {scene.title}"
+    figure = trajectories_figure(found, scene.labels, looks(job.strategies), title, scene.time_step)
+    job.output.write("trajectories", figure, trajectories_table(found, scene.labels))
+    return "\n".join(
+        f"{entry.strategy}: expected cost {entry.expected_cost:.2f} at delta {entry.delta:g}"
+        for entry in found
+    )
+
+
+def run_bias(job: Job) -> str:
+    """Mean gradients against finite differences, and forward errors from bimodal starts."""
+    arguments, sampling, scene = job.arguments, job.sampling, job.scene
+    directions = job.directions(arguments.directions)
+    line = job.directions(1)[0]
+    reference = Sampling(sampling.particles, max(2, arguments.reference // sampling.particles), sampling.seed)
+    tests = len(job.strategies)
+    total = len(arguments.delta) * (reference.repeats + tests * sampling.repeats)
+    total += len(arguments.modes) * (tests + 2) * sampling.repeats
+    rows: list[Bias] = []
+    errors: list[ForwardError] = []
+    with job.bar(total) as bar:
+        for delta in arguments.delta:
+            place = scene.at(moved(scene.parameters, line, delta))
+            bar.set_description_str("finite differences")
+            truth = finite_differences(
+                place, directions, arguments.step, reference.repeats, reference, bar.update
+            )
+            for strategy in job.strategies:
+                bar.set_description_str(strategy.label)
+                slopes = projected_gradients(place, strategy, directions, sampling, bar.update)
+                rows.append(compare(strategy.label, delta, slopes, truth, sampling.seed))
+        for modes in arguments.modes:
+            bar.set_description_str("bimodal starts")
+            errors += forward_errors(scene, job.strategies, modes, sampling, bar.update)
+    styles = looks(job.strategies)
+    title = f"bias of the gradient: {scene.title}"
+    job.output.write("bias", bias_figure(rows, styles, title), bias_table(rows))
+    title = f"bimodal starts: {scene.title}"
+    figure = forward_figure(errors, styles, scene.labels, title)
+    job.output.write("bimodal", figure, forward_table(errors, scene.labels))
+    return "\n".join([*map(bias_line, rows), *(forward_line(row, scene) for row in errors)])
+
+
+def summary(landscapes: list[Landscape]) -> str:
+    """One line a strategy and direction."""
+    width = max(len(entry.strategy) for entry in landscapes)
+    lines = [f"{'log10 of the gradient variance':{width + 4}}  first    median   largest  at delta"]
+    for entry in landscapes:
+        # the median of the variances, not of their logarithms, which need not exist
+        numbers = (entry.variance[0], np.median(entry.variance), entry.variance.max())
+        text = "".join(f"{log10(float(number)):9.1f}" for number in numbers)
+        where = entry.delta[entry.variance.argmax()]
+        exploded = int(entry.nonfinite.sum())
+        note = f"   {exploded} estimates not finite" if exploded else ""
+        lines.append(f"{entry.direction + 1:2d} {entry.strategy:{width}}{text}  {where:8.2f}{note}")
+    return "\n".join(lines)
+
+
+def bias_line(row: Bias) -> str:
+    """One row of the bias table in words."""
+    figures = [
+        f"{name.replace('_', ' ')} {estimate.value:.3g} +- {estimate.error:.2g}"
+        for name in ("cosine", "correlation", "slope", "relative_bias")
+        for estimate in [getattr(row, name)]
+    ]
+    return f"{row.strategy}, delta {row.delta:g}: {', '.join(figures)}"
+
+
+def forward_line(row: ForwardError, scene: Scene) -> str:
+    """One row of the table of forward errors in words."""
+    words = [f"{row.modes.label(scene.labels)}, {row.strategy}: cost {row.cost.value:.2f}"]
+    words.append(f"error {row.error.value:+.2f} +- {row.error.error:.2f}")
+    if row.true_error is not None:
+        words.append(f"against the true physics {row.true_error.value:+.2f} +- {row.true_error.error:.2f}")
+    return ", ".join(words)
+
+
+COMMANDS = {
+    "landscape": run_landscape,
+    "trajectories": run_trajectories,
+    "bias": run_bias,
+    "figures": run_figures,
+}

@@ -1,0 +1,163 @@
+"""Where a study's results go: PNG and CSV files, and the TensorBoard log of the run."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
+
+from mbrl_agent.atomic import write_atomically
+from mbrl_agent.figures import encode_png
+from mbrl_agent.run_log import log_image
+from mbrl_agent.study.bias import STATISTICS, Bias
+from mbrl_agent.study.bimodal import ForwardError
+from mbrl_agent.study.landscape import Landscape, Values
+from mbrl_agent.study.trajectories import Prediction, weighted_percentiles
+
+PERCENTILES = (5.0, 25.0, 50.0, 75.0, 95.0)
+Cell = str | int | float
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers of a figure."""
+
+    columns: list[str]
+    rows: list[list[Cell]]
+
+    def text(self) -> str:
+        """As CSV; numbers with six digits, and `inf` and `nan` as such."""
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows([_cell(value) for value in row] for row in self.rows)
+        return buffer.getvalue()
+
+
+class Output:
+    """Writes figures and tables.
+
+    Args:
+        directory: Where the files go; it is made if need be.
+        logger: TensorBoard, or None.
+        step: TensorBoard's step.
+    """
+
+    def __init__(self, directory: Path, logger: Logger | None = None, step: int = 0) -> None:
+        self.directory = directory
+        self.logger = logger
+        self.step = step
+        self.written: list[Path] = []
+
+    def write(self, name: str, figure: Figure | None, table: Table) -> None:
+        """One figure and its numbers, as `study_<name>.png` and `.csv`, and in TensorBoard."""
+        text = table.text()
+        path = self.directory / f"study_{name}.csv"
+        write_atomically(path, text.encode())
+        self.written.append(path)
+        if figure is not None:
+            png = encode_png(figure)
+            write_atomically(path.with_suffix(".png"), png)
+            self.written.append(path.with_suffix(".png"))
+            if self.logger is not None:
+                log_image(self.logger, f"study/{name}", png, self.step)
+        if self.logger is not None:  # four spaces make Markdown show it as it is
+            code = "".join(f"    {line}\n" for line in text.splitlines())
+            self.logger.record(f"study/{name}_csv", code)
+            self.logger.dump(self.step)
+
+
+@contextmanager
+def open_output(directory: Path, run: Path | None, step: int) -> Iterator[Output]:
+    """An output whose TensorBoard log is that of a run, if there is one."""
+    if run is None:
+        yield Output(directory)
+        return
+    logger = Logger(str(run), [TensorBoardOutputFormat(str(run))])
+    try:
+        yield Output(directory, logger, step)
+    finally:
+        logger.close()
+
+
+def _cell(value: Cell) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def landscape_table(landscapes: Sequence[Landscape]) -> Table:
+    """One row a strategy, direction and place."""
+    columns = ["strategy", "direction", "delta", "variance", "log10_variance", "gradient_norm"]
+    columns += ["expected_cost", "expected_cost_se", "nonfinite_estimates"]
+    rows: list[list[Cell]] = []
+    for entry in landscapes:
+        series = zip(
+            entry.delta, entry.variance, entry.gradient_norm, entry.expected_cost, entry.expected_cost_se,
+            entry.nonfinite, strict=True,
+        )  # fmt: skip
+        for delta, variance, norm, cost, cost_se, nonfinite in series:
+            numbers = [float(delta), float(variance), log10(float(variance)), float(norm)]
+            row: list[Cell] = [entry.strategy, entry.direction + 1, *numbers, float(cost), float(cost_se)]
+            rows.append([*row, int(nonfinite)])
+    return Table(columns, rows)
+
+
+def log10(value: float) -> float:
+    """The logarithm of a variance; -inf where the policy is silent."""
+    return math.log10(value) if value > 0 else -math.inf
+
+
+def values_table(values: Values) -> Table:
+    """One row a place, one column a particle."""
+    columns = ["delta", "mean", *(f"particle_{index}" for index in range(values.particles.shape[1]))]
+    rows: list[list[Cell]] = [
+        [float(delta), float(mean), *map(float, particles)]
+        for delta, mean, particles in zip(values.delta, values.mean, values.particles, strict=True)
+    ]
+    return Table(columns, rows)
+
+
+def trajectories_table(predictions: Sequence[Prediction], labels: Sequence[str]) -> Table:
+    """One row a strategy, place, state dimension and step."""
+    columns = [
+        "strategy",
+        "delta",
+        "dimension",
+        "step",
+        *(f"percentile_{level:.0f}" for level in PERCENTILES),
+    ]
+    rows: list[list[Cell]] = []
+    for entry in predictions:
+        for index, label in enumerate(labels):
+            levels = weighted_percentiles(entry.states[..., index], entry.weights, PERCENTILES)
+            for step, row in enumerate(levels.T):
+                rows.append([entry.strategy, entry.delta, label, step, *map(float, row)])
+    return Table(columns, rows)
+
+
+def bias_table(rows: Sequence[Bias]) -> Table:
+    """One row a strategy and place; every figure with its standard error."""
+    columns = ["strategy", "delta", *(f"{name}{suffix}" for name in STATISTICS for suffix in ("", "_se"))]
+    cells: list[list[Cell]] = []
+    for row in rows:
+        estimates = [getattr(row, name) for name in STATISTICS]
+        numbers = [number for estimate in estimates for number in (estimate.value, estimate.error)]
+        cells.append([row.strategy, row.delta, *numbers])
+    return Table(columns, cells)
+
+
+def forward_table(rows: Sequence[ForwardError], labels: list[str]) -> Table:
+    """One row a start and strategy."""
+    columns = ["start", "strategy", "cost", "cost_se", "error", "error_se", "true_error", "true_error_se"]
+    cells: list[list[Cell]] = []
+    for row in rows:
+        pairs = [row.cost, row.error, *([row.true_error] if row.true_error else [])]
+        numbers: list[Cell] = [number for pair in pairs for number in (pair.value, pair.error)]
+        cells.append([row.modes.label(labels), row.strategy, *numbers, *[""] * (6 - len(numbers))])
+    return Table(columns, cells)

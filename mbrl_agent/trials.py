@@ -1,0 +1,240 @@
+"""The phases of a trial: collect real episodes, fit the model, improve the policy in it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from torch import Tensor
+
+from mbrl_agent import trial_log
+from mbrl_agent.callbacks import trial_callbacks
+from mbrl_agent.collect import Step, collect_episodes
+from mbrl_agent.dynamics.base import DynamicsModel, FitReport
+from mbrl_agent.estimators import Estimator
+from mbrl_agent.policies.base import SearchPolicy
+from mbrl_agent.policy_search import PolicySearch, SearchOptions, SearchReport
+from mbrl_agent.randomness import derive_generator, derive_seed
+from mbrl_agent.replay import Replay
+from mbrl_agent.resampling import Resampler
+from mbrl_agent.tasks import Task, time_limit
+
+PROGRESS_EVERY = 10  # gradient steps between reports of progress
+
+
+class TrialAlgorithm(BaseAlgorithm):
+    """A Stable-Baselines3 algorithm that learns in trials; `ParticlePILCO` builds it and makes it public.
+
+    Attributes:
+        task: Cost, angles and initial states.
+        dynamics: The model.
+        policy: Acts; its parameters are those of the best candidate.
+        candidates: Parameters of all candidate policies, with a leading axis; None before the first search.
+        candidate_costs: Their predicted costs.
+        replay: All real episodes.
+        trials: Finished trials.
+        fit_steps: Optimiser steps of all fits.
+        search_steps: Gradient steps of all searches.
+        unfinished_timesteps: Of `num_timesteps`, those whose episodes are not in the replay yet.
+    """
+
+    task: Task
+    dynamics: DynamicsModel
+    policy: SearchPolicy
+    resampling: Resampler
+    estimator: Estimator
+    search: SearchOptions
+    random_trials: int
+    max_episode_steps: int | None
+    gradient_probe: int
+    candidates: dict[str, Tensor] | None
+    candidate_costs: Tensor | None
+    replay: Replay
+    trials: int
+    fit_steps: int
+    search_steps: int
+    unfinished_timesteps: int
+
+    @property
+    def state_dims(self) -> int:
+        """D."""
+        return int(self.observation_space.shape[0])  # type: ignore[index]
+
+    @property
+    def action_dims(self) -> int:
+        """U."""
+        return int(self.action_space.shape[0])  # type: ignore[index]
+
+    def _trial(self, callback: BaseCallback, total_timesteps: int, log_interval: int) -> bool:
+        """Collect, fit, improve; False once a callback asks to stop."""
+        began = time.perf_counter()
+        with self._timed("collect"):
+            if not self.collect(callback, total_timesteps - self.num_timesteps):
+                return False
+        with self._timed("fit"):
+            self.fit()
+        with self._timed("improve"):
+            self.improve(callback)
+        if self.gradient_probe:
+            with self._timed("probe"):
+                self._probe_gradient()
+        self.trials += 1
+        self.logger.record("time/trial", time.perf_counter() - began)
+        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
+        hooks = list(trial_callbacks(callback))
+        for hook in hooks:
+            hook.on_trial_end()
+        if self.trials % log_interval == 0:
+            self.logger.dump(self.num_timesteps)
+        go_on = [hook.on_trial_logged() for hook in hooks]  # a list: each of them is asked
+        return all(go_on)
+
+    def collect(self, callback: BaseCallback, remaining_steps: int) -> bool:
+        """Run one real episode in each environment; False if the callback asked to stop.
+
+        The first `random_trials` trials act at random. Every episode's seed is derived from the agent's.
+
+        Raises:
+            ValueError: The environment returned a value that is not finite; what was collected before
+                is kept.
+        """
+        assert self.env is not None
+        assert self.seed is not None
+        at_random = self.trials < self.random_trials
+        rng = np.random.default_rng(derive_seed(self.seed, "actions", self.trials))
+
+        def act(observations: NDArray[Any]) -> NDArray[np.float64]:
+            if at_random:
+                return rng.uniform(-1, 1, (len(observations), self.action_dims))
+            with torch.no_grad():
+                state = torch.as_tensor(observations, dtype=torch.float32, device=self.device)
+                actions: NDArray[np.float64] = self.policy(state).cpu().numpy().astype(np.float64)
+                return actions
+
+        def on_step(step: Step) -> bool:
+            self.num_timesteps += len(step.dones)
+            self.unfinished_timesteps += len(step.dones)
+            recorded = np.flatnonzero(step.recorded)
+            self._update_info_buffer([step.infos[i] for i in recorded], step.dones[recorded])
+            callback.update_locals(
+                {"rewards": step.rewards, "dones": step.dones, "infos": step.infos, "self": self}
+            )
+            return callback.on_step()
+
+        callback.on_rollout_start()
+        self.env.seed(self.episode_seed(self.trials))
+        longest = self.max_episode_steps or time_limit(self.env) or -(-remaining_steps // self.n_envs)
+        try:
+            go_on = collect_episodes(self.env, act, self.scale_action, on_step, longest, self.replay.add)
+        finally:
+            self.unfinished_timesteps = 0
+            self._last_obs = None  # the next trial starts from a reset
+        latest = self.replay.episodes[-self.n_envs :]
+        trial_log.record_episodes(
+            self.logger, latest, self.ep_info_buffer or (), self.ep_success_buffer or ()
+        )
+        callback.on_rollout_end()
+        return go_on
+
+    def episode_seed(self, trial: int) -> int:
+        """The seed of the real episode of a trial (counted from 0) in the first environment."""
+        assert self.seed is not None
+        return derive_seed(self.seed, "episode", trial) % 2**31
+
+    def scale_action(self, action: NDArray[np.float64]) -> NDArray[Any]:
+        """From [-1, 1] to the bounds of the action space."""
+        space = self.action_space
+        assert isinstance(space, spaces.Box)
+        scaled = space.low + 0.5 * (action + 1.0) * (space.high - space.low)
+        within: NDArray[Any] = np.clip(scaled, space.low, space.high).astype(space.dtype)
+        return within
+
+    def fit(self) -> FitReport:
+        """Fit the dynamics model to all transitions so far.
+
+        Raises:
+            ValueError: There are too few transitions.
+        """
+        assert self.seed is not None
+        if self.trials:  # the last trial's model has not seen this trial's episodes
+            latest = Replay(self.replay.episodes[-self.n_envs :])
+            trial_log.record_score(self.logger, self.dynamics.score(latest.transitions(device=self.device)))
+        generator = derive_generator(self.seed, "fit", self.trials, self.device)
+        report = self.dynamics.fit(self.replay.transitions(device=self.device), generator)
+        trial_log.record_fit(self.logger, report, self.fit_steps)
+        self.fit_steps += len(report.curve)
+        return report
+
+    def improve(self, callback: BaseCallback | None = None) -> SearchReport:
+        """Improve the candidate policies in the model and deploy the best one."""
+        assert self.seed is not None
+        generator = derive_generator(self.seed, "improve", self.trials, self.device)
+        search = self.policy_search()
+        hooks = list(trial_callbacks(callback)) if callback is not None else []
+
+        def on_step(step: int, expected_cost: Tensor) -> None:
+            if (step + 1) % PROGRESS_EVERY == 0:
+                for hook in hooks:
+                    hook.on_progress("improve", step + 1, self.search.steps, float(expected_cost.min()))
+
+        report = search.improve(self._starting_points(generator), generator, on_step)
+        self.candidates = report.parameters
+        self.candidate_costs = search.predicted_cost(report.parameters, generator)
+        best = int(self.candidate_costs.argmin())
+        self.policy.set_parameters({name: value[best] for name, value in self.candidates.items()})
+        self._n_updates += len(report.expected_cost)
+        trial_log.record_search(self.logger, report, self.candidate_costs, best, self.search_steps)
+        self.search_steps += len(report.expected_cost)
+        return report
+
+    def policy_search(self) -> PolicySearch:
+        """The search in the present model, from the present distribution of initial states."""
+        if not len(self.replay):
+            raise ValueError("there is no model yet: call learn first")
+        assert self.task.cost is not None
+        horizon = self.search.horizon or max(len(episode) for episode in self.replay.episodes)
+        return PolicySearch(
+            self.search,
+            self.policy,
+            self.dynamics,
+            self.task.cost,
+            self.resampling,
+            self.estimator,
+            self.task.initial_states(self.replay.initial_states(), self.device),
+            horizon,
+        )
+
+    def _starting_points(self, generator: torch.Generator) -> dict[str, Tensor]:
+        """The candidates of the last trial, the worst replaced by a fresh one; all fresh at first."""
+        states = self.replay.transitions(device=self.device).states
+        if self.candidates is None or self.candidate_costs is None:
+            return self.policy.initial_parameters(states, self.search.candidates, generator)
+        if self.search.candidates == 1:
+            return self.candidates
+        fresh = self.policy.initial_parameters(states, 1, generator)
+        worst = int(self.candidate_costs.argmax())
+        points = {name: value.clone() for name, value in self.candidates.items()}
+        for name, value in points.items():
+            value[worst] = fresh[name][0]
+        return points
+
+    def _probe_gradient(self) -> None:
+        """Log how noisy the gradient is at the deployed policy, from repeated estimates."""
+        assert self.seed is not None
+        generator = derive_generator(self.seed, "probe", self.trials, self.device)
+        probe = self.policy_search().probe(self.policy.parameter_dict(), self.gradient_probe, generator)
+        trial_log.record_probe(self.logger, probe)
+
+    @contextmanager
+    def _timed(self, phase: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.logger.record(f"time/{phase}", time.perf_counter() - began)
