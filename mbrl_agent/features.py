@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from numbers import Integral
 
@@ -46,3 +47,16 @@ class AngleFeatures:
         angles = [state[..., i : i + 1] for i in self.angle_dims]
         plain = [state[..., i : i + 1] for i in self.plain_dims]
         return torch.cat(plain + [a.sin() for a in angles] + [a.cos() for a in angles], dim=-1)
+
+    def change(self, before: Tensor, after: Tensor) -> Tensor:
+        """Difference of two states (..., D), angles by the shorter way round.
+
+        Some environments wrap their angles, say to [-pi, pi): a step across the seam is not a turn.
+        """
+        difference = after - before
+        if not self.angle_dims:
+            return difference
+        is_angle = torch.zeros(self.state_dims, dtype=torch.bool, device=after.device)
+        is_angle[list(self.angle_dims)] = True
+        wrapped = torch.remainder(difference + math.pi, 2 * math.pi) - math.pi
+        return torch.where(is_angle & (difference.abs() > math.pi), wrapped, difference)

@@ -269,6 +269,18 @@ def test_what_is_not_finite_is_named_by_step_and_dimension(label, step, dimensio
     assert len(replay) == 2  # what was collected before is not lost
 
 
+def test_the_change_of_an_angle_goes_the_shorter_way_round():
+    features = AngleFeatures(2, (1,))
+    before = torch.tensor([[0.0, 3.0], [5.0, -3.0], [0.0, 1.0]])
+    after = torch.tensor([[9.0, -3.0], [5.0, 3.0], [0.0, 1.5]])
+    seam = 2 * math.pi - 6
+    torch.testing.assert_close(
+        features.change(before, after), torch.tensor([[9, seam], [0, -seam], [0, 0.5]])
+    )
+    plain = AngleFeatures(2)
+    torch.testing.assert_close(plain.change(before, after), after - before)
+
+
 def test_a_reward_that_is_not_finite_is_named():
     bad = episode(3)
     bad.rewards[2] = np.nan

@@ -60,7 +60,7 @@ class Ensemble(DynamicsOptions):
     learning_rate: float = 3e-3
     """Adam's step size at the start of a fit; it decays to zero along a cosine."""
     weight_decay: float = 1.0
-    """Decoupled weight decay of AdamW, a unit of step size."""
+    """Decoupled weight decay of AdamW, a unit of step size; raise it where the environment is noisy."""
 
     def __post_init__(self) -> None:
         require_count("members", self.members)
@@ -145,7 +145,7 @@ class EnsembleModel(DynamicsModel):
                 "collect a longer episode"
             )
         inputs = torch.cat([self.features(transitions.states), transitions.actions], dim=-1)
-        targets = transitions.next_states - transitions.states
+        targets = self.features.change(transitions.states, transitions.next_states)
         if not (inputs.isfinite().all() and targets.isfinite().all()):
             raise ValueError("the transitions hold values that are not finite")
         self.input_mean, self.input_std = _mean_and_std(inputs)
@@ -171,8 +171,9 @@ class EnsembleModel(DynamicsModel):
         )  # particle i belongs to member i // N
         mean = prediction.mean.view(members, len(transitions), -1)
         log_std = prediction.std.log().view_as(mean)
-        nll = negative_log_likelihood(mean, log_std, transitions.next_states) - self.target_std.log()
-        rmse = (mean.mean(0) - transitions.next_states).square().mean(0).sqrt()
+        error = self.features.change(mean, transitions.next_states)
+        nll = negative_log_likelihood(torch.zeros_like(mean), log_std, error) - self.target_std.log()
+        rmse = error.mean(0).square().mean(0).sqrt()
         return Score(float(nll.mean()), rmse.tolist())
 
     def _draw_layers(self, generator: torch.Generator) -> Layers:

@@ -24,8 +24,9 @@ class TotalPropagation(OwnCreditEstimator):
         k_LR = V_RP / (V_RP + V_LR),  k_RP = 1 - k_LR
 
     weigh the two, both in the gradient of the parameters and in the derivative that is passed on to the
-    step before. Chaos makes V_RP explode, and the sweep turns to the likelihood ratio just there. Works
-    with resampling "none".
+    step before. Chaos makes V_RP explode, and the sweep turns to the likelihood ratio just there. The
+    weights are estimated from the same particles, which biases the mixture when these are few; the bias
+    falls with 1/P. Works with resampling "none".
 
     Reference:
         Parmas, Rasmussen, Peters, Doya (2018), PIPPS: Flexible Model-Based Policy Search Robust to the
@@ -120,7 +121,8 @@ class _Derivatives:
 
 def _gradients(outputs: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """Derivative of each output by the inputs it depends on; zeros where it does not."""
-    return torch.autograd.grad(outputs.sum(), inputs, retain_graph=True, materialize_grads=True)
+    ones = torch.ones_like(outputs)
+    return torch.autograd.grad(outputs, inputs, ones, retain_graph=True, materialize_grads=True)
 
 
 def _times(row: Tensor, matrix: Tensor) -> Tensor:

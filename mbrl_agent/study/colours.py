@@ -2,7 +2,7 @@
 
 Hues are those of Okabe and Ito, one a resampler. Variants of a resampler are shades of its hue, from
 light to dark in the order given, with markers of their own; estimators other than the
-reparameterisation have dashed lines.
+reparameterisation have colours of their own and dashed lines.
 """
 
 from __future__ import annotations
@@ -23,6 +23,11 @@ HUES = {
     "tangent": "#e69f00",
     "liu-west": "#8c6bb1",
 }
+ESTIMATOR_HUES = {
+    "total-propagation": "#000000",
+    "likelihood-ratio": "#7f7f7f",
+    "gaussian-shaping": "#8c564b",
+}
 OTHER_HUES = ("#7f7f7f", "#9c755f", "#b8a800")
 MARKERS = "osD^vP"
 DASHES = ("-", "--", "-.", ":")
@@ -41,29 +46,29 @@ class Look:
 def looks(strategies: Sequence[Strategy]) -> dict[str, Look]:
     """The look of every strategy, by label."""
     families: dict[str, list[str]] = {}
-    estimators: list[str] = []
+    estimators = ["reparameterization"]
     for strategy in strategies:
-        text = strategy.label.partition(" + ")[0]
-        family = families.setdefault(strategy.resampler.name, [])
-        family += [text] * (text not in family)
+        variants, text = families.setdefault(strategy.resampler.name, []), _resampling(strategy)
+        variants += [text] * (text not in variants)
         estimators += [strategy.estimator.name] * (strategy.estimator.name not in estimators)
-    estimators.sort(key=lambda name: name != "reparameterization")
     unknown = [name for name in families if name not in HUES]
     found = {}
     for strategy in strategies:
-        name = strategy.resampler.name
+        name, estimator = strategy.resampler.name, strategy.estimator.name
         variants = families[name]
-        position = variants.index(strategy.label.partition(" + ")[0])
+        position, kind = variants.index(_resampling(strategy)), estimators.index(estimator)
         hue = HUES.get(name) or OTHER_HUES[unknown.index(name) % len(OTHER_HUES)]
-        estimator = estimators.index(strategy.estimator.name)
-        line = DASHES[min(estimator, len(DASHES) - 1)]
-        if strategy.estimator.name != "reparameterization" and line == "-":
-            line = "--"
         colour = shade(hue, position, len(variants))
-        if estimator:  # beside the same resampler with another estimator
-            colour = blend(colour, BLACK, 0.55)
-        found[strategy.label] = Look(colour, line, MARKERS[(position + estimator) % len(MARKERS)])
+        if kind:
+            colour = blend(ESTIMATOR_HUES.get(estimator, "#9c755f"), to_rgb(colour), 0.2)
+        marker = MARKERS[(position + kind) % len(MARKERS)]
+        found[strategy.label] = Look(colour, DASHES[min(kind, len(DASHES) - 1)], marker)
     return found
+
+
+def _resampling(strategy: Strategy) -> str:
+    """The part of the label that is about resampling."""
+    return strategy.label.partition(" + ")[0]
 
 
 def shade(hue: str, position: int, count: int) -> str:

@@ -63,13 +63,15 @@ def test_later_steps_go_on_from_the_previous_clusters():
     assert not torch.allclose(twice, shares)
 
 
-def test_an_empty_component_stays_defined_and_can_be_filled_again():
-    particles = modes([1, 0], torch.where(torch.arange(60) < 6, 30.0, 0.0).to(F64))
-    all_in_one = hard(torch.zeros(60, dtype=torch.long), 2)
+@pytest.mark.parametrize("shrinkage", [0.0, 6.0])
+@pytest.mark.parametrize("log_share", [0.0, -1e9])
+def test_an_empty_component_stays_defined(shrinkage, log_share):
+    particles = normal(60, 2)
+    all_in_one = torch.stack([torch.zeros(60, dtype=F64), log_share - 14 + normal(60)])
     for iterations in (1, 2, 30):
-        assert soft_clusters(particles, all_in_one, 2, iterations).isfinite().all()
-    shares = soft_clusters(particles, all_in_one, 2, 30).exp()
-    assert shares[:, :6].mean(-1).argmax() != shares[:, 6:].mean(-1).argmax()
+        assert soft_clusters(particles, all_in_one, 2, iterations, shrinkage).isfinite().all()
+    covariances = shrunk_covariance(fit_components(all_in_one, particles), 60, shrinkage)
+    assert covariances.isfinite().all()
 
 
 def test_the_order_of_the_particles_does_not_matter():
