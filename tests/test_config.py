@@ -14,7 +14,7 @@ import yaml
 from mbrl_agent.config import CHOICES, TrainConfig, known_keys
 from mbrl_agent.options import OptionError, build, convert, options_of, placeholder, to_text
 from mbrl_agent.policy_search import SearchOptions
-from mbrl_agent.resampling import Gaussian, Interpolated, Mixture, NoResampling
+from mbrl_agent.resampling import RESAMPLERS, Gaussian, Interpolated, Mixture, NoResampling
 from mbrl_agent.validation import (
     require_choice,
     require_count,
@@ -213,10 +213,10 @@ def test_updated_leaves_the_original_alone():
             "resampling.ratio: resampling 'none' has no option 'ratio'; it belongs to: interpolated",
         ),
         ("resampling: {ratio: 0.5}", "resampling.ratio: resampling 'gaussian' has no option 'ratio'"),
-        ("resampling: gausian", "resampling: unknown resampling 'gausian': choose from gaussian, "),
+        ("resampling: gausian", "resampling: unknown resampling 'gausian': choose from "),
         ("resampling: 3", "resampling: expected options and their values, got 3"),
         ("resampling:", "resampling: expected options and their values, got None"),
-        ("resampling: {name: 3}", "resampling: expected one of gaussian, interpolated, mixture, none"),
+        ("resampling: {name: 3}", f"resampling: expected one of {', '.join(RESAMPLERS.names())}"),
         ("resampling: {name: interpolated, ratio: 2}", "ratio of resampling 'interpolated' must be "),
         ("search: 3", "search: expected options and their values, got 3"),
         ("search: {steps: 1.5}", "search.steps: expected a whole number, got 1.5"),

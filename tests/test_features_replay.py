@@ -284,7 +284,7 @@ def test_the_change_of_an_angle_goes_the_shorter_way_round():
 def test_a_reward_that_is_not_finite_is_named():
     bad = episode(3)
     bad.rewards[2] = np.nan
-    with pytest.raises(ValueError, match="^reward of step 2 is nan, not finite"):
+    with pytest.raises(ValueError, match=r"^reward of step 2 is nan, not finite"):
         Replay().add(bad)
 
 

@@ -71,14 +71,14 @@ class Tangent(Resampler):
         `state` is log r_ik of the step before, (*R, K, P).
         """
         log_responsibilities = soft_clusters(particles, state, self.components, self.em_iterations)
-        basis = projection_basis(particles, log_responsibilities)
+        basis, jitter = projection_basis(particles, log_responsibilities)
         tangents = particles - particles.detach()  # zero in value
         kept = particles.detach() + basis @ (basis.mT @ tangents)
-        return Resampled(kept, equal_weights(kept), state=log_responsibilities)
+        return Resampled(kept, equal_weights(kept), state=log_responsibilities, jitter=jitter.amax(-1))
 
 
 @torch.no_grad()
-def projection_basis(particles: Tensor, log_responsibilities: Tensor) -> Tensor:
+def projection_basis(particles: Tensor, log_responsibilities: Tensor) -> tuple[Tensor, Tensor]:
     """A tall matrix A with H = A A^T: in every component 1 and the whitened state, orthonormal under r_k.
 
         A_k = diag(r_k) [1, (x - mu_k) L_k^-T] / sqrt(N_k),  L_k L_k^T = sum_i r_ik (...)(...)^T / N_k
@@ -88,14 +88,14 @@ def projection_basis(particles: Tensor, log_responsibilities: Tensor) -> Tensor:
         log_responsibilities: log r_ik, (*R, K, P).
 
     Returns:
-        A, (*R, P, K (1 + D)).
+        A, (*R, P, K (1 + D)), and the jitter (*R, K) as in `robust_cholesky`.
     """
     fit = fit_components(log_responsibilities, particles)
     floor = variance_floor(particles, torch.zeros_like(particles))
-    factor, _ = robust_cholesky(fit.scatter + torch.diag_embed(floor.unsqueeze(-2).expand_as(fit.mean)))
+    factor, jitter = robust_cholesky(fit.scatter + torch.diag_embed(floor.unsqueeze(-2).expand_as(fit.mean)))
     centred = particles.unsqueeze(-3) - fit.mean.unsqueeze(-2)  # (*R, K, P, D)
     white: Tensor = torch.linalg.solve_triangular(factor, centred.mT, upper=False)  # (*R, K, D, P)
     features = torch.cat([torch.ones_like(white[..., :1, :]), white], -2)
     log_mass = log_responsibilities.logsumexp(-1, keepdim=True)  # log N_k
     rows = (log_responsibilities - 0.5 * log_mass).exp().unsqueeze(-2) * features  # (*R, K, 1 + D, P)
-    return rows.flatten(-3, -2).mT
+    return rows.flatten(-3, -2).mT, jitter

@@ -55,8 +55,8 @@ def _strategies(arguments: argparse.Namespace) -> list[Strategy]:
     if arguments.command == "figures":
         return all_strategies()
     strategies, left_out = combine(arguments.resampling, arguments.estimator)
-    for reason in left_out:
-        sys.stderr.write(f"left out: {reason}\n")
+    for note in left_out:
+        sys.stderr.write(f"left out: {note}\n")
     return strategies
 
 

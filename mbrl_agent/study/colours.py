@@ -76,7 +76,7 @@ def shade(hue: str, position: int, count: int) -> str:
     if count == 1:
         return hue
     amount = 2 * position / (count - 1) - 1  # -1 light, 1 dark
-    towards, strength = (WHITE, -0.55 * amount) if amount < 0 else (BLACK, 0.6 * amount)
+    towards, strength = (WHITE, -0.4 * amount) if amount < 0 else (BLACK, 0.6 * amount)
     return blend(hue, towards, strength)
 
 

@@ -132,9 +132,9 @@ def run_bias(job: Job) -> str:
     directions = job.directions(arguments.directions)
     line = job.directions(1)[0]
     reference = Sampling(sampling.particles, max(2, arguments.reference // sampling.particles), sampling.seed)
-    tests = len(job.strategies)
-    total = len(arguments.delta) * (reference.repeats + tests * sampling.repeats)
-    total += len(arguments.modes) * (tests + 2) * sampling.repeats
+    forward = list({strategy.resampler: strategy for strategy in reversed(job.strategies)}.values())[::-1]
+    total = len(arguments.delta) * (reference.repeats + len(job.strategies) * sampling.repeats)
+    total += len(arguments.modes) * (len(forward) + 2) * sampling.repeats
     rows: list[Bias] = []
     errors: list[ForwardError] = []
     with job.bar(total) as bar:
@@ -150,7 +150,7 @@ def run_bias(job: Job) -> str:
                 rows.append(compare(strategy.label, delta, slopes, truth, sampling.seed))
         for modes in arguments.modes:
             bar.set_description_str("bimodal starts")
-            errors += forward_errors(scene, job.strategies, modes, sampling, bar.update)
+            errors += forward_errors(scene, forward, modes, sampling, bar.update)
     styles = looks(job.strategies)
     title = f"bias of the gradient: {scene.title}"
     job.output.write("bias", bias_figure(rows, styles, title), bias_table(rows))

@@ -18,6 +18,7 @@ DELTA = r"$\Delta\theta$  [size of the weights]"
 VARIANCE = "gradient variance"
 COST = "expected cost"
 GREY = "#555555"
+EDGES = (2, 98)
 LINES = 30
 """Single particles drawn over the band of a predicted distribution."""
 
@@ -26,7 +27,7 @@ def landscape_figure(landscapes: Sequence[Landscape], looks: Mapping[str, Look],
     """Variance of the gradient above, expected cost below, one column a direction."""
     numbers = sorted({entry.direction for entry in landscapes})
     labels = list(dict.fromkeys(entry.strategy for entry in landscapes))
-    size = (5.6 * len(numbers) + 2.2, 6.0)
+    size = (5.6 * len(numbers) + 1.0 + 0.08 * max(map(len, labels)), 6.0)
     figure = Figure(figsize=size, dpi=DPI, layout="constrained")
     axes = figure.subplots(2, len(numbers), sharex=True, sharey="row", squeeze=False, height_ratios=(3, 2))
     for column, number in enumerate(numbers):
@@ -39,7 +40,7 @@ def landscape_figure(landscapes: Sequence[Landscape], looks: Mapping[str, Look],
     axes[0, 0].set_ylabel(VARIANCE)
     axes[1, 0].set_ylabel(COST)
     handles = [axes[0, 0].get_lines()[labels.index(label)] for label in labels]
-    figure.legend(handles, labels, loc="outside right upper", frameon=False, fontsize=9)
+    figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=10)
     return figure
 
@@ -122,6 +123,7 @@ def trajectories_figure(
     time_step: float | None = None,
 ) -> Figure:
     """Fig. 2: bands and single particles of every state dimension, one column a strategy and place."""
+    predictions = sorted(predictions, key=lambda entry: entry.delta)
     figure = Figure(
         figsize=(1.0 + 2.3 * len(predictions), 0.8 + 1.9 * len(labels)), dpi=DPI, layout="constrained"
     )
@@ -133,10 +135,20 @@ def trajectories_figure(
         heading = rf"{entry.strategy}, $\Delta\theta$ = {entry.delta:.3g}"
         axes[0, column].set_title(f"{heading}\ncost {entry.expected_cost:.1f}", fontsize=9)
         axes[-1, column].set_xlabel("step" if time_step is None else "time [s]")
-    for axis, label in zip(axes[:, 0], labels, strict=True):
+    for dimension, (axis, label) in enumerate(zip(axes[:, 0], labels, strict=True)):
         axis.set_ylabel(label)
+        axis.set_ylim(*_limits(predictions, dimension))
     figure.suptitle(title, fontsize=10)
     return figure
+
+
+def _limits(predictions: Sequence[Prediction], dimension: int) -> tuple[float, float]:
+    """Where nearly all of the mass is at any time: a stray component does not squash the rest."""
+    bounds = [weighted_percentiles(p.states[..., dimension], p.weights, EDGES) for p in predictions]
+    low = min(float(bound[0].min()) for bound in bounds)
+    high = max(float(bound[1].max()) for bound in bounds)
+    margin = 0.05 * (high - low) or 1.0
+    return low - margin, high + margin
 
 
 def _draw_particles(axis: Axes, times: Array, entry: Prediction, dimension: int, colour: str) -> None:
@@ -144,7 +156,9 @@ def _draw_particles(axis: Axes, times: Array, entry: Prediction, dimension: int,
     low, middle, high = weighted_percentiles(values, entry.weights, (5, 50, 95))
     axis.fill_between(times, low, high, color=colour, alpha=0.25, lw=0)
     some = np.linspace(0, values.shape[1] - 1, min(LINES, values.shape[1])).astype(int)
-    axis.plot(times, values[:, some], color=colour, lw=0.4, alpha=0.5)
+    # a particle of next to no weight says nothing about the distribution
+    shown = np.where(entry.weights > 0.1 / values.shape[1], values, np.nan)
+    axis.plot(times, shown[:, some], color=colour, lw=0.4, alpha=0.5)
     axis.plot(times, middle, color="black", lw=1.2)
     axis.margins(x=0)
     _grid(axis)

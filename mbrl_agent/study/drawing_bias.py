@@ -30,7 +30,7 @@ def bias_figure(rows: Sequence[Bias], looks: Mapping[str, Look], title: str) -> 
         _bars(pair[1], [row.strategy for row in own], [row.relative_bias for row in own], colours)
         pair[0].set_ylabel(rf"$\Delta\theta$ = {delta:.3g}")
         pair[0].axvline(1.0, color="black", lw=0.8, ls=":")
-        pair[0].set_xlim(-1.05, 1.2)
+        pair[0].set_xlim(-1.1, 1.35)
         pair[1].set_xlim(0, 2.5)
     axes[-1, 0].set_xlabel("cosine with the true gradient")
     axes[-1, 1].set_xlabel("|mean gradient - true gradient| / |true gradient|")

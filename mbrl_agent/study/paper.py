@@ -50,7 +50,7 @@ SHOWN = 5
 
 def all_strategies() -> list[Strategy]:
     """Every strategy of the figures, once."""
-    texts = dict.fromkeys([*FIGURE_2, *FIGURE_3, *FIGURE_4, *BEYOND])
+    texts = dict.fromkeys([*FIGURE_3, *FIGURE_4, *BEYOND, *FIGURE_2])
     return [*(parse_strategy(text) for text in texts), parse_strategy(WILD, TOTAL_PROPAGATION)]
 
 

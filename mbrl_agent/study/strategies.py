@@ -53,25 +53,26 @@ def combine(resampling: Sequence[str], estimators: Sequence[str]) -> tuple[list[
     """Every resampling strategy with every estimator that works with it.
 
     Returns:
-        The strategies, and the reasons why combinations were left out.
+        The strategies, and which combinations were left out.
 
     Raises:
         ValueError: One of the names is wrong, a strategy is given twice, or an estimator works with none.
     """
     strategies, left_out = [], []
     for estimator in estimators:
-        reasons = []
+        reasons: dict[str, str] = {}
         for text in resampling:
             strategy = parse_strategy(text, estimator)
             try:
                 strategy.estimator.validate(strategy.resampler)
             except ValueError as error:
-                reasons.append(str(error))
+                reasons[text] = str(error)
             else:
                 strategies.append(strategy)
         if len(reasons) == len(resampling):
-            raise ValueError(reasons[0])
-        left_out += reasons
+            raise ValueError(next(iter(reasons.values())))
+        if reasons:
+            left_out.append(f"estimator {estimator!r} does not work with {', '.join(reasons)}")
     labels = [strategy.label for strategy in strategies]
     twice = next((label for label in labels if labels.count(label) > 1), None)
     if twice is not None:

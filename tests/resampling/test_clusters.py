@@ -82,6 +82,12 @@ def test_the_order_of_the_particles_does_not_matter():
     torch.testing.assert_close(soft_clusters(2 * particles[order], first[:, order], 3, 2), again[:, order])
 
 
+def test_where_the_cloud_lies_does_not_matter():
+    particles = normal(50, 3)
+    first = soft_clusters(particles, None, 3, 2)
+    torch.testing.assert_close(soft_clusters(particles + 100.0, None, 3, 2), first, rtol=1e-6, atol=1e-6)
+
+
 def test_no_gradient_and_one_component():
     particles = normal(20, 2).requires_grad_()
     assert not soft_clusters(particles, None, 3, 2).requires_grad

@@ -61,7 +61,7 @@ def test_backward_pass_is_the_regression_written_out(components):
 @components_1_and_3
 def test_the_matrix_is_symmetric_a_contraction_and_keeps_ones(components):
     x = normal(P, D)
-    basis = projection_basis(x, soft_clusters(x, None, components, 2))
+    basis, _ = projection_basis(x, soft_clusters(x, None, components, 2))
     matrix = basis @ basis.T
     torch.testing.assert_close(matrix, smoother(x, soft_clusters(x, None, components, 2)))
     torch.testing.assert_close(matrix @ torch.ones(P, dtype=F64), torch.ones(P, dtype=F64))
