@@ -24,17 +24,16 @@ def require_counts(name: str, values: Sequence[int]) -> None:
 
 def require_number(name: str, value: float) -> None:
     """Raise unless `value` is a finite int or float."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number, got {value!r}")
+    _require_real(name, value)
     if not math.isfinite(value):
         raise ValueError(f"{name} must be finite, got {value}")
 
 
 def require_fraction(name: str, value: float) -> None:
-    """Raise unless `value` is a number in [0, 1]."""
-    require_number(name, value)
+    """Raise unless `value` is a number from 0 to 1."""
+    _require_real(name, value)
     if not 0 <= value <= 1:
-        raise ValueError(f"{name} must lie in [0, 1], got {value}")
+        raise ValueError(f"{name} must be from 0 to 1, got {value}")
 
 
 def require_positive(name: str, value: float) -> None:
@@ -53,5 +52,12 @@ def require_not_negative(name: str, value: float) -> None:
 
 def require_choice(name: str, value: str, allowed: Sequence[str]) -> None:
     """Raise unless `value` is one of `allowed`."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string, got {value!r}")
     if value not in allowed:
         raise ValueError(f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+
+
+def _require_real(name: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{name} must be a number, got {value!r}")

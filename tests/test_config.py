@@ -396,8 +396,8 @@ def test_messages_of_the_validation_name_option_and_value():
         (require_number, (math.nan,), ValueError, "x must be finite, got nan"),
         (require_positive, (0.0,), ValueError, "x must be above zero, got 0.0"),
         (require_positive, (math.inf,), ValueError, "x must be finite, got inf"),
-        (require_fraction, (1.5,), ValueError, "x must lie in [0, 1], got 1.5"),
-        (require_fraction, (-1e-9,), ValueError, "x must lie in [0, 1], got -1e-09"),
+        (require_fraction, (1.5,), ValueError, "x must be from 0 to 1, got 1.5"),
+        (require_fraction, (-1e-9,), ValueError, "x must be from 0 to 1, got -1e-09"),
         (require_not_negative, (-0.5,), ValueError, "x must not be negative, got -0.5"),
         (require_choice, ("c", ["a", "b"]), ValueError, "x must be one of a, b, got 'c'"),
     ]

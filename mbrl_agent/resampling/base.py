@@ -11,9 +11,7 @@ the command line, and `__post_init__` refuses bad options with ValueError.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -56,6 +54,10 @@ class Resampler(ABC):
         """Fewest particles with which the strategy's moments are defined."""
         return state_dims + 2 if self.mixes_particles else 1
 
+    def called(self, option: str) -> str:
+        """What messages call an option."""
+        return f"{option} of resampling {self.name!r}"
+
     def validate(self, num_particles: int, state_dims: int) -> None:
         """Check that the strategy can work with this many particles.
 
@@ -73,44 +75,3 @@ class Resampler(ABC):
 def equal_weights(particles: Tensor) -> Tensor:
     """The weight 1/P for each of the particles (*R, P, D): (*R, P)."""
     return particles.new_full(particles.shape[:-1], 1.0 / particles.shape[-2])
-
-
-def check_choice(strategy: str, option: str, value: object, allowed: Sequence[str]) -> None:
-    """Check that an option is one of a few words.
-
-    Raises:
-        ValueError: Another word.
-        TypeError: Not a string.
-    """
-    if not isinstance(value, str):
-        raise TypeError(f"{option} of resampling {strategy!r} must be a string, got {value!r}")
-    if value not in allowed:
-        raise ValueError(
-            f"{option} of resampling {strategy!r} must be one of {', '.join(allowed)}, got {value!r}"
-        )
-
-
-def check_fraction(strategy: str, option: str, value: object) -> None:
-    """Check that an option is a number from 0 to 1.
-
-    Raises:
-        ValueError: Outside [0, 1] or not finite.
-        TypeError: Not a number.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{option} of resampling {strategy!r} must be a number from 0 to 1, got {value!r}")
-    if not (math.isfinite(value) and 0 <= value <= 1):
-        raise ValueError(f"{option} of resampling {strategy!r} must be from 0 to 1, got {value!r}")
-
-
-def check_count(strategy: str, option: str, value: object) -> None:
-    """Check that an option is a whole number of at least one.
-
-    Raises:
-        ValueError: Below 1.
-        TypeError: Not an int.
-    """
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{option} of resampling {strategy!r} must be an int of at least 1, got {value!r}")
-    if value < 1:
-        raise ValueError(f"{option} of resampling {strategy!r} must be at least 1, got {value!r}")

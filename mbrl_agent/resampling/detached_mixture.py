@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from mbrl_agent.resampling.base import Resampler, check_count, equal_weights
+from mbrl_agent.resampling.base import Resampler, equal_weights
 from mbrl_agent.resampling.clusters import fit_components, label_shares, shrunk_covariance, soft_clusters
 from mbrl_agent.resampling.moments import robust_cholesky
 from mbrl_agent.types import Prediction, Resampled
-from mbrl_agent.validation import require_not_negative
+from mbrl_agent.validation import require_count, require_not_negative
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class DetachedMixture(Resampler):
     """Particles' worth nu of the pooled covariance that each component's covariance is shrunk to."""
 
     def __post_init__(self) -> None:
-        check_count(self.name, "components", self.components)
-        check_count(self.name, "em_iterations", self.em_iterations)
-        require_not_negative(f"shrinkage of resampling {self.name!r}", self.shrinkage)
+        require_count(self.called("components"), self.components)
+        require_count(self.called("em_iterations"), self.em_iterations)
+        require_not_negative(self.called("shrinkage"), self.shrinkage)
 
     @property
     def exact_gradient(self) -> bool:

@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from mbrl_agent.resampling.base import Resampler, check_choice, equal_weights
+from mbrl_agent.resampling.base import Resampler, equal_weights
 from mbrl_agent.resampling.moments import gaussian_redraw
 from mbrl_agent.types import Prediction, Resampled
+from mbrl_agent.validation import require_choice
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Gaussian(Resampler):
     """Fit to the sampled particles, or to each particle's predicted mean and variance (less noise)."""
 
     def __post_init__(self) -> None:
-        check_choice(self.name, "moments", self.moments, ("particles", "predictions"))
+        require_choice(self.called("moments"), self.moments, ("particles", "predictions"))
 
     def __call__(self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Any) -> Resampled:
         """Draw all particles from the fitted Gaussian, with equal weights. See `Resampler.__call__`."""

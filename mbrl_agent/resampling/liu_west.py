@@ -8,9 +8,10 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor
 
-from mbrl_agent.resampling.base import Resampler, check_choice, check_fraction, equal_weights
+from mbrl_agent.resampling.base import Resampler, equal_weights
 from mbrl_agent.resampling.moments import gaussian_redraw
 from mbrl_agent.types import Prediction, Resampled
+from mbrl_agent.validation import require_choice, require_fraction
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class LiuWest(Resampler):
     """Fit to the sampled particles, or to each particle's predicted mean and variance (less noise)."""
 
     def __post_init__(self) -> None:
-        check_fraction(self.name, "ratio", self.ratio)
-        check_choice(self.name, "moments", self.moments, ("particles", "predictions"))
+        require_fraction(self.called("ratio"), self.ratio)
+        require_choice(self.called("moments"), self.moments, ("particles", "predictions"))
 
     def __call__(self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Any) -> Resampled:
         """Shrink each particle and add noise, with equal weights. See `Resampler.__call__`."""

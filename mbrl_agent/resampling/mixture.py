@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from mbrl_agent.resampling.base import Resampler, check_choice, check_count, equal_weights
+from mbrl_agent.resampling.base import Resampler, equal_weights
 from mbrl_agent.resampling.em import MixtureFit, weighted_em
 from mbrl_agent.resampling.moments import robust_cholesky
 from mbrl_agent.types import Prediction, Resampled
+from mbrl_agent.validation import require_choice, require_count
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ class Mixture(Resampler):
     """Whether to stop the gradient at the responsibilities, which tames it; the paper does not."""
 
     def __post_init__(self) -> None:
-        check_count(self.name, "components", self.components)
-        check_count(self.name, "em_iterations", self.em_iterations)
-        check_choice(self.name, "cost_weights", self.cost_weights, ("component", "uniform"))
+        require_count(self.called("components"), self.components)
+        require_count(self.called("em_iterations"), self.em_iterations)
+        require_choice(self.called("cost_weights"), self.cost_weights, ("component", "uniform"))
         if not isinstance(self.detach_responsibilities, bool):
             raise TypeError(
                 f"detach_responsibilities of resampling {self.name!r} must be True or False, "

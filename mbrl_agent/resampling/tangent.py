@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from mbrl_agent.resampling.base import Resampler, check_count, equal_weights
+from mbrl_agent.resampling.base import Resampler, equal_weights
 from mbrl_agent.resampling.clusters import fit_components, soft_clusters
 from mbrl_agent.resampling.em import variance_floor
 from mbrl_agent.resampling.moments import robust_cholesky
 from mbrl_agent.types import Prediction, Resampled
+from mbrl_agent.validation import require_count
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Tangent(Resampler):
     """Number of EM iterations in each time step after the first (which takes 8), at least 1."""
 
     def __post_init__(self) -> None:
-        check_count(self.name, "components", self.components)
-        check_count(self.name, "em_iterations", self.em_iterations)
+        require_count(self.called("components"), self.components)
+        require_count(self.called("em_iterations"), self.em_iterations)
 
     @property
     def exact_gradient(self) -> bool:

@@ -61,8 +61,8 @@ def random_directions(
     scales = torch.cat([rms(value).expand(value.numel()) for value in moved.values()]).double()
     if not bool(scales.any()):
         raise ValueError(f"the policy's {which!r} are all zero: a direction has no scale")
-    normals = torch.randn(count, total, generator=generator, dtype=torch.float64)
-    basis, upper = torch.linalg.qr(normals.T)
+    normals = [torch.randn(total, generator=generator, dtype=torch.float64) for _ in range(count)]
+    basis, upper = torch.linalg.qr(torch.stack(normals, dim=1))
     rows = (basis * upper.diagonal().sign()).T * total**0.5 * scales  # each of rms 1 before the scales
     result = []
     for row in rows:

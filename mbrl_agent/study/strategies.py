@@ -90,13 +90,13 @@ def instance_of(registry: Registry[T], text: str) -> T:
     cls = registry.get(name)
     names = list(options_of(cls))
     values: dict[str, str] = {}
+    named = False
     for position, word in enumerate(rest.split(",") if rest else []):
         key, equals, value = word.partition("=")
-        if not equals and position < len(names) and len(values) == position:
-            key, value = names[position], word
-        elif not equals:
+        named = named or bool(equals)
+        if not equals and (named or position >= len(names)):
             raise ValueError(f"{registry.kind} {text!r}: cannot read {word!r}; write {SYNTAX}")
-        key = key.replace("-", "_")
+        key, value = (key.replace("-", "_"), value) if equals else (names[position], word)
         if key in values:
             raise ValueError(f"{registry.kind} {text!r}: option {key!r} is given twice")
         values[key] = value

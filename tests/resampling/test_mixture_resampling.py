@@ -196,7 +196,7 @@ def test_counts_are_checked(option):
         ):
             Mixture(**{option: value})
     for value in (True, 2.0, "2", None):
-        with pytest.raises(TypeError, match=f"{option} of resampling 'mixture' must be an int"):
+        with pytest.raises(TypeError, match=f"{option} of resampling 'mixture' must be a whole number"):
             Mixture(**{option: value})
 
 

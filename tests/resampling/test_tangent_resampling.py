@@ -142,7 +142,7 @@ def test_options_are_checked():
     for option in ("components", "em_iterations"):
         with pytest.raises(ValueError, match=f"{option} of resampling 'tangent' must be at least 1, got 0"):
             Tangent(**{option: 0})
-        with pytest.raises(TypeError, match=f"{option} of resampling 'tangent' must be an int"):
+        with pytest.raises(TypeError, match=f"{option} of resampling 'tangent' must be a whole number"):
             Tangent(**{option: 2.0})
     with pytest.raises(ValueError, match=r"'tangent' needs at least 18 particles for 4 state dimensions"):
         Tangent(3).validate(17, 4)

@@ -13,7 +13,7 @@ from mbrl_agent.study.__main__ import main
 from mbrl_agent.study.trajectories import weighted_percentiles
 from tests.tiny_run import images, read_events, tiny
 
-SMALL = ["--particles", "20", "--horizon", "3", "--repeats", "2"]
+SMALL = ["--particles", "30", "--horizon", "3", "--repeats", "2"]
 UNTRAINED = ["--untrained", *SMALL]
 
 
@@ -91,7 +91,7 @@ def test_trajectories_of_a_run(run):
 def test_all_figures_of_a_run(run, monkeypatch):
     for name in ("FIGURE_2", "FIGURE_3", "FIGURE_4", "BEYOND"):
         monkeypatch.setattr(paper, name, ("none", "gaussian", "mixture:2,1"))
-    monkeypatch.setattr(paper, "FIGURES", {name: (paper.BEYOND, "title") for name in paper.FIGURES})
+    monkeypatch.setattr(paper, "FIGURES", dict.fromkeys(paper.FIGURES, (paper.BEYOND, "title")))
     monkeypatch.setattr(paper, "FINE_POINTS", 5)
     words = ["--points", "2", "--trial", "1", "--env", "CartPoleSwingUp-v0"]
     assert main(["figures", "--run", str(run), *SMALL, *words]) == 0
