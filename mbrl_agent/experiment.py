@@ -55,6 +55,7 @@ def prepare(config: TrainConfig, resume: Path | None = None) -> Experiment:
             dynamics=config.dynamics,
             search=config.search,
             random_trials=config.random_trials,
+            gradient_probe=config.gradient_probe,
             seed=config.seed,
             device=device,
         )

@@ -112,6 +112,29 @@ def test_total_propagation_is_no_noisier_than_the_better_of_its_parents():
     assert variance["total-propagation"] < 1.5 * better, variance
 
 
+class ChaoticModel(LinearModel):
+    """Two sine maps far beyond the onset of chaos; a step stretches small differences about fourfold."""
+
+    def predict(self, state: Tensor, action: Tensor, extra_noise: Tensor | None = None) -> Prediction:
+        mean = (6 * state).sin() + 0.3 * action
+        return Prediction(mean, torch.full_like(mean, 0.1))
+
+
+def test_total_propagation_is_tame_where_trajectories_are_chaotic():
+    replicates, horizon = 60, 15
+    generator = torch.Generator().manual_seed(0)
+    model, start = ChaoticModel(), torch.randn(replicates, 100, 2, generator=generator, dtype=torch.float64)
+    noise = Noise.draw(model, NoResampling(), start, horizon, generator)
+    problem = Simulation(UnboundedLinearPolicy(), model, quadratic_cost, NoResampling(), start, noise)
+    copies = {key: value.expand(replicates, *value.shape) for key, value in PARAMETERS.items()}
+    variance = {}
+    for name in ("reparameterization", "likelihood-ratio", "total-propagation"):
+        gradient = ESTIMATORS.resolve(name)(copies, problem).gradient
+        variance[name] = float(torch.cat([g.flatten(1) for g in gradient.values()], dim=1).var(0).sum())
+    assert variance["reparameterization"] > 1e6 * variance["likelihood-ratio"]  # it is chaotic
+    assert variance["total-propagation"] < 1.5 * variance["likelihood-ratio"], variance
+
+
 @pytest.mark.parametrize("name", OWN_CREDIT)
 @pytest.mark.parametrize("resampler", [Gaussian(), Interpolated(ratio=0.9), Mixture()])
 def test_own_credit_is_refused_where_particles_mix(name: str, resampler):
