@@ -180,7 +180,7 @@ class TrainConfig:
             data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise ValueError(f"configuration {path} cannot be read: {error.strerror}") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
             raise ValueError(f"configuration {path} is not valid YAML: {error}") from error
         if not isinstance(data, dict):
             found = "nothing" if data is None else type(data).__name__

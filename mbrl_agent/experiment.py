@@ -73,7 +73,29 @@ def prepare(config: TrainConfig, resume: Path | None = None) -> Experiment:
             f"trials must be at least {state.trial}, which {resume} has done, got {config.trials}"
         )
     agent = ParticlePILCO.load(files.checkpoint(state.trial), env=env, device=device)
+    _check_unchanged(config, agent, files)
     return Experiment(config, files, agent, env, state)
+
+
+def _check_unchanged(config: TrainConfig, agent: ParticlePILCO, files: RunDirectory) -> None:
+    """Raise ValueError if config.yaml does not describe the agent of the checkpoint any more."""
+    saved = {
+        "resampling": agent.resampling,
+        "estimator": agent.estimator,
+        "dynamics": agent.dynamics_options,
+        "search": agent.search,
+        "random_trials": agent.random_trials,
+        "gradient_probe": agent.gradient_probe,
+        "seed": agent.seed,
+    }
+    changed = [name for name, value in saved.items() if getattr(config, name) != value]
+    if not isinstance(agent.policy, config.policy.policy_class):
+        changed.append("policy")
+    if changed:
+        raise ValueError(
+            f"{files.config} was changed since the checkpoint ({', '.join(changed)}), but a resumed run must "
+            "be the same run: undo the change, or start a new run with --config"
+        )
 
 
 def make_env(env_id: str) -> Env:
@@ -84,10 +106,11 @@ def make_env(env_id: str) -> Env:
     """
     try:
         env = gymnasium.make(env_id)
-    except (gymnasium.error.Error, ImportError, TypeError) as error:
+    except Exception as error:  # a module and a constructor of the user's own may raise anything
         near = difflib.get_close_matches(env_id, gymnasium.registry, n=3, cutoff=0.5)
         hint = f"; similar names: {', '.join(near)}" if near and env_id not in gymnasium.registry else ""
-        raise ValueError(f"env {env_id!r} cannot be made: {error}{hint}") from error
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"env {env_id!r} cannot be made: {reason}{hint}") from error
     if env.spec is None or env.spec.max_episode_steps is None:
         raise ValueError(f"env {env_id!r} has no time limit: register it with max_episode_steps")
     return env
@@ -220,7 +243,7 @@ class Experiment:
         if steps is not None:
             self.terminal.say(f"solved after {self.terminal.interaction(steps)} of interaction")
         elif evaluation is not None and evaluation.solved is False:
-            self.terminal.say("not solved (95 of 100 evaluation episodes have to succeed)")
+            self.terminal.say("not solved (95 % of the evaluation episodes have to succeed)")
         self.terminal.say(f"agent: {self.files.agent}")
 
 

@@ -19,6 +19,7 @@ from typing import IO, Any
 from mbrl_agent.atomic import write_atomically
 from mbrl_agent.checkpoint import CheckpointError, read_archive
 from mbrl_agent.run_log import ProgressCsv
+from mbrl_agent.validation import require_count
 
 EVENTS = "events.out.tfevents.*"
 
@@ -40,6 +41,14 @@ class RunState:
     columns: int
     events: dict[str, int] = field(default_factory=dict)
     solved_after: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("trial", "rows", "columns"):
+            require_count(name, getattr(self, name), minimum=0)
+        if self.solved_after is not None:
+            require_count("solved_after", self.solved_after)
+        for name, size in self.events.items():
+            require_count(name, size, minimum=0)
 
 
 class RunDirectory:
@@ -103,13 +112,15 @@ class RunDirectory:
         for path in sorted(self.checkpoints.glob("trial_*.zip"), key=_trial, reverse=True):
             try:
                 state = RunState(**json.loads(path.with_suffix(".json").read_bytes()))
+                if state.trial != _trial(path):
+                    raise ValueError(f"its record is that of trial {state.trial}")
                 read_archive(path)
                 self._check_logs(state)
-            except (OSError, ValueError, TypeError) as error:  # CheckpointError is a ValueError
+            except (OSError, ValueError, TypeError, AttributeError) as error:  # ValueError: CheckpointError
                 reasons.append(f"{path.name}: {error}")
             else:
                 return state
-        detail = f" that can be used ({reasons[0]})" if reasons else ": no trial of this run was finished"
+        detail = f" that can be used ({reasons[0]})" if reasons else f": {self.checkpoints.name} holds none"
         raise CheckpointError(f"there is no checkpoint in {self.path}{detail}")
 
     def _check_logs(self, state: RunState) -> None:
@@ -118,9 +129,12 @@ class RunDirectory:
             path = self.path / name
             if not path.is_file() or path.stat().st_size < size:
                 raise ValueError(f"{name} has been cut or removed")
+        if len(ProgressCsv(self.progress).rows) < state.rows:
+            raise ValueError(f"{self.progress.name} has been cut or removed")
 
     def rewind(self, state: RunState) -> None:
         """Bring the logs back to what they held when the record was written."""
+        self.figures.mkdir(exist_ok=True)
         for path in self.path.glob(EVENTS):
             if path.name in state.events:
                 os.truncate(path, state.events[path.name])

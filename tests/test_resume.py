@@ -148,6 +148,65 @@ def test_cut_events_fall_back_on_the_checkpoint_before(whole, tmp_path):
     assert RunDirectory(directory).latest_state().trial == 2
 
 
+@pytest.mark.parametrize(
+    ("given", "changed", "named"),
+    [
+        ("seed: 0", "seed: 1", "seed"),
+        ("name: gaussian", "name: liu-west", "resampling"),
+        ("steps: 2", "steps: 3", "search"),
+        ("name: rbf", "name: linear", "policy"),
+    ],
+)
+def test_an_edited_configuration_is_refused(whole, tmp_path, given, changed, named):
+    directory = shutil.copytree(whole, tmp_path / "run")
+    config = directory / "config.yaml"
+    text = config.read_text()
+    assert given in text
+    text = text.replace(given, changed)
+    if named in ("resampling", "policy"):  # options of another class would be refused before
+        text = "\n".join(line for line in text.splitlines() if line.split(":")[0].strip() not in OWN_OPTIONS)
+    config.write_text(text)
+    with pytest.raises(ValueError, match=rf"was changed since the checkpoint \({named}\)"):
+        resume(directory, trials=4)
+
+
+OWN_OPTIONS = ("centers", "weight_std", "moments")
+
+
+def test_rows_that_are_gone_are_noticed(whole, tmp_path):
+    directory = shutil.copytree(whole, tmp_path / "run")
+    (directory / "progress.csv").unlink()
+    with pytest.raises(ValueError, match=r"progress\.csv has been cut or removed"):
+        resume(directory, trials=4)
+
+
+@pytest.mark.parametrize(
+    "record", ['{"trial": 3, "rows": "x", "columns": 1}', "3", '{"trial": 1, "rows": 1, "columns": 1}']
+)
+def test_a_record_that_makes_no_sense_falls_back_on_the_one_before(whole, tmp_path, record):
+    directory = shutil.copytree(whole, tmp_path / "run")
+    (directory / "checkpoints/trial_003.json").write_text(record)
+    assert RunDirectory(directory).latest_state().trial == 2
+
+
+def test_figures_that_were_deleted_do_no_harm(whole, tmp_path):
+    directory = shutil.copytree(whole, tmp_path / "run")
+    shutil.rmtree(directory / "figures")
+    resume(directory, trials=4).run()
+    assert (directory / "figures/prediction_trial_004.png").exists()
+
+
+@pytest.mark.parametrize("code", ["this is no python", "raise RuntimeError('not today')"])
+def test_an_environment_module_that_fails_is_one_line(tmp_path, monkeypatch, capsys, code):
+    (tmp_path / "broken_module_of_a_user.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    assert cli.main(["--env", "broken_module_of_a_user:X-v0", "--logdir", str(tmp_path / "runs")]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "env 'broken_module_of_a_user:X-v0' cannot be made" in error
+    assert not (tmp_path / "runs").exists()
+
+
 def test_killed_in_the_first_trial(tmp_path, capsys):
     directory = killed_at(tmp_path, agent.ParticlePILCO, "fit", 1)
     assert cli.main(["--resume", str(directory)]) == 2
