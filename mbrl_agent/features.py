@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 
 import torch
@@ -39,14 +39,39 @@ class AngleFeatures:
         self.angle_dims = tuple(int(index) for index in angle_dims)
         self.plain_dims = tuple(index for index in range(state_dims) if index not in self.angle_dims)
         self.feature_dims = state_dims + len(self.angle_dims)
+        # where the features are found in a state ...
+        self._runs = _runs((i in self.angle_dims, i) for i in (*self.plain_dims, *self.angle_dims))
+        # ... and where a state's dimensions are found, among the plain features and among the angles
+        order = {index: n for dims in (self.plain_dims, self.angle_dims) for n, index in enumerate(dims)}
+        self._inverse_runs = _runs((i in self.angle_dims, order[i]) for i in range(state_dims))
 
     def __call__(self, state: Tensor) -> Tensor:
         """(..., D) -> (..., F) with F = D + number of angles."""
+        return torch.cat(self.parts(state), dim=-1) if self.angle_dims else state
+
+    def parts(self, state: Tensor) -> list[Tensor]:
+        """The features of states (..., D) in pieces that make (..., F) when put side by side."""
+        angles = [state[..., run] for is_angle, run in self._runs if is_angle]
+        plain = [state[..., run] for is_angle, run in self._runs if not is_angle]
+        return plain + [a.sin() for a in angles] + [a.cos() for a in angles]
+
+    def pull_back(self, features: Tensor, gradient: Tensor) -> Tensor:
+        """Gradient by the state, (..., D), from that by the features.
+
+            dJ/dx = dJ/dphi for plain dimensions,  cos(x) dJ/dsin(x) - sin(x) dJ/dcos(x) for angles
+
+        Args:
+            features: phi, (..., F).
+            gradient: dJ/dphi, (..., F).
+        """
         if not self.angle_dims:
-            return state
-        angles = [state[..., i : i + 1] for i in self.angle_dims]
-        plain = [state[..., i : i + 1] for i in self.plain_dims]
-        return torch.cat(plain + [a.sin() for a in angles] + [a.cos() for a in angles], dim=-1)
+            return gradient
+        plain, count = len(self.plain_dims), len(self.angle_dims)
+        sines, cosines = slice(plain, plain + count), slice(plain + count, None)
+        by_angle = gradient[..., sines] * features[..., cosines]
+        by_angle = torch.addcmul(by_angle, gradient[..., cosines], features[..., sines], value=-1)
+        parts = [(by_angle if is_angle else gradient)[..., run] for is_angle, run in self._inverse_runs]
+        return torch.cat(parts, dim=-1)
 
     def change(self, before: Tensor, after: Tensor) -> Tensor:
         """Difference of two states (..., D), angles by the shorter way round.
@@ -60,3 +85,14 @@ class AngleFeatures:
         is_angle[list(self.angle_dims)] = True
         wrapped = torch.remainder(difference + math.pi, 2 * math.pi) - math.pi
         return torch.where(is_angle & (difference.abs() > math.pi), wrapped, difference)
+
+
+def _runs(places: Iterable[tuple[bool, int]]) -> list[tuple[bool, slice]]:
+    """(is angle, index) one after the other as slices, neighbours in one: fewer kernels."""
+    runs: list[tuple[bool, slice]] = []
+    for is_angle, index in places:
+        if runs and runs[-1][0] == is_angle and runs[-1][1].stop == index:
+            runs[-1] = is_angle, slice(runs[-1][1].start, index + 1)
+        else:
+            runs.append((is_angle, slice(index, index + 1)))
+    return runs

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from mbrl_agent.dynamics.base import DynamicsModel
 from mbrl_agent.estimators.base import Estimator
+from mbrl_agent.gradient_step import GradientStep, StepResult
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.resampling.base import Resampler
 from mbrl_agent.resampling.none import NoResampling
@@ -24,7 +25,7 @@ from mbrl_agent.tasks import Cost, InitialStates
 from mbrl_agent.types import Parameters
 from mbrl_agent.validation import require_count, require_positive
 
-MAX_SKIPPED_IN_A_ROW = 20
+PATIENCE = 20  # steps after which a search that gets nowhere is looked for
 RANKING_PARTICLES = 1000  # about as many particles compare the candidates
 
 
@@ -170,62 +171,37 @@ class PolicySearch:
             generator: Source of all randomness.
             on_step: Called after each step with its number and the expected costs (R).
         """
-        values = {name: value.detach().clone() for name, value in parameters.items()}
-        replicates = len(next(iter(values.values())))
-        optimizer = torch.optim.Adam(list(values.values()), lr=self.options.learning_rate)
-        costs, norms = [], []
-        skipped_in_a_row = torch.zeros(replicates, dtype=torch.long, device=generator.device)
-        skipped, jitter = 0, 0
-        for step in range(self.options.steps):
-            if step % self.options.noise_renewal == 0:
-                simulation = self.simulation(replicates, generator)
-            estimate = self.estimator(values, simulation)
-            norm = _norms(estimate.gradient)
-            finite = norm.isfinite() & estimate.expected_cost.isfinite()
-            _clipped_step(optimizer, values, estimate.gradient, norm, finite, self.options.max_grad_norm)
-            costs.append(estimate.expected_cost)
-            norms.append(norm)
-            skipped_in_a_row = torch.where(finite, 0, skipped_in_a_row + 1)
-            skipped += int((~finite).sum())
-            jitter += int(estimate.diagnostics["jitter"].sum()) if "jitter" in estimate.diagnostics else 0
+        replicates = len(next(iter(parameters.values())))
+        step = GradientStep(
+            self.estimator,
+            parameters,
+            self.simulation(replicates, generator),
+            self.options.learning_rate,
+            self.options.max_grad_norm,
+        )
+        results: list[StepResult] = []
+        for number in range(self.options.steps):
+            if number and number % self.options.noise_renewal == 0:
+                step.renew(self.simulation(replicates, generator))
+            results.append(step())
             if on_step is not None:
-                on_step(step, estimate.expected_cost)
-            if int(skipped_in_a_row.min()) >= MAX_SKIPPED_IN_A_ROW:
+                on_step(number, results[-1].expected_cost)
+            if (number + 1) % PATIENCE == 0 and _all_failed(results[-PATIENCE:]):
                 warnings.warn(
-                    f"policy search ended at step {step + 1} of {self.options.steps}: the gradients of all "
-                    f"candidates were not finite {MAX_SKIPPED_IN_A_ROW} times in a row; the last good "
-                    "policies are kept",
+                    f"policy search ended at step {number + 1} of {self.options.steps}: the gradients of all "
+                    f"candidates were not finite {PATIENCE} times in a row; the last good policies are kept",
                     stacklevel=2,
                 )
                 break
-        return SearchReport(values, torch.stack(costs), torch.stack(norms), skipped, jitter)
+        return SearchReport(
+            step.parameters,
+            torch.stack([result.expected_cost for result in results]),
+            torch.stack([result.grad_norm for result in results]),
+            sum(int((~result.finite).sum()) for result in results),
+            sum(int(result.jitter.sum()) for result in results),
+        )
 
 
-def _norms(gradient: dict[str, Tensor]) -> Tensor:
-    """Euclidean norm over all parameters of each candidate: (R)."""
-    squares = [value.flatten(1).square().sum(1) for value in gradient.values()]
-    return torch.stack(squares).sum(0).sqrt()
-
-
-def _clipped_step(
-    optimizer: torch.optim.Optimizer,
-    values: dict[str, Tensor],
-    gradient: dict[str, Tensor],
-    norm: Tensor,
-    finite: Tensor,
-    max_norm: float,
-) -> None:
-    """One optimiser step; a candidate whose gradient is not finite stays where it is."""
-    scale = (max_norm / norm.clamp_min(max_norm)).nan_to_num(0.0)
-    everywhere = bool(finite.all())
-    before = None if everywhere else {name: value.clone() for name, value in values.items()}
-    for name, value in values.items():
-        shape = (-1, *[1] * (value.ndim - 1))
-        value.grad = gradient[name] * scale.view(shape)
-        if not everywhere:
-            value.grad = torch.where(finite.view(shape), value.grad, 0.0)
-    optimizer.step()
-    if before is not None:
-        for name, value in values.items():
-            shape = (-1, *[1] * (value.ndim - 1))
-            value.copy_(torch.where(finite.view(shape), value, before[name]))
+def _all_failed(results: list[StepResult]) -> bool:
+    """Whether no candidate had a finite gradient in any of these steps."""
+    return not bool(torch.stack([result.finite for result in results]).any())

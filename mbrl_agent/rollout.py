@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from mbrl_agent.dynamics.base import DynamicsModel
-from mbrl_agent.policies.base import Controller, SearchPolicy
+from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.resampling.base import Resampler
 from mbrl_agent.tasks import Cost
-from mbrl_agent.types import Parameters, Prediction, Trajectory
+from mbrl_agent.types import Parameters, Prediction, Resampled, Trajectory
 
 
 @dataclass(frozen=True)
@@ -52,60 +51,62 @@ class Noise:
 
         return cls(normal(dynamics.noise_dims), normal(resampler.noise_dims(dims)))
 
+    def __len__(self) -> int:
+        """T."""
+        return len(self.model)
 
-def identity(state: Tensor) -> Tensor:
-    """Leave the particles between two steps as they are."""
-    return state
+    def split(self, steps: int) -> list[Noise]:
+        """The noise of successive segments of at most this many steps."""
+        pairs = zip(torch.split(self.model, steps), torch.split(self.resampling, steps), strict=True)
+        return [Noise(model, resampling) for model, resampling in pairs]
 
 
 def rollout(
-    policy: Controller,
-    dynamics: DynamicsModel,
+    policy: Callable[[Tensor], Tensor],
+    predict: Callable[[Tensor, Tensor, Tensor | None], Prediction],
     cost: Cost,
-    resampler: Resampler,
+    resample: Callable[[Prediction, Tensor, Tensor, Tensor | None], Resampled],
     initial_particles: Tensor,
     noise: Noise,
-    cut: Callable[[Tensor], Tensor] = identity,
+    carried: Tensor | None = None,
 ) -> Trajectory:
     """Propagate particles through the model for as many steps as there is noise for.
 
     Args:
         policy: States -> actions, at fixed parameters.
-        dynamics: The model.
+        predict: The model, as `DynamicsModel.predict`.
         cost: Differentiable cost of a predicted state and the action that led to it.
-        resampler: What happens to the particles between two steps.
+        resample: What happens to the particles between two steps, as `Resampler.__call__`.
         initial_particles: (*R, P, D).
         noise: T steps of standard-normal numbers.
-        cut: Applied to the particles at the start of each step; an estimator that must break the
-            flow of gradients from step to step does it here.
+        carried: What the resampler carried to these particles, where they are not the first.
     """
     dims = initial_particles.shape[-1]
-    states, actions, costs, weights, means, stds, jitters = [initial_particles], [], [], [], [], [], []
-    carried: Any = None
+    states, actions, weights, means, stds, jitters = [initial_particles], [], [], [], [], []
     for model_noise, resampling_noise in zip(noise.model, noise.resampling, strict=True):
-        state = cut(states[-1])
+        state = states[-1]
         action = policy(state)
-        prediction = dynamics.predict(
-            state, action, model_noise[..., dims:] if model_noise.shape[-1] > dims else None
-        )
+        extra_noise = model_noise[..., dims:] if model_noise.shape[-1] > dims else None
+        prediction = predict(state, action, extra_noise)
         sample = torch.addcmul(prediction.mean, prediction.std, model_noise[..., :dims])
-        resampled = resampler(prediction, sample, resampling_noise, carried)
+        resampled = resample(prediction, sample, resampling_noise, carried)
         carried = resampled.state
         states.append(resampled.particles)
         actions.append(action)
-        costs.append(cost(resampled.particles, action))
         weights.append(resampled.weights)
         means.append(prediction.mean)
         stds.append(prediction.std)
         if resampled.jitter is not None:
             jitters.append(resampled.jitter)
+    after, chosen = torch.stack(states[1:]), torch.stack(actions)
     return Trajectory(
-        states=torch.stack(states),
-        actions=torch.stack(actions),
-        costs=torch.stack(costs),
+        states=torch.cat([initial_particles.unsqueeze(0), after]),
+        actions=chosen,
+        costs=cost(after, chosen),  # of all steps at once
         weights=torch.stack(weights),
         prediction=Prediction(torch.stack(means), torch.stack(stds)),
         jitter=torch.stack(jitters) if jitters else None,
+        carried=carried,
     )
 
 
@@ -129,9 +130,13 @@ class Simulation:
     initial_particles: Tensor
     noise: Noise
 
-    def __call__(self, parameters: Parameters, cut: Callable[[Tensor], Tensor] = identity) -> Trajectory:
+    def __call__(self, parameters: Parameters) -> Trajectory:
         """Run it at the given parameters, whose leading replicate axes are those of the particles."""
-        controller = self.policy.controller(parameters)
         return rollout(
-            controller, self.dynamics, self.cost, self.resampler, self.initial_particles, self.noise, cut
+            self.policy.controller(parameters),
+            self.dynamics.predictor(),
+            self.cost,
+            self.resampler,
+            self.initial_particles,
+            self.noise,
         )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,7 +47,7 @@ class Resampled:
 
     particles: Tensor
     weights: Tensor
-    state: Any = None
+    state: Tensor | None = None
     log_prob: Tensor | None = None
     jitter: Tensor | None = None
 
@@ -65,6 +64,7 @@ class Trajectory:
         prediction: The dynamics model's prediction of `states[1:]` before resampling,
             mean and std (T, *R, P, D).
         jitter: (T, *R) as in `Resampled.jitter`, or None.
+        carried: `Resampled.state` of the last step.
     """
 
     states: Tensor
@@ -73,6 +73,7 @@ class Trajectory:
     weights: Tensor
     prediction: Prediction
     jitter: Tensor | None = None
+    carried: Tensor | None = None
 
     def expected_costs(self) -> Tensor:
         """The expected cost of each step, sum_i weights[t, i] * costs[t, i]: (T, *R)."""

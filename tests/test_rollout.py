@@ -187,7 +187,7 @@ def test_replicates_are_separate_rollouts(name):
         noise = Noise(simulation.noise.model[:, i], simulation.noise.resampling[:, i])
         alone = rollout(
             simulation.policy.controller({key: value[i] for key, value in parameters.items()}),
-            simulation.dynamics,
+            simulation.dynamics.predict,
             cost,
             simulation.resampler,
             simulation.initial_particles[i],
@@ -222,37 +222,6 @@ def test_the_gradient_is_that_of_finite_differences(name):
         numeric = (shifted(step) - shifted(-step)) / (2 * step)
         torch.testing.assert_close(slope, numeric, rtol=1e-5, atol=1e-8)
         assert float(numeric.abs().min()) > 1e-4  # there is a slope to be wrong about
-
-
-@every_resampler
-def test_cut_breaks_the_flow_from_step_to_step(name):
-    """The values stay; the start has no influence on the last cost any more."""
-    simulation, parameters = make(name)
-    simulation.initial_particles.requires_grad_()
-    leaves = {key: value.requires_grad_() for key, value in parameters.items()}
-    plain, cut = simulation(leaves), simulation(leaves, cut=torch.Tensor.detach)
-    assert all(torch.equal(a, b) for a, b in zip(tensors(plain), tensors(cut), strict=True))
-    start = [simulation.initial_particles]
-    assert float(torch.autograd.grad(plain.costs[-1].sum(), start, retain_graph=True)[0].abs().max()) > 0
-    assert torch.autograd.grad(cut.costs[-1].sum(), start, retain_graph=True, allow_unused=True)[0] is None
-    by_plain, by_cut = (torch.autograd.grad(t.costs[-1].sum(), leaves["weights"])[0] for t in (plain, cut))
-    assert not torch.allclose(by_plain, by_cut)
-
-
-def test_cut_is_applied_to_the_particles_of_every_step():
-    simulation, parameters = make("none")
-    seen = []
-
-    def cut(state):
-        seen.append(state)
-        return state + 1.0
-
-    t = simulation(parameters, cut=cut)
-    assert len(seen) == T
-    for step in range(T):
-        assert torch.equal(seen[step], t.states[step])
-    controller = simulation.policy.controller(parameters)
-    torch.testing.assert_close(t.actions[1], controller(t.states[1] + 1.0))
 
 
 def test_jitter_is_counted_by_replicate():

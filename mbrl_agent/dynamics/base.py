@@ -7,6 +7,7 @@ folder) which builds the model itself, a torch module that is fitted to transiti
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mbrl_agent.features import AngleFeatures
+from mbrl_agent.pullback import PullBack, by_autograd
 from mbrl_agent.replay import Transitions
 from mbrl_agent.types import Prediction
 
@@ -45,6 +47,35 @@ class Score:
     rmse: list[float]
 
 
+class Predictor:
+    """A fitted model as a function; made once a rollout.
+
+    Args:
+        predict: As `DynamicsModel.predict`.
+    """
+
+    def __init__(self, predict: Callable[[Tensor, Tensor, Tensor | None], Prediction]) -> None:
+        self._predict = predict
+
+    def __call__(self, state: Tensor, action: Tensor, extra_noise: Tensor | None = None) -> Prediction:
+        """Predict the next states; see `DynamicsModel.predict`."""
+        return self._predict(state, action, extra_noise)
+
+    def linearize(
+        self, state: Tensor, action: Tensor, extra_noise: Tensor | None = None
+    ) -> tuple[Prediction, PullBack]:
+        """Predict, and make the pull-back (by_mean, by_std) -> (by_state, by_action); by autograd."""
+
+        def values(state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+            prediction = self(state, action, extra_noise)
+            return prediction.mean, prediction.std
+
+        (mean, std), pull_back = by_autograd(values, state, action)
+        assert mean is not None
+        assert std is not None
+        return Prediction(mean, std), pull_back
+
+
 class DynamicsModel(nn.Module, ABC):
     """A learned, probabilistic model of one environment step."""
 
@@ -60,6 +91,13 @@ class DynamicsModel(nn.Module, ABC):
             action: (*R, P, U), in [-1, 1].
             extra_noise: (*R, P, noise_dims - D), standard normal; None where there are no more columns.
         """
+
+    def predictor(self) -> Predictor:
+        """`predict` as a function that knows its derivatives.
+
+        What does not depend on the state is prepared here, once a rollout.
+        """
+        return Predictor(self.predict)
 
     @abstractmethod
     def fit(self, transitions: Transitions, generator: torch.Generator) -> FitReport:

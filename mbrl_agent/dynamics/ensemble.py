@@ -24,11 +24,10 @@ from mbrl_agent.dynamics.base import DynamicsModel, DynamicsOptions, FitReport, 
 from mbrl_agent.dynamics.ensemble_fit import (
     Layers,
     bootstrap,
-    bounded_log_std,
     fit_layers,
-    forward,
     negative_log_likelihood,
 )
+from mbrl_agent.dynamics.ensemble_predictor import EnsemblePredictor
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.replay import Transitions
 from mbrl_agent.types import Prediction
@@ -125,17 +124,12 @@ class EnsembleModel(DynamicsModel):
 
     def predict(self, state: Tensor, action: Tensor, extra_noise: Tensor | None = None) -> Prediction:
         """Predict each particle's next state with the member that the particle belongs to."""
-        if extra_noise is None:
-            return self._predict_in_blocks(state, action)
-        # per-step propagation: a random permutation deals the particles out to the blocks, evenly
-        order = extra_noise[..., :1].argsort(dim=-2)  # (*R, P, 1)
-        shuffled = self._predict_in_blocks(
-            state.take_along_dim(order, dim=-2), action.take_along_dim(order, dim=-2)
-        )
-        inverse = order.argsort(dim=-2)
-        return Prediction(
-            shuffled.mean.take_along_dim(inverse, dim=-2), shuffled.std.take_along_dim(inverse, dim=-2)
-        )
+        return self.predictor()(state, action, extra_noise)
+
+    def predictor(self) -> EnsemblePredictor:
+        """The ensemble as it is now, as a function."""
+        layers = list(zip(self.weights, self.biases, strict=True))
+        return EnsemblePredictor(self.features, layers, self.target_std)
 
     def fit(self, transitions: Transitions, generator: torch.Generator) -> FitReport:
         """Fit all members from fresh weights by maximum likelihood on a bootstrap of the data each."""
@@ -205,17 +199,6 @@ class EnsembleModel(DynamicsModel):
             stored.data = weight
         for stored, (_, bias) in zip(self.biases, folded, strict=True):
             stored.data = bias
-
-    def _predict_in_blocks(self, state: Tensor, action: Tensor) -> Prediction:
-        members = self.options.members
-        shape = state.shape
-        inputs = torch.cat([self.features(state), action], dim=-1)  # (*R, P, F + U)
-        # (*R, P, .) -> (E, prod(R) * P / E, .): a view where there are no replicates
-        blocks = inputs.reshape(-1, members, shape[-2] // members, inputs.shape[-1]).transpose(0, 1)
-        outputs = forward(list(zip(self.weights, self.biases, strict=True)), blocks.flatten(1, 2))
-        outputs = outputs.view(members, -1, shape[-2] // members, outputs.shape[-1]).transpose(0, 1)
-        change, raw_std = outputs.reshape(*shape[:-1], 2 * shape[-1]).chunk(2, dim=-1)
-        return Prediction(state + change, bounded_log_std(raw_std).exp() * self.target_std)
 
 
 def _mean_and_std(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from mbrl_agent.estimators.credit import OwnCreditEstimator, advantage, cost_to_go, likelihood_ratio_gradient
-from mbrl_agent.resampling.moments import particle_moments, robust_cholesky
+from mbrl_agent.resampling.cholesky import robust_cholesky
+from mbrl_agent.resampling.moments import particle_moments
 from mbrl_agent.rollout import Simulation
 from mbrl_agent.types import GradientEstimate, Parameters
 

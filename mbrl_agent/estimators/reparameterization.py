@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import torch
 
+from mbrl_agent.adjoint import value_and_gradient
 from mbrl_agent.estimators.base import Estimator
 from mbrl_agent.rollout import Simulation
 from mbrl_agent.types import GradientEstimate, Parameters
@@ -25,14 +26,7 @@ class Reparameterization(Estimator):
 
     def __call__(self, parameters: Parameters, simulation: Simulation) -> GradientEstimate:
         """Estimate the gradient; see `Estimator.__call__`."""
-        leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
-        with torch.enable_grad():
-            trajectory = simulation(leaves)
-            expected_cost = trajectory.expected_cost()
-            # replicates are independent, so the gradient of their sum is each one's own gradient
-            gradient = torch.autograd.grad(expected_cost.sum(), list(leaves.values()))
-        return GradientEstimate(
-            dict(zip(leaves, gradient, strict=True)),
-            expected_cost.detach(),
-            {"jitter": trajectory.jittered()},
-        )
+        trajectories, gradient = value_and_gradient(parameters, simulation)
+        expected_cost = torch.stack([part.expected_cost() for part in trajectories]).sum(0)
+        jitter = torch.stack([part.jittered() for part in trajectories]).sum(0)
+        return GradientEstimate(gradient, expected_cost, {"jitter": jitter})

@@ -20,6 +20,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor
 
 from mbrl_agent.features import AngleFeatures
+from mbrl_agent.pullback import Gradients, PullBack
 from mbrl_agent.types import Parameters
 
 Controller = Callable[[Tensor], Tensor]
@@ -32,9 +33,48 @@ def squash(action: Tensor) -> Tensor:
     Reference:
         Deisenroth (2010), Efficient Reinforcement Learning using Gaussian Processes, section 3.5.2.
     """
-    # sin 3a = 3 sin a - 4 sin^3 a: one sine instead of two
+    # sin 3a = 3 sin a - 4 sin^3 a: one sine s instead of two, 3/2 s - 1/2 s^3
     sine = action.sin()
-    return sine * (1.5 - 0.5 * sine * sine)
+    return torch.lerp(sine * sine * sine, sine, 1.5)
+
+
+class DifferentiableController:
+    """A policy at given parameters, which takes down how to differentiate what it did.
+
+    Args:
+        make: The policy's `controller`.
+        parameters: With the leading replicate axes *R of the states.
+    """
+
+    def __init__(self, make: Callable[[Parameters], Controller], parameters: Parameters) -> None:
+        self._leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+        self._gradient = {name: torch.zeros_like(value) for name, value in parameters.items()}
+        with torch.enable_grad():
+            self._controller = make(self._leaves)
+
+    def linearize(self, state: Tensor) -> tuple[Tensor, PullBack]:
+        """States -> actions, and the pull-back by_action -> by_state, which adds to `gradient` as well."""
+        leaf = state.detach().requires_grad_()
+        with torch.enable_grad():
+            action = self._controller(leaf)
+
+        def pull_back(by_action: Tensor) -> Gradients:
+            by_state, *by_parameters = torch.autograd.grad(
+                action,
+                [leaf, *self._leaves.values()],
+                by_action,
+                retain_graph=True,  # what was prepared once serves all steps
+                materialize_grads=True,
+            )
+            for name, by in zip(self._gradient, by_parameters, strict=True):
+                self._gradient[name] += by
+            return (by_state,)
+
+        return action.detach(), pull_back
+
+    def gradient(self) -> dict[str, Tensor]:
+        """Derivative by the parameters, over all that was pulled back so far."""
+        return self._gradient
 
 
 @dataclass(frozen=True)
@@ -82,6 +122,10 @@ class SearchPolicy(BasePolicy):
             parameters: One tensor a name of `named_parameters()`, each with the same leading
                 replicate axes *R (or none).
         """
+
+    def differentiable_controller(self, parameters: Parameters) -> DifferentiableController:
+        """The policy as a function of states that knows its derivatives; by autograd unless overridden."""
+        return DifferentiableController(self.controller, parameters)
 
     @abstractmethod
     def initial_parameters(

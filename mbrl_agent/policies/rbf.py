@@ -9,6 +9,7 @@ Reference:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,7 +17,15 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from mbrl_agent.policies.base import Controller, PolicyOptions, SearchPolicy, squash
+from mbrl_agent.features import AngleFeatures
+from mbrl_agent.policies.base import (
+    Controller,
+    DifferentiableController,
+    PolicyOptions,
+    SearchPolicy,
+    squash,
+)
+from mbrl_agent.pullback import Gradients, PullBack
 from mbrl_agent.types import Parameters
 from mbrl_agent.validation import require_count, require_positive
 
@@ -55,19 +64,12 @@ class RbfPolicy(SearchPolicy):
 
     def controller(self, parameters: Parameters) -> Controller:
         """The policy at the given parameters; see `SearchPolicy.controller`."""
-        centers, weights = parameters["centers"], parameters["weights"]  # (*R, C, F), (*R, C, U)
-        precision = (-2 * parameters["log_lengthscales"]).exp().unsqueeze(-2)  # (*R, 1, F)
-        scaled = centers * precision
-        # -|(phi - c) / l|^2 / 2 = phi . (c / l^2) - phi^2 . (1 / (2 l^2)) - |c / l|^2 / 2: one matrix product
-        linear = torch.cat([scaled, (-0.5 * precision).expand_as(scaled)], dim=-1).mT  # (*R, 2 F, C)
-        offset = -0.5 * (centers * scaled).sum(-1).unsqueeze(-2)  # (*R, 1, C)
+        exponents, weights = _exponents(parameters), parameters["weights"]
+        return lambda state: squash(_basis(self.features(state), exponents)[1] @ weights)
 
-        def act(state: Tensor) -> Tensor:
-            phi = self.features(state)
-            exponent = torch.cat([phi, phi * phi], dim=-1) @ linear + offset
-            return squash(exponent.exp() @ weights)
-
-        return act
+    def differentiable_controller(self, parameters: Parameters) -> DifferentiableController:
+        """The same with its derivatives; see `SearchPolicy.differentiable_controller`."""
+        return _RbfController(self.features, parameters)
 
     def initial_parameters(
         self, states: Tensor, replicates: int, generator: torch.Generator
@@ -88,6 +90,75 @@ class RbfPolicy(SearchPolicy):
             "log_lengthscales": spread.log().expand(replicates, features).clone(),
             "weights": self.weight_std * weights.to(phi.dtype),
         }
+
+
+def _exponents(parameters: Parameters) -> Tensor:
+    """E of `_basis`, (*R, 2 F + 1, C).
+
+    -|(phi - c) / l|^2 / 2 = phi . (c / l^2) - phi^2 . (1 / (2 l^2)) - |c / l|^2 / 2: one matrix product.
+    As a power of two, since exp is ten times slower where the result underflows, far from a centre.
+    """
+    centers = parameters["centers"]  # (*R, C, F)
+    precision = (-2 * parameters["log_lengthscales"]).exp().unsqueeze(-2)  # (*R, 1, F)
+    scaled = centers * precision
+    offset = -0.5 * (centers * scaled).sum(-1, keepdim=True)  # (*R, C, 1)
+    exponents = torch.cat([scaled, (-0.5 * precision).expand_as(scaled), offset], dim=-1)
+    return exponents.mT / math.log(2)
+
+
+def _basis(phi: Tensor, exponents: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs (phi, phi^2, 1), (*R, P, 2 F + 1), and basis functions 2^(inputs E), (*R, P, C)."""
+    inputs = torch.cat([phi, phi * phi, torch.ones_like(phi[..., :1])], dim=-1)
+    return inputs, (inputs @ exponents).exp2()
+
+
+class _RbfController(DifferentiableController):
+    """The network u = squash(a), a = b w, b = 2^e, e = inputs E, and its chain rule written out.
+
+    With inputs = (phi, phi^2, 1), and (g_1, g_2, .) = dJ/de E^T:
+
+        dJ/da = squash'(a) dJ/du,  dJ/dw = b^T dJ/da,  dJ/de = log(2) b (dJ/da w^T),
+        dJ/dE = inputs^T dJ/de,  dJ/dphi = g_1 + 2 phi g_2
+    """
+
+    def __init__(self, features: AngleFeatures, parameters: Parameters) -> None:
+        self._features = features
+        self._leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
+        with torch.enable_grad():
+            self._taped_exponents = _exponents(self._leaves)
+        self._exponents = self._taped_exponents.detach()
+        self._weights = parameters["weights"].detach()
+        # (squash'(a) = 3/2 cos^3 a and log(2), taken out of the loop)
+        self._scaled_weights = self._weights.mT * (1.5 * math.log(2))
+        self._by_exponents = torch.zeros_like(self._exponents)
+        self._by_weights = torch.zeros_like(self._weights)
+
+    def linearize(self, state: Tensor) -> tuple[Tensor, PullBack]:
+        """States -> actions, and the pull-back by_action -> by_state, which adds to `gradient` as well."""
+        phi = self._features(state)
+        inputs, basis = _basis(phi, self._exponents)
+        action = basis @ self._weights
+
+        def pull_back(by_action: Tensor) -> Gradients:
+            cosine = action.cos()
+            by_sum = by_action * (cosine * cosine * cosine)  # dJ/da / 1.5
+            by_exponent = (by_sum @ self._scaled_weights) * basis
+            self._by_weights.add_(basis.mT @ by_sum, alpha=1.5)
+            self._by_exponents += inputs.mT @ by_exponent
+            by_inputs = by_exponent @ self._exponents.mT
+            count = phi.shape[-1]
+            by_phi = torch.addcmul(by_inputs[..., :count], phi, by_inputs[..., count : 2 * count], value=2)
+            return (self._features.pull_back(phi, by_phi),)
+
+        return squash(action), pull_back
+
+    def gradient(self) -> dict[str, Tensor]:
+        """Derivative by the parameters, over all that was pulled back so far."""
+        names = ("centers", "log_lengthscales")
+        found = torch.autograd.grad(
+            self._taped_exponents, [self._leaves[name] for name in names], self._by_exponents
+        )
+        return dict(zip(names, found, strict=True)) | {"weights": self._by_weights}
 
 
 @dataclass(frozen=True)

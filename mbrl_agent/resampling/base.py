@@ -12,11 +12,12 @@ the command line, and `__post_init__` refuses bad options with ValueError.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from torch import Tensor
 
+from mbrl_agent.pullback import PullBack, by_autograd
 from mbrl_agent.types import Prediction, Resampled
 
 
@@ -31,7 +32,9 @@ class Resampler(ABC):
     asks credits particles by their values, and does not differentiate through the resampler."""
 
     @abstractmethod
-    def __call__(self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Any) -> Resampled:
+    def __call__(
+        self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
+    ) -> Resampled:
         """Resample the particles of one time step.
 
         Args:
@@ -40,6 +43,27 @@ class Resampler(ABC):
             noise: (*R, P, noise_dims(D)), standard normal.
             state: `Resampled.state` of the previous step, None at the first.
         """
+
+    def linearize(
+        self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
+    ) -> tuple[Resampled, PullBack]:
+        """Resample, and make the pull-back; by autograd unless a strategy knows better.
+
+        Returns:
+            What a call returns, and the function from the derivatives by (particles, weights, state) of
+            the result to those by (prediction.mean, prediction.std, particles, state) of the arguments.
+        """
+        result: list[Resampled] = []
+
+        def values(mean: Tensor, std: Tensor, particles: Tensor, state: Tensor | None) -> list[Tensor | None]:
+            result.append(self(Prediction(mean, std), particles, noise, state))
+            return [result[0].particles, result[0].weights, result[0].state]
+
+        outputs, pull_back = by_autograd(values, prediction.mean, prediction.std, particles, state)
+        drawn, weights, carried = outputs
+        assert drawn is not None
+        assert weights is not None
+        return replace(result[0], particles=drawn, weights=weights, state=carried), pull_back
 
     @property
     def exact_gradient(self) -> bool:

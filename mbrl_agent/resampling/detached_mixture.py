@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mbrl_agent.resampling.base import Resampler, equal_weights
+from mbrl_agent.resampling.cholesky import robust_cholesky
 from mbrl_agent.resampling.clusters import fit_components, label_shares, shrunk_covariance, soft_clusters
-from mbrl_agent.resampling.moments import robust_cholesky
 from mbrl_agent.types import Prediction, Resampled
 from mbrl_agent.validation import require_count, require_not_negative
 
@@ -76,7 +76,9 @@ class DetachedMixture(Resampler):
         """As many particles a component as a single Gaussian needs, on average."""
         return self.components * super().min_particles(state_dims)
 
-    def __call__(self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Any) -> Resampled:
+    def __call__(
+        self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
+    ) -> Resampled:
         """Cluster, fit and draw, with equal weights. See `Resampler.__call__`.
 
         `state` are the log-shares of the drawn particles in the components, (*R, K, P).

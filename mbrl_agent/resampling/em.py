@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mbrl_agent.resampling.moments import robust_cholesky
+from mbrl_agent.resampling.cholesky import robust_cholesky
 
 
 class MixtureFit(NamedTuple):

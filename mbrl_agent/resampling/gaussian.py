@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
+from mbrl_agent.pullback import Gradients, PullBack
 from mbrl_agent.resampling.base import Resampler, equal_weights
-from mbrl_agent.resampling.moments import gaussian_redraw
+from mbrl_agent.resampling.moments import gaussian_redraw, linearize_redraw
 from mbrl_agent.types import Prediction, Resampled
 from mbrl_agent.validation import require_choice
 
@@ -43,7 +44,20 @@ class Gaussian(Resampler):
     def __post_init__(self) -> None:
         require_choice(self.called("moments"), self.moments, ("particles", "predictions"))
 
-    def __call__(self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Any) -> Resampled:
+    def __call__(
+        self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
+    ) -> Resampled:
         """Draw all particles from the fitted Gaussian, with equal weights. See `Resampler.__call__`."""
         draw, jitter = gaussian_redraw(self.moments, prediction, particles, noise)
         return Resampled(draw, equal_weights(draw), jitter=jitter)
+
+    def linearize(
+        self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
+    ) -> tuple[Resampled, PullBack]:
+        """The same, and its derivative written out. See `Resampler.linearize`."""
+        draw, jitter, redraw = linearize_redraw(self.moments, prediction, particles, noise)
+
+        def pull_back(by_particles: Tensor, by_weights: Tensor, by_state: Tensor | None) -> Gradients:
+            return (*redraw(by_particles), None)
+
+        return Resampled(draw, equal_weights(draw), jitter=jitter), pull_back

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from mbrl_agent.pullback import Gradients, PullBack, total
 from mbrl_agent.resampling.base import Resampler, equal_weights
-from mbrl_agent.resampling.moments import gaussian_redraw
+from mbrl_agent.resampling.moments import gaussian_redraw, linearize_redraw
 from mbrl_agent.types import Prediction, Resampled
 from mbrl_agent.validation import require_choice, require_fraction
 
@@ -45,7 +46,22 @@ class Interpolated(Resampler):
         require_fraction(self.called("ratio"), self.ratio)
         require_choice(self.called("moments"), self.moments, ("particles", "predictions"))
 
-    def __call__(self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Any) -> Resampled:
+    def __call__(
+        self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
+    ) -> Resampled:
         """Move each particle towards its redraw, with equal weights. See `Resampler.__call__`."""
         draw, jitter = gaussian_redraw(self.moments, prediction, particles, noise)
         return Resampled(torch.lerp(draw, particles, self.ratio), equal_weights(draw), jitter=jitter)
+
+    def linearize(
+        self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
+    ) -> tuple[Resampled, PullBack]:
+        """The same, and its derivative written out. See `Resampler.linearize`."""
+        draw, jitter, redraw = linearize_redraw(self.moments, prediction, particles, noise)
+
+        def pull_back(by_particles: Tensor, by_weights: Tensor, by_state: Tensor | None) -> Gradients:
+            by_mean, by_std, by_own = redraw((1 - self.ratio) * by_particles)
+            return by_mean, by_std, total(by_own, self.ratio * by_particles), None
+
+        moved = torch.lerp(draw, particles, self.ratio)
+        return Resampled(moved, equal_weights(moved), jitter=jitter), pull_back

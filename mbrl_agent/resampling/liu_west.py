@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
+from mbrl_agent.pullback import Gradients, PullBack, total
 from mbrl_agent.resampling.base import Resampler, equal_weights
-from mbrl_agent.resampling.moments import gaussian_redraw
+from mbrl_agent.resampling.moments import gaussian_redraw, linearize_redraw
 from mbrl_agent.types import Prediction, Resampled
 from mbrl_agent.validation import require_choice, require_fraction
 
@@ -51,12 +52,43 @@ class LiuWest(Resampler):
         require_fraction(self.called("ratio"), self.ratio)
         require_choice(self.called("moments"), self.moments, ("particles", "predictions"))
 
-    def __call__(self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Any) -> Resampled:
+    def __call__(
+        self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
+    ) -> Resampled:
         """Shrink each particle and add noise, with equal weights. See `Resampler.__call__`."""
         draw, jitter = gaussian_redraw(self.moments, prediction, particles, noise)
-        fitted = particles if self.moments == "particles" else prediction.mean
-        fresh = math.sqrt(1 - self.ratio**2)
-        # written as a sum of x, z and mu, so that both ends are exact to the last bit
-        mean = (1 - self.ratio - fresh) * fitted.mean(-2, keepdim=True)
-        moved = self.ratio * particles + fresh * draw + mean
+        moved = self._move(prediction, particles, draw)
         return Resampled(moved, equal_weights(moved), jitter=jitter)
+
+    def linearize(
+        self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
+    ) -> tuple[Resampled, PullBack]:
+        """The same, and its derivative written out. See `Resampler.linearize`."""
+        draw, jitter, redraw = linearize_redraw(self.moments, prediction, particles, noise)
+
+        def pull_back(by_particles: Tensor, by_weights: Tensor, by_state: Tensor | None) -> Gradients:
+            by_mean, by_std, by_own = redraw(self._fresh * by_particles)
+            by_centre = self._centre * by_particles.mean(-2, keepdim=True)
+            by_own = total(by_own, self.ratio * by_particles)
+            if self.moments == "particles":
+                return by_mean, by_std, total(by_own, by_centre), None
+            return total(by_mean, by_centre), by_std, by_own, None
+
+        moved = self._move(prediction, particles, draw)
+        return Resampled(moved, equal_weights(moved), jitter=jitter), pull_back
+
+    def _move(self, prediction: Prediction, particles: Tensor, draw: Tensor) -> Tensor:
+        """Written as a sum of x, z and mu, so that both ends are exact to the last bit."""
+        fitted = particles if self.moments == "particles" else prediction.mean
+        mean = self._centre * fitted.mean(-2, keepdim=True)
+        return self.ratio * particles + self._fresh * draw + mean
+
+    @property
+    def _fresh(self) -> float:
+        """Share of the redraw."""
+        return math.sqrt(1 - self.ratio**2)
+
+    @property
+    def _centre(self) -> float:
+        """Share of the mean, which the other two shares leave."""
+        return 1 - self.ratio - self._fresh

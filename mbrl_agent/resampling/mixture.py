@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from mbrl_agent.resampling.base import Resampler, equal_weights
+from mbrl_agent.resampling.cholesky import robust_cholesky
 from mbrl_agent.resampling.em import MixtureFit, weighted_em
-from mbrl_agent.resampling.moments import robust_cholesky
 from mbrl_agent.types import Prediction, Resampled
 from mbrl_agent.validation import require_choice, require_count
 
@@ -94,7 +94,9 @@ class Mixture(Resampler):
                 "particles, or another number of components"
             )
 
-    def __call__(self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Any) -> Resampled:
+    def __call__(
+        self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
+    ) -> Resampled:
         """Run EM and draw P/K particles from each component. See `Resampler.__call__`.
 
         `state` is log W of the components that the particles were drawn from, (*R, K).

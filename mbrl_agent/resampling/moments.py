@@ -1,4 +1,4 @@
-"""Moments of a cloud of particles, a Cholesky factor that always exists, and the draw from both."""
+"""Moments of a cloud of particles, and a redraw from the Gaussian that has them."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from mbrl_agent.pullback import Gradients, PullBack
+from mbrl_agent.resampling import cholesky
+from mbrl_agent.resampling.cholesky import factorise, robust_cholesky
 from mbrl_agent.types import Prediction
-
-BASE_JITTER = 168.0
-"""Relative jitter of every factorisation in units of the dtype's eps: 2e-5 in float32, 4e-14 in float64."""
 
 
 def particle_moments(particles: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,7 +56,7 @@ def gaussian_redraw(
         noise: eps, standard normal, (*R, P, D).
 
     Returns:
-        The draws (*R, P, D), and the jitter (*R) as in `robust_cholesky`.
+        The draws (*R, P, D), and the jitter (*R) as in `factorise`.
     """
     fit = particle_moments(particles) if moments == "particles" else prediction_moments(prediction)
     mean, covariance = fit
@@ -64,58 +64,32 @@ def gaussian_redraw(
     return mean + noise @ factor.mT, jitter
 
 
-def robust_cholesky(covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """Cholesky factor of a covariance that may be singular, badly scaled or zero.
+def linearize_redraw(
+    moments: Literal["particles", "predictions"], prediction: Prediction, particles: Tensor, noise: Tensor
+) -> tuple[Tensor, Tensor, PullBack]:
+    """`gaussian_redraw` and its pull-back by_draw -> (by_mean, by_std, by_particles).
 
-    Sigma is scaled to its correlation matrix C = Sigma / (d d^T), d = sqrt(diag(Sigma)), and
-    L = d * chol(C + j I) with a base jitter j = 168 eps: whatever the units of the dimensions, their
-    variances grow by the same factor 1 + j, and a dimension that has collapsed gets a row of zeros.
-    Where that still fails, j grows by factors of ten for the failing matrices only. A matrix that is
-    not finite gives a factor that is not finite.
+    From g_i = dJ/dz_i, with S = dJ/dSigma pulled back from dJ/dL = sum_i g_i eps_i^T, and y the points
+    that the moments are those of (the particles x or the predicted means m):
 
-    d is held constant in the backward pass. That leaves the gradient exact: d * chol(D^-1 Sigma D^-1)
-    is chol(Sigma) for every constant d. It also keeps it finite where d = 0, where sqrt has no slope.
-
-    Args:
-        covariance: Sigma, (*B, D, D), symmetric.
-
-    Returns:
-        L, (*B, D, D), and the jitter beyond the base, (*B): zero where the base sufficed.
+        dJ/dy_i = sum_j g_j / P + 2 S (y_i - mu) / (P - 1),  dJ/dsqrt(S_i) = 2 diag(S) sqrt(S_i) / P
     """
-    constant = covariance.detach()
-    variance = constant.diagonal(dim1=-2, dim2=-1)
-    scale = variance.sqrt()
-    inverse = torch.where(variance > torch.finfo(constant.dtype).tiny, scale.reciprocal(), 0.0)
-    eye = torch.eye(constant.shape[-1], dtype=constant.dtype, device=constant.device)
-    base = BASE_JITTER * torch.finfo(constant.dtype).eps
-    correlation = torch.addcmul(base * eye, covariance, inverse.unsqueeze(-1) * inverse.unsqueeze(-2))
-    factor, info = torch.linalg.cholesky_ex(correlation)
-    jitter = torch.zeros_like(info, dtype=constant.dtype)
-    if bool(info.any()):
-        correlation, jitter = _escalate(correlation, base, eye)
-        factor = torch.linalg.cholesky_ex(correlation).L
-    return scale.unsqueeze(-1) * factor, jitter
+    own = moments == "particles"
+    points = particles if own else prediction.mean
+    count = points.shape[-2]
+    mean = points.mean(-2, keepdim=True)
+    centred = points - mean
+    covariance = centred.mT @ centred / (count - 1)
+    if not own:
+        covariance = covariance + torch.diag_embed(prediction.std.square().mean(-2))
+    fit = factorise(covariance)
 
+    def pull_back(by_draw: Tensor) -> Gradients:
+        by_covariance = cholesky.pull_back(fit, by_draw.mT @ noise)
+        by_points = torch.add(by_draw.mean(-2, keepdim=True), centred @ by_covariance, alpha=2 / (count - 1))
+        if own:
+            return None, None, by_points
+        by_variance = by_covariance.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)
+        return by_points, by_variance * prediction.std * (2 / count), None
 
-def _escalate(correlation: Tensor, base: float, eye: Tensor) -> tuple[Tensor, Tensor]:
-    """Raise the jitter of those matrices that do not factorise; as a last resort keep the diagonal.
-
-    Args:
-        correlation: (*B, D, D), base jitter included.
-        base: The base jitter.
-        eye: (D, D).
-
-    Returns:
-        Matrices (*B, D, D) that factorise wherever they are finite, and the jitter added to them (*B).
-    """
-    constant = correlation.detach()
-    failed = torch.linalg.cholesky_ex(constant).info != 0
-    jitter = torch.zeros_like(failed, dtype=constant.dtype)
-    step = base
-    while step < 1 and bool(failed.any()):
-        step = min(10 * step, 1.0)
-        jitter = torch.where(failed, step, jitter)
-        failed = torch.linalg.cholesky_ex(constant + jitter[..., None, None] * eye).info != 0
-    diagonal = correlation * eye  # a product rather than a choice: what is not finite stays so
-    correlation = torch.where(failed[..., None, None], diagonal, correlation)
-    return correlation + jitter[..., None, None] * eye, jitter
+    return mean + noise @ fit.factor.mT, fit.jitter, pull_back

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
+from mbrl_agent.pullback import Gradients, PullBack
 from mbrl_agent.resampling.base import Resampler, equal_weights
 from mbrl_agent.types import Prediction, Resampled
 
@@ -27,6 +28,18 @@ class NoResampling(Resampler):
     name: ClassVar[str] = "none"
     mixes_particles: ClassVar[bool] = False
 
-    def __call__(self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Any) -> Resampled:
+    def __call__(
+        self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
+    ) -> Resampled:
         """Return the particles unchanged, with equal weights. See `Resampler.__call__`."""
         return Resampled(particles, equal_weights(particles))
+
+    def linearize(
+        self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
+    ) -> tuple[Resampled, PullBack]:
+        """The same; derivatives pass unchanged. See `Resampler.linearize`."""
+
+        def pull_back(by_particles: Tensor, by_weights: Tensor, by_state: Tensor | None) -> Gradients:
+            return None, None, by_particles, None
+
+        return self(prediction, particles, noise, state), pull_back

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from mbrl_agent.resampling.base import Resampler, equal_weights
+from mbrl_agent.resampling.cholesky import robust_cholesky
 from mbrl_agent.resampling.clusters import fit_components, soft_clusters
 from mbrl_agent.resampling.em import variance_floor
-from mbrl_agent.resampling.moments import robust_cholesky
 from mbrl_agent.types import Prediction, Resampled
 from mbrl_agent.validation import require_count
 
@@ -66,7 +66,9 @@ class Tangent(Resampler):
         """One more particle a component, on average, than an affine regression has coefficients."""
         return self.components * (state_dims + 2)
 
-    def __call__(self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Any) -> Resampled:
+    def __call__(
+        self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
+    ) -> Resampled:
         """Return the particles with projected derivatives, with equal weights. See `Resampler.__call__`.
 
         `state` is log r_ik of the step before, (*R, K, P).

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mbrl_agent.resampling.moments import BASE_JITTER, robust_cholesky
+from mbrl_agent.resampling.cholesky import BASE_JITTER, robust_cholesky
 
 both_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 

@@ -1,0 +1,140 @@
+"""The gradient of a rollout by the adjoint method: one sweep forward, one backward.
+
+A tape of a rollout holds some sixty small operations a time step, each of which costs more to note down
+than to do. Here policy, model and resampler each take down one thing a step: how to pull derivatives
+back through them. They know that best themselves (`linearize`); what does not is differentiated by
+autograd, one step at a time. The rollout itself is the plain one, without a tape.
+
+With lambda_t = dJ/dz_t, the derivative by the particles from which step t starts:
+
+    (dJ/dm_t, dJ/ds_t) = lambda_{t+1} + dJ/dc_t dc_t/dz_{t+1}  pulled back through the resampler,
+    (a_t, b_t) = (dJ/dm_t, dJ/ds_t)  pulled back through the model, to the state and to the action,
+    dJ/du_t = b_t + dJ/dc_t dc_t/du_t,   lambda_t = a_t + dJ/du_t  pulled back through the policy.
+
+Reference:
+    Griewank, Walther (2008), Evaluating Derivatives, sections 3.2 (reverse mode) and 12 (segments).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mbrl_agent.pullback import PullBack, total
+from mbrl_agent.rollout import Noise, Simulation, rollout
+from mbrl_agent.tasks import Cost
+from mbrl_agent.types import Parameters, Trajectory
+
+RECORDED_ROWS = 2**20
+"""Particles times steps (times replicates) whose way back is on record at a time, a kilobyte each.
+
+Longer rollouts are gone through in segments: forward without a record, then, from the last segment to
+the first, once more with one."""
+
+
+def value_and_gradient(
+    parameters: Parameters, simulation: Simulation, recorded_rows: int = RECORDED_ROWS
+) -> tuple[list[Trajectory], dict[str, Tensor]]:
+    """Simulate, and differentiate the expected cost summed over the horizon by the policy's parameters.
+
+    Replicates are independent, so the gradient of their sum is each one's own gradient.
+
+    Args:
+        parameters: Where the gradient is taken; leading replicate axes *R.
+        simulation: The rollout as a function of the parameters.
+        recorded_rows: Limits the memory, see `RECORDED_ROWS`.
+
+    Returns:
+        The trajectory, in segments of time, and the gradient by parameter.
+    """
+    noise = simulation.noise.split(max(1, recorded_rows // simulation.initial_particles[..., 0].numel()))
+    start, carried = simulation.initial_particles, None
+    trajectories: list[Trajectory] = []
+    with torch.no_grad():
+        sweep = _Sweep(parameters, simulation)
+        for segment in noise[:-1]:
+            trajectories.append(sweep.simulate(start, segment, carried))
+            start, carried = trajectories[-1].states[-1], trajectories[-1].carried
+        trajectories.append(sweep.simulate(start, noise[-1], carried, record=True))
+        sweep.go_back(trajectories[-1], noise[-1])
+        for number in range(len(noise) - 2, -1, -1):
+            carried = trajectories[number - 1].carried if number else None
+            sweep.simulate(trajectories[number].states[0], noise[number], carried, record=True)
+            sweep.go_back(trajectories[number], noise[number])
+    return trajectories, sweep.controller.gradient()
+
+
+class _Sweep:
+    """Derivatives on their way back through a rollout.
+
+    Attributes:
+        controller: The policy, which collects the gradient of its parameters.
+    """
+
+    def __init__(self, parameters: Parameters, simulation: Simulation) -> None:
+        self.controller = simulation.policy.differentiable_controller(parameters)
+        self._predictor = simulation.dynamics.predictor()
+        self._simulation = simulation
+        self._by_particles: Tensor | None = None  # lambda at the point that the sweep has reached
+        self._by_carried: Tensor | None = None  # likewise by what the resampler carried there
+        self._records: tuple[list[PullBack], ...] = ([], [], [])  # of policy, model and resampler
+
+    def simulate(
+        self, start: Tensor, noise: Noise, carried: Tensor | None, record: bool = False
+    ) -> Trajectory:
+        """A rollout over a segment of time; on request the way back is put on record."""
+        linearize: list[Callable[..., tuple[Any, PullBack]]] = [
+            self.controller.linearize,
+            self._predictor.linearize,
+            self._simulation.resampler.linearize,
+        ]
+        policy, predict, resample = (
+            _valued(function, own.append if record else None)
+            for function, own in zip(linearize, self._records, strict=True)
+        )
+        return rollout(policy, predict, self._simulation.cost, resample, start, noise, carried)
+
+    def go_back(self, trajectory: Trajectory, noise: Noise) -> None:
+        """Carry the derivatives back through the segment on record."""
+        cost_by_state, cost_by_action = _cost_gradients(self._simulation.cost, trajectory)
+        policy, model, resampler = self._records
+        by_particles, by_carried = self._by_particles, self._by_carried
+        for step in range(len(noise) - 1, -1, -1):
+            by_particles = total(by_particles, cost_by_state[step])
+            by_mean, by_std, by_sample, by_carried = resampler.pop()(
+                by_particles, trajectory.costs[step], by_carried
+            )
+            if by_sample is not None:  # of x = m + s eps
+                by_noise = by_sample * noise.model[step, ..., : by_sample.shape[-1]]
+                by_mean, by_std = total(by_mean, by_sample), total(by_std, by_noise)
+            by_state, by_action = model.pop()(by_mean, by_std)
+            if cost_by_action is not None:
+                by_action = total(by_action, cost_by_action[step])
+            by_particles = total(by_state, policy.pop()(by_action)[0])
+        self._by_particles, self._by_carried = by_particles, by_carried
+
+
+def _valued(
+    linearize: Callable[..., tuple[Any, PullBack]], record: Callable[[PullBack], None] | None
+) -> Callable[..., Any]:
+    """A function that gives the value alone, and has the way back recorded."""
+
+    def call(*inputs: Any) -> Any:
+        value, pull_back = linearize(*inputs)
+        if record is not None:
+            record(pull_back)
+        return value
+
+    return call
+
+
+def _cost_gradients(cost: Cost, trajectory: Trajectory) -> tuple[Tensor, Tensor | None]:
+    """Derivatives of the expected cost by the states after, and the actions of, all steps."""
+    after, action = trajectory.states[1:].detach(), trajectory.actions.detach()
+    with torch.enable_grad():
+        weighted = cost(after.requires_grad_(), action.requires_grad_()) * trajectory.weights
+        by_state, by_action = torch.autograd.grad(weighted.sum(), (after, action), allow_unused=True)
+    return torch.zeros_like(after) if by_state is None else by_state, by_action

@@ -1,0 +1,101 @@
+"""A fitted ensemble as a function, with its derivatives by the chain rule written out.
+
+Shapes: E members, B = P / E particles of each, N = prod(R) B rows a member, F features.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import silu
+
+from mbrl_agent.dynamics.base import Predictor
+from mbrl_agent.dynamics.ensemble_fit import LOG_STD_MAX, LOG_STD_MIN, Layers
+from mbrl_agent.features import AngleFeatures
+from mbrl_agent.pullback import Gradients, PullBack
+from mbrl_agent.types import Prediction
+
+
+class EnsemblePredictor(Predictor):
+    """Predict each particle's next state by the member that it belongs to: particle i by member i // B.
+
+    With the outputs (c, r) of a network of a state x, the prediction is
+
+        m = x + c,  log s = log target_std + LOG_STD_MIN + (LOG_STD_MAX - LOG_STD_MIN) sigmoid(r).
+
+    Args:
+        features: What the networks see of a state.
+        layers: Weights (E, in, out) and biases (E, 1, out), constant in the backward pass.
+        target_std: (D), the unit of the predicted standard deviations.
+    """
+
+    def __init__(self, features: AngleFeatures, layers: Layers, target_std: Tensor) -> None:
+        self.features = features
+        self.layers = layers
+        self.members = len(layers[0][0])
+        self.least_log_std = target_std.log() + LOG_STD_MIN
+
+    def __call__(self, state: Tensor, action: Tensor, extra_noise: Tensor | None = None) -> Prediction:
+        """Predict the next states; see `DynamicsModel.predict`."""
+        return self.linearize(state, action, extra_noise)[0]
+
+    def linearize(
+        self, state: Tensor, action: Tensor, extra_noise: Tensor | None = None
+    ) -> tuple[Prediction, PullBack]:
+        """Predict, and make the pull-back (by_mean, by_std) -> (by_state, by_action)."""
+        if extra_noise is not None:
+            return self._linearize_shuffled(state, action, extra_noise)
+        inputs = torch.cat([*self.features.parts(state), action], dim=-1)  # (*R, P, F + U)
+        hidden = self._to_blocks(inputs)
+        before = []
+        for weight, bias in self.layers[:-1]:
+            before.append(torch.baddbmm(bias, hidden, weight))
+            hidden = silu(before[-1])
+        weight, bias = self.layers[-1]
+        outputs = self._from_blocks(torch.baddbmm(bias, hidden, weight), state)
+        change, raw = outputs.chunk(2, dim=-1)
+        gate = raw.sigmoid()
+        std = torch.add(self.least_log_std, gate, alpha=LOG_STD_MAX - LOG_STD_MIN).exp()
+
+        def pull_back(by_mean: Tensor, by_std: Tensor | None) -> Gradients:
+            by_log_std = torch.zeros_like(by_mean) if by_std is None else by_std * std
+            by_raw = torch.ops.aten.sigmoid_backward(by_log_std, gate) * (LOG_STD_MAX - LOG_STD_MIN)
+            gradient = self._to_blocks(torch.cat([by_mean, by_raw], dim=-1))
+            for (weight, _), linear in zip(self.layers[:0:-1], before[::-1], strict=True):
+                gradient = torch.ops.aten.silu_backward(torch.bmm(gradient, weight.mT), linear)
+            by_inputs = self._from_blocks(torch.bmm(gradient, self.layers[0][0].mT), state)
+            count = self.features.feature_dims
+            by_features = self.features.pull_back(inputs[..., :count], by_inputs[..., :count])
+            return by_mean + by_features, by_inputs[..., count:]
+
+        return Prediction(state + change, std), pull_back
+
+    def _linearize_shuffled(
+        self, state: Tensor, action: Tensor, extra_noise: Tensor
+    ) -> tuple[Prediction, PullBack]:
+        """Per-step propagation: a random permutation deals the particles out to the blocks, evenly."""
+        order = extra_noise[..., :1].argsort(dim=-2)  # (*R, P, 1)
+        inverse = order.argsort(dim=-2)
+        prediction, pull_back_dealt = self.linearize(
+            state.take_along_dim(order, dim=-2), action.take_along_dim(order, dim=-2)
+        )
+
+        def pull_back(*by_outputs: Tensor | None) -> Gradients:
+            dealt = (None if by is None else by.take_along_dim(order, dim=-2) for by in by_outputs)
+            found = pull_back_dealt(*dealt)
+            return tuple(None if by is None else by.take_along_dim(inverse, dim=-2) for by in found)
+
+        gathered = (value.take_along_dim(inverse, dim=-2) for value in (prediction.mean, prediction.std))
+        return Prediction(*gathered), pull_back
+
+    def _to_blocks(self, values: Tensor) -> Tensor:
+        """(*R, P, .) -> (E, N, .), a view where there are no replicates."""
+        *_, particles, columns = values.shape
+        blocks = values.reshape(-1, self.members, particles // self.members, columns).transpose(0, 1)
+        return blocks.reshape(self.members, -1, columns)
+
+    def _from_blocks(self, values: Tensor, state: Tensor) -> Tensor:
+        """(E, N, .) -> (*R, P, .) with the leading axes of the states."""
+        *shape, particles, _ = state.shape
+        blocks = values.view(self.members, -1, particles // self.members, values.shape[-1]).transpose(0, 1)
+        return blocks.reshape(*shape, particles, values.shape[-1])

@@ -1,0 +1,135 @@
+"""One gradient step of the policy search: rollout -> gradient -> clipping -> Adam, for all candidates.
+
+Nothing here waits for a result, so on a GPU the whole step is captured as a CUDA graph once and then
+replayed: one launch instead of thousands.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mbrl_agent.estimators.base import Estimator
+from mbrl_agent.rollout import Simulation
+from mbrl_agent.types import Parameters
+
+WARM_UP_STEPS = 3  # before a capture, as PyTorch's documentation of CUDA graphs asks for
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step found; R candidates.
+
+    Attributes:
+        expected_cost: (R), before the step, over the horizon.
+        grad_norm: (R), before clipping.
+        finite: (R), whether cost and gradient were finite; a candidate is left alone where not.
+        jitter: (R), Cholesky factorisations that needed more than the base jitter.
+    """
+
+    expected_cost: Tensor
+    grad_norm: Tensor
+    finite: Tensor
+    jitter: Tensor
+
+    def clone(self) -> StepResult:
+        """A copy that the next replay does not overwrite."""
+        return StepResult(*(value.clone() for value in vars(self).values()))
+
+
+class GradientStep:
+    """Improves parameters in place, from storage that stays where it is.
+
+    Args:
+        estimator: The gradient estimator.
+        parameters: Where to start, with a leading axis R of candidates; copied.
+        simulation: The rollout; its initial particles and noise are renewed in place.
+        learning_rate: Adam's step size.
+        max_grad_norm: The gradient of each candidate is scaled down to this Euclidean norm.
+    """
+
+    def __init__(
+        self,
+        estimator: Estimator,
+        parameters: Parameters,
+        simulation: Simulation,
+        learning_rate: float,
+        max_grad_norm: float,
+    ) -> None:
+        self.parameters = {name: value.detach().clone() for name, value in parameters.items()}
+        self._estimator = estimator
+        self._simulation = simulation
+        self._max_grad_norm = max_grad_norm
+        on_gpu = simulation.initial_particles.is_cuda
+        self._optimizer = torch.optim.Adam(
+            list(self.parameters.values()), lr=learning_rate, capturable=on_gpu
+        )
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._captured: StepResult | None = None
+        if on_gpu:
+            self._capture()
+
+    def renew(self, simulation: Simulation) -> None:
+        """Take over the initial particles and the noise of another simulation of the same shape."""
+        own = self._simulation
+        own.initial_particles.copy_(simulation.initial_particles)
+        own.noise.model.copy_(simulation.noise.model)
+        own.noise.resampling.copy_(simulation.noise.resampling)
+
+    def __call__(self) -> StepResult:
+        """Take one step."""
+        if self._graph is None or self._captured is None:
+            return self._step()
+        self._graph.replay()
+        return self._captured.clone()
+
+    def _step(self) -> StepResult:
+        estimate = self._estimator(self.parameters, self._simulation)
+        norm = _norms(estimate.gradient)
+        finite = norm.isfinite() & estimate.expected_cost.isfinite()
+        scale = self._max_grad_norm / norm.clamp_min(self._max_grad_norm)
+        before = {name: value.clone() for name, value in self.parameters.items()}
+        for name, value in self.parameters.items():
+            gradient = estimate.gradient[name]
+            value.grad = torch.where(_spread(finite, value), gradient * _spread(scale, value), 0.0)
+        self._optimizer.step()
+        for name, value in self.parameters.items():
+            value.copy_(torch.where(_spread(finite, value), value, before[name]))
+        jitter = estimate.diagnostics.get("jitter", torch.zeros_like(finite, dtype=torch.long))
+        return StepResult(estimate.expected_cost, norm, finite, jitter)
+
+    def _capture(self) -> None:
+        """Record the step as a CUDA graph, and undo the steps that this takes."""
+        start = {name: value.clone() for name, value in self.parameters.items()}
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(WARM_UP_STEPS):
+                self._step()
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph):
+                self._captured = self._step()
+            self._graph = graph
+        except RuntimeError as error:  # an operation of a strategy or of a cost that cannot be captured
+            warnings.warn(f"no CUDA graph, each step is launched anew: {error}", stacklevel=3)
+        for name, value in self.parameters.items():
+            value.copy_(start[name])
+        for state in self._optimizer.state.values():
+            for value in state.values():
+                value.zero_()
+
+
+def _norms(gradient: dict[str, Tensor]) -> Tensor:
+    """Euclidean norm over all parameters of each candidate: (R)."""
+    squares = [value.flatten(1).square().sum(1) for value in gradient.values()]
+    return torch.stack(squares).sum(0).sqrt()
+
+
+def _spread(values: Tensor, like: Tensor) -> Tensor:
+    """A value a candidate, (R), in a shape that multiplies `like`, (R, ...)."""
+    return values.view(-1, *[1] * (like.ndim - 1))
