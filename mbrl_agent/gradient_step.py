@@ -65,7 +65,7 @@ class GradientStep:
         self._max_grad_norm = max_grad_norm
         on_gpu = simulation.initial_particles.is_cuda
         self._optimizer = torch.optim.Adam(
-            list(self.parameters.values()), lr=learning_rate, capturable=on_gpu
+            list(self.parameters.values()), lr=learning_rate, fused=True, capturable=on_gpu
         )
         self._graph: torch.cuda.CUDAGraph | None = None
         self._captured: StepResult | None = None

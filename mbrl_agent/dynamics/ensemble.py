@@ -35,6 +35,7 @@ from mbrl_agent.validation import (
     require_choice,
     require_count,
     require_counts,
+    require_flag,
     require_not_negative,
     require_positive,
 )
@@ -60,6 +61,8 @@ class Ensemble(DynamicsOptions):
     """Adam's step size at the start of a fit; it decays to zero along a cosine."""
     weight_decay: float = 1.0
     """Decoupled weight decay of AdamW, a unit of step size; raise it where the environment is noisy."""
+    warm_start: bool = False
+    """Start a fit from the weights of the last one instead of fresh ones; allows fewer fit steps."""
 
     def __post_init__(self) -> None:
         require_count("members", self.members)
@@ -70,6 +73,7 @@ class Ensemble(DynamicsOptions):
         require_count("fit_steps", self.fit_steps)
         require_positive("learning_rate", self.learning_rate)
         require_not_negative("weight_decay", self.weight_decay)
+        require_flag("warm_start", self.warm_start)
 
     def build(self, features: AngleFeatures, action_dims: int, generator: torch.Generator) -> EnsembleModel:
         """Make an unfitted ensemble."""
@@ -132,7 +136,7 @@ class EnsembleModel(DynamicsModel):
         return EnsemblePredictor(self.features, layers, self.target_std)
 
     def fit(self, transitions: Transitions, generator: torch.Generator) -> FitReport:
-        """Fit all members from fresh weights by maximum likelihood on a bootstrap of the data each."""
+        """Fit all members by maximum likelihood on a bootstrap of the data each."""
         if len(transitions) < MIN_TRANSITIONS:
             raise ValueError(
                 f"a fit needs at least {MIN_TRANSITIONS} transitions, got {len(transitions)}: "
@@ -142,13 +146,12 @@ class EnsembleModel(DynamicsModel):
         targets = self.features.change(transitions.states, transitions.next_states)
         if not (inputs.isfinite().all() and targets.isfinite().all()):
             raise ValueError("the transitions hold values that are not finite")
+        fitted = bool((self.target_std != 1).any())
         self.input_mean, self.input_std = _mean_and_std(inputs)
         self.target_mean, self.target_std = _mean_and_std(targets)
+        start = self._unfold() if self.options.warm_start and fitted else self._draw_layers(generator)
         result = fit_layers(
-            [
-                (weight.to(inputs.dtype), bias.to(inputs.dtype))
-                for weight, bias in self._draw_layers(generator)
-            ],
+            [(weight.to(inputs.dtype), bias.to(inputs.dtype)) for weight, bias in start],
             (inputs - self.input_mean) / self.input_std,
             (targets - self.target_mean) / self.target_std,
             bootstrap(self.options.members, len(inputs), generator),
@@ -199,6 +202,17 @@ class EnsembleModel(DynamicsModel):
             stored.data = weight
         for stored, (_, bias) in zip(self.biases, folded, strict=True):
             stored.data = bias
+
+    def _unfold(self) -> Layers:
+        """The stored networks as they look to standardised data: the inverse of `_store`."""
+        (first, first_bias), *middle, (last, last_bias) = zip(self.weights, self.biases, strict=True)
+        scale = torch.cat([self.target_std, torch.ones_like(self.target_std)])
+        shift = torch.cat([self.target_mean, torch.zeros_like(self.target_mean)])
+        return [
+            (first * self.input_std[:, None], first_bias + self.input_mean[None, None] @ first),
+            *middle,
+            (last / scale, (last_bias - shift) / scale),
+        ]
 
 
 def _mean_and_std(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -91,6 +91,7 @@ def fit_layers(
     optimizer = torch.optim.AdamW(
         [{"params": weights, "weight_decay": options.weight_decay}, {"params": biases, "weight_decay": 0.0}],
         lr=options.learning_rate,
+        fused=True,
     )
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.fit_steps)
     inputs = inputs.expand(len(sample_weights), *inputs.shape)

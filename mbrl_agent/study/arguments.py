@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
 
 from mbrl_agent.estimators import ESTIMATORS
 from mbrl_agent.policies import POLICIES
 from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.study.bimodal import Modes
+from mbrl_agent.study.parsing import Parser, adder, formatter
 from mbrl_agent.study.scene import MODEL_NOISE
 from mbrl_agent.study.strategies import SYNTAX
 from mbrl_agent.validation import require_count, require_number, require_positive
@@ -38,14 +37,6 @@ mean square) of the parameters that the direction moves.
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """A parser that raises ValueError instead of leaving the process."""
-
-    def error(self, message: str) -> NoReturn:
-        """Leave the message to the caller."""
-        raise ValueError(message.removeprefix("argument "))
-
-
 def make_parser() -> Parser:
     """The commands and their options."""
     parser = Parser(
@@ -58,7 +49,7 @@ def make_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
     for name, text in HELPS.items():
         command = commands.add_parser(
-            name, help=text, description=text, formatter_class=_formatter, allow_abbrev=False
+            name, help=text, description=text, formatter_class=formatter, allow_abbrev=False
         )
         _add_scene(command)
         _add_sampling(command, repeats=64 if name == "bias" else 16)
@@ -68,28 +59,12 @@ def make_parser() -> Parser:
     return parser
 
 
-def _formatter(prog: str) -> argparse.HelpFormatter:
-    return argparse.HelpFormatter(prog, max_help_position=30)
-
-
-def _adder(group: Any) -> Callable[..., None]:
-    """A function that adds an option and puts its default into its help."""
-
-    def add(flag: str, help: str, default: Any = argparse.SUPPRESS, **options: Any) -> None:
-        if default is not argparse.SUPPRESS:
-            text = " ".join(map(str, default)) if isinstance(default, list) else str(default)
-            help = f"{help} (default: {text})"
-        group.add_argument(flag, help=help, default=default, **options)
-
-    return add
-
-
 def _add_scene(command: Parser) -> None:
     group = command.add_argument_group("what is looked at")
-    either = _adder(group.add_mutually_exclusive_group(required=True))
+    either = adder(group.add_mutually_exclusive_group(required=True))
     either("--run", "a run: its learned model and its policy", type=Path, metavar="DIR")
     either("--untrained", "the true dynamics as the model, and a random policy", action="store_true")
-    add = _adder(group)
+    add = adder(group)
     add("--trial", "of a run: as it was after trial N", type=int, metavar="N")
     add("--env", "Gymnasium id (default: the run's, or CartPoleSwingUp-v0)", metavar="ID")
     kinds = ", ".join(POLICIES.names())
@@ -105,7 +80,7 @@ def _add_scene(command: Parser) -> None:
 
 
 def _add_sampling(command: Parser, repeats: int) -> None:
-    add = _adder(command.add_argument_group("how it is sampled"))
+    add = adder(command.add_argument_group("how it is sampled"))
     add("--particles", "of one gradient estimate", 300, type=int, metavar="N")
     add("--repeats", "independent estimates at each place", repeats, type=int, metavar="N")
     add("--direction", "parameters that move: weights, all, or one's name", "weights", metavar="NAME")
@@ -117,7 +92,7 @@ def _add_sampling(command: Parser, repeats: int) -> None:
 
 
 def _add_strategies(command: Parser) -> None:
-    add = _adder(command.add_argument_group("what is compared"))
+    add = adder(command.add_argument_group("what is compared"))
     names = f"{', '.join(RESAMPLERS.names())}; written {SYNTAX}"
     add("--resampling", names, list(RESAMPLING), nargs="+", metavar="SPEC")
     names = f"{', '.join(ESTIMATORS.names())}; each with every resampling that it works with"
@@ -125,7 +100,7 @@ def _add_strategies(command: Parser) -> None:
 
 
 def _add_own(command: Parser, name: str) -> None:
-    add = _adder(command.add_argument_group(name))
+    add = adder(command.add_argument_group(name))
     if name in ("landscape", "figures"):
         ends = ("LOW", "HIGH")
         add("--delta", "where the line begins and ends", [0.0, 4.0], type=float, nargs=2, metavar=ends)

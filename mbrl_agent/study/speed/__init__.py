@@ -1,0 +1,1 @@
+"""How long a gradient step takes, next to its matrix products alone."""
