@@ -9,9 +9,11 @@ does; `by_autograd` makes one from such a tape for everything else.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 Gradients = tuple[Tensor | None, ...]
 PullBack = Callable[..., Gradients]
@@ -47,6 +49,32 @@ def by_autograd(
         return tuple(None if leaf is None else next(found) for leaf in leaves)
 
     return [None if value is None else value.detach() for value in outputs], pull_back
+
+
+def on_tape(
+    linearize: Callable[..., tuple[Sequence[Tensor], PullBack]], *inputs: Tensor
+) -> tuple[Tensor, ...]:
+    """Evaluate a function that knows its pull-back so that autograd knows it, too; once differentiable.
+
+    Args:
+        linearize: Tensors -> outputs and their pull-back.
+        inputs: What to call it with.
+    """
+    outputs: tuple[Tensor, ...] = _OnTape.apply(linearize, *inputs)  # type: ignore[no-untyped-call]
+    return outputs
+
+
+class _OnTape(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, linearize: Any, *inputs: Tensor) -> tuple[Tensor, ...]:
+        outputs, ctx.pull_back = linearize(*inputs)
+        ctx.set_materialize_grads(False)
+        return tuple(outputs)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *by_outputs: Tensor | None) -> Gradients:
+        return None, *ctx.pull_back(*by_outputs)
 
 
 def total(one: Tensor | None, other: Tensor | None) -> Tensor | None:

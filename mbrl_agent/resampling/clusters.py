@@ -1,14 +1,17 @@
 """Soft clusters of a particle cloud, found by EM and carried from step to step; pure, without gradient.
 
-Shapes: P particles, K components, D dimensions, C candidate starts, `*R` leading replicate axes.
+Shapes: B replicates, P particles, K components, D dimensions, C candidate starts; the rest as in `em`.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
-from mbrl_agent.resampling.em import MixtureFit, log_joint, maximise, variance_floor
+from mbrl_agent.resampling import em
+from mbrl_agent.resampling.em import Samples
 
 FIRST_ITERATIONS = 8
 """EM iterations at the first step, where there is nothing to start from."""
@@ -18,21 +21,11 @@ SPARE_LOG_SHARE = -14.0
 """Log-share of a particle in the components that are not its own; it keeps an empty one defined."""
 
 
-def fit_components(log_responsibilities: Tensor, particles: Tensor) -> MixtureFit:
-    """Maximum-likelihood moments of every component, for given responsibilities.
+def shrinkage_matrix(log_mass: Tensor, num_particles: int, shrinkage: float) -> Tensor:
+    """Shrink covariances to the pooled covariance WITHIN the components: Sigma_k = sum_j M_kj scatter_j.
 
-    Args:
-        log_responsibilities: log r_ik, (*R, K, P).
-        particles: x, (*R, P, D).
-    """
-    nothing = torch.zeros_like(particles)
-    return maximise(log_responsibilities, particles, nothing, nothing[..., 0])
-
-
-def shrunk_covariance(fit: MixtureFit, num_particles: int, shrinkage: float) -> Tensor:
-    """Covariance of every component, shrunk to the pooled covariance WITHIN the components.
-
-        Sigma_k = P / (P - 1) (S_k + nu S_pool / P) / (N_k + nu),  S_pool = sum_k S_k
+        Sigma_k = P / (P - 1) (S_k + nu S_pool / P) / (N_k + nu),  S_k = N_k scatter_k,  S_pool = sum_k S_k,
+        M = P / (P - 1) diag(N + nu)^-1 (diag(N) + nu / P 1 N^T)
 
     with S_k the scatter of component k, a sum over its N_k particles. As if each component had seen nu
     more particles of average spread; the distance between the components does not enter. P / (P - 1) is
@@ -42,78 +35,82 @@ def shrunk_covariance(fit: MixtureFit, num_particles: int, shrinkage: float) -> 
     spread of separate modes, but lets a single cloud that is split anew at every step grow.)
 
     Args:
-        fit: Moments of the components.
+        log_mass: log N_k up to a constant, (B, K).
         num_particles: P.
         shrinkage: nu.
 
     Returns:
-        (*R, K, D, D).
+        M, (B, K, K).
     """
-    own = num_particles * fit.log_weights.exp()  # N_k
-    scatter = own[..., None, None] * fit.scatter  # S_k
-    pooled = scatter.sum(-3, keepdim=True) / num_particles
-    count = (own + shrinkage).clamp(min=torch.finfo(own.dtype).tiny)[..., None, None]
-    return num_particles / (num_particles - 1) * (scatter + shrinkage * pooled) / count
+    own = num_particles * log_mass.softmax(-1)  # N_k
+    count = (own + shrinkage).clamp(min=torch.finfo(own.dtype).tiny)
+    mixed = torch.diag_embed(own) + shrinkage / num_particles * own.unsqueeze(-2)
+    return mixed * (num_particles / (num_particles - 1) / count).unsqueeze(-1)
 
 
 @torch.no_grad()
 def soft_clusters(
-    particles: Tensor, previous: Tensor | None, components: int, iterations: int, shrinkage: float = SHRINKAGE
+    samples: Samples, previous: Tensor | None, components: int, iterations: int, shrinkage: float = SHRINKAGE
 ) -> Tensor:
     """Responsibilities of K Gaussian components for the particles, by EM with shrunk covariances.
 
     Args:
-        particles: x, (*R, P, D).
-        previous: log r_ik of the step before, up to a constant for each particle, (*R, K, P); None at
+        samples: The particles, B clouds of P.
+        previous: log r_ik of the step before, up to a constant for each particle, (B, K, P); None at
             the first step.
         components: K.
         iterations: EM iterations after the first step.
-        shrinkage: nu of `shrunk_covariance`.
+        shrinkage: nu of `shrinkage_matrix`.
 
     Returns:
-        log r_ik, (*R, K, P).
+        log r_ik, (B, K, P).
     """
     if components == 1:
-        return torch.zeros_like(particles[..., 0]).unsqueeze(-2)
+        return torch.zeros_like(samples.points[:, :, 0])
     if previous is not None:
-        joint = _em(previous, particles, iterations, shrinkage)
-        return joint.log_softmax(-2)
-    joint = _em(_slices(particles, components), particles.unsqueeze(-3), FIRST_ITERATIONS, shrinkage)
-    likelihood = joint.logsumexp(-2).sum(-1)  # (*R, C)
+        return _em(previous, samples, iterations, shrinkage).log_softmax(-2)
+    starts = _slices(samples, components)  # (B, C, K, P)
+    repeated = samples.repeat(starts.shape[1])
+    joint = _em(starts.flatten(0, 1), repeated, FIRST_ITERATIONS, shrinkage).view_as(starts)
+    likelihood = joint.logsumexp(-2).sum(-1)  # (B, C)
     best = likelihood.argmax(-1)[..., None, None, None]
     return joint.take_along_dim(best, dim=-3).squeeze(-3).log_softmax(-2)
 
 
-def _em(log_responsibilities: Tensor, particles: Tensor, iterations: int, shrinkage: float) -> Tensor:
-    """Iterate M and E step: the log-density of every particle and component, (*R, K, P)."""
-    floor = variance_floor(particles, torch.zeros_like(particles))
+def _em(log_responsibilities: Tensor, samples: Samples, iterations: int, shrinkage: float) -> Tensor:
+    """Iterate M and E step: the log-density of every particle and component, (B, K, P)."""
+    num_particles = samples.points.shape[-1]
     for _ in range(iterations):
-        fit = fit_components(log_responsibilities, particles)
-        fit = fit._replace(scatter=shrunk_covariance(fit, particles.shape[-2], shrinkage))
-        joint = log_joint(fit, particles, floor)
+        share, log_mass = em.normalise(log_responsibilities)
+        moments = em.maximise(samples, share)
+        matrix = shrinkage_matrix(log_mass, num_particles, shrinkage)
+        covariance = em.mixed(matrix, em.covariances(moments))
+        joint = em.expect(samples, log_mass, covariance, moments.centred).log_joint
         log_responsibilities = joint.log_softmax(-2)
     return joint
 
 
-def _slices(particles: Tensor, components: int) -> Tensor:
+def _slices(samples: Samples, components: int) -> Tensor:
     """Candidate starts: cut the cloud across each of its dimensions, where a Gaussian has its quantiles.
 
     A pair of modes lies on both sides of a cut across some dimension. No random numbers are needed, and
     the order of the particles does not matter.
 
     Args:
-        particles: (*R, P, D).
+        samples: The particles.
         components: K.
 
     Returns:
-        Log-shares, (*R, C, K, P), C = D.
+        Log-shares, (B, C, K, P), C = D.
     """
-    std, mean = torch.std_mean(particles, dim=-2, keepdim=True)
-    inner = torch.arange(1, components, dtype=particles.dtype, device=particles.device) / components
-    cuts = mean + std * torch.special.ndtri(inner).unsqueeze(-1)  # (*R, K - 1, D)
-    slices = (particles.unsqueeze(-3) > cuts.unsqueeze(-2)).sum(-3)  # (*R, P, D), 0 to K - 1
-    numbers = torch.arange(components, device=particles.device).unsqueeze(-1)
-    return label_shares(slices.mT.unsqueeze(-2) == numbers, particles.dtype)
+    points = samples.points[:, 0, :-1].unsqueeze(-2)  # (B, D, 1, P)
+    num_particles = points.shape[-1]
+    inner = torch.arange(1, components, dtype=points.dtype, device=points.device) / components
+    sample_std = math.sqrt(num_particles / (num_particles - 1))  # where the mean square is 1
+    cuts = sample_std * torch.special.ndtri(inner).unsqueeze(-1)
+    slices = (points > cuts).sum(-2, keepdim=True)  # 0 to K - 1
+    numbers = torch.arange(components, device=points.device).unsqueeze(-1)
+    return label_shares(slices == numbers, points.dtype)
 
 
 def label_shares(is_label: Tensor, dtype: torch.dtype) -> Tensor:

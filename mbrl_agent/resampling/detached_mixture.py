@@ -8,9 +8,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mbrl_agent.pullback import Gradients, PullBack, on_tape
+from mbrl_agent.resampling import em
 from mbrl_agent.resampling.base import Resampler, equal_weights
-from mbrl_agent.resampling.cholesky import robust_cholesky
-from mbrl_agent.resampling.clusters import fit_components, label_shares, shrunk_covariance, soft_clusters
+from mbrl_agent.resampling.clusters import label_shares, shrinkage_matrix, soft_clusters
+from mbrl_agent.resampling.labelled_redraw import linearize_labelled_redraw
 from mbrl_agent.types import Prediction, Resampled
 from mbrl_agent.validation import require_count, require_not_negative
 
@@ -83,47 +85,57 @@ class DetachedMixture(Resampler):
 
         `state` are the log-shares of the drawn particles in the components, (*R, K, P).
         """
-        log_responsibilities = soft_clusters(
-            particles, state, self.components, self.em_iterations, self.shrinkage
-        )
+        outputs = on_tape(lambda values: self._redraw(values, noise, state), particles)
+        return self._resampled(*outputs)
+
+    def linearize(
+        self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
+    ) -> tuple[Resampled, PullBack]:
+        """The same, and its derivative written out. See `Resampler.linearize`."""
+        outputs, redraw = self._redraw(particles, noise, state)
+
+        def pull_back(by_particles: Tensor, by_weights: Tensor, by_state: Tensor | None) -> Gradients:
+            return None, None, redraw(by_particles)[0], None
+
+        return self._resampled(*outputs), pull_back
+
+    def _redraw(
+        self, particles: Tensor, noise: Tensor, state: Tensor | None
+    ) -> tuple[tuple[Tensor, Tensor, Tensor], PullBack]:
+        """The draws, the labels' log-shares and the jitter; the pull-back by_draws -> by_particles."""
+        shape, K = particles.shape, self.components
+        flat = particles.detach().reshape(-1, *shape[-2:])
+        noise = noise.reshape(*flat.shape[:-1], -1)
+        samples = em.standardise(flat)
+        previous = None if state is None else state.reshape(-1, K, shape[-2])
+        log_responsibilities = soft_clusters(samples, previous, K, self.em_iterations, self.shrinkage)
         is_label = draw_labels(log_responsibilities.exp(), noise[..., -1])
-        fit = fit_components(log_responsibilities, particles)
-        covariance = shrunk_covariance(fit, particles.shape[-2], self.shrinkage)
-        factor, jitter = robust_cholesky(covariance)
-        drawn = _draw(is_label, fit.mean, factor, noise[..., :-1])
-        labels = label_shares(is_label, particles.dtype)
-        return Resampled(drawn, equal_weights(drawn), state=labels, jitter=jitter.amax(-1))
+        share, log_mass = em.normalise(log_responsibilities)
+        matrix = shrinkage_matrix(log_mass, shape[-2], self.shrinkage)
+        (drawn, jitter), redraw = linearize_labelled_redraw(noise[..., :-1], samples, share, matrix, is_label)
+        labels = label_shares(is_label, particles.dtype).view(*shape[:-2], K, -1)
+
+        def pull_back(by_draws: Tensor, *_: Tensor | None) -> Gradients:
+            (by_particles,) = redraw(by_draws.reshape(flat.shape))
+            return (None if by_particles is None else by_particles.view(shape),)
+
+        return (drawn.view(shape), labels, jitter.view(shape[:-2])), pull_back
+
+    def _resampled(self, drawn: Tensor, labels: Tensor, jitter: Tensor) -> Resampled:
+        return Resampled(drawn, equal_weights(drawn), state=labels.detach(), jitter=jitter.detach())
 
 
 def draw_labels(responsibilities: Tensor, noise: Tensor) -> Tensor:
     """Draw every particle's component by inverting its distribution function at Phi(noise).
 
     Args:
-        responsibilities: r_ik, (*R, K, P).
-        noise: (*R, P), standard normal.
+        responsibilities: r_ik, (B, K, P).
+        noise: (B, P), standard normal.
 
     Returns:
-        Whether k is the label of particle i, (*R, K, P) bool, once True for every i.
+        Whether k is the label of particle i, (B, K, P) bool, once True for every i.
     """
     uniform = torch.special.ndtr(noise).unsqueeze(-2)
-    below = uniform < responsibilities[..., :-1, :].cumsum(-2)  # (*R, K - 1, P), of P(k_i <= k)
+    below = uniform < responsibilities[..., :-1, :].cumsum(-2)  # (B, K - 1, P), of P(k_i <= k)
     everywhere = torch.ones_like(uniform, dtype=torch.bool)
     return torch.cat([below, everywhere], -2) & ~torch.cat([~everywhere, below], -2)
-
-
-def _draw(is_label: Tensor, mean: Tensor, factor: Tensor, noise: Tensor) -> Tensor:
-    """z_i = mu_{k_i} + L_{k_i} eps_i as one matrix product, which is cheaper than picking row by row.
-
-    Args:
-        is_label: (*R, K, P).
-        mean: mu, (*R, K, D).
-        factor: L, (*R, K, D, D).
-        noise: eps, (*R, P, D).
-
-    Returns:
-        (*R, P, D).
-    """
-    one_and_noise = torch.cat([torch.ones_like(noise[..., :1]), noise], -1)  # (*R, P, 1 + D)
-    chosen = is_label.mT.unsqueeze(-1) * one_and_noise.unsqueeze(-2)  # (*R, P, K, 1 + D)
-    rows = torch.cat([mean.unsqueeze(-2), factor.mT], -2)  # (*R, K, 1 + D, D)
-    return chosen.flatten(-2) @ rows.flatten(-3, -2)

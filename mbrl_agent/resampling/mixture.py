@@ -6,12 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
 from torch import Tensor
 
+from mbrl_agent.pullback import Gradients, PullBack, on_tape
 from mbrl_agent.resampling.base import Resampler, equal_weights
-from mbrl_agent.resampling.cholesky import robust_cholesky
-from mbrl_agent.resampling.em import MixtureFit, weighted_em
+from mbrl_agent.resampling.mixture_redraw import linearize_mixture_redraw
 from mbrl_agent.types import Prediction, Resampled
 from mbrl_agent.validation import require_choice, require_count
 
@@ -26,8 +25,9 @@ class Mixture(Resampler):
 
         z_i = mu_k + L_k eps_i,  L_k L_k^T = n_k / (n_k - 1) scatter_k + mean S,  k = i % K.
 
-    EM itself is maximum likelihood. The draw corrects the scatter once for the n_k = P W_k particles
-    that it was estimated from, so that one component is exactly `Gaussian(moments="predictions")`.
+    EM itself is maximum likelihood. The draw corrects the scatter once for the n_k = 1 / sum_i s_ik^2
+    particles that it was estimated from (s_ik the share of particle i in component k; Kish's effective
+    sample size), so that one component is exactly `Gaussian(moments="predictions")`.
 
     Differentiated through EM it does not tame the gradients: worse with more components and with
     more iterations. Two modes stay apart once each has a component's particles; where they are spread
@@ -101,48 +101,35 @@ class Mixture(Resampler):
 
         `state` is log W of the components that the particles were drawn from, (*R, K).
         """
-        means, variances = prediction.mean, prediction.std.square()
-        log_weights = self._uniform(means) if state is None else state
-        fit = weighted_em(
-            means,
-            variances,
-            self._spread(log_weights, means.shape[-2]),
-            self._init(means, variances, log_weights),
-            self.em_iterations,
-            self.detach_responsibilities,
+        log_weights = self._uniform(prediction.mean) if state is None else state
+        outputs = on_tape(self._redraw, prediction.mean, prediction.std, noise, log_weights)
+        return self._resampled(*outputs)
+
+    def linearize(
+        self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
+    ) -> tuple[Resampled, PullBack]:
+        """The same, and its derivative written out. See `Resampler.linearize`."""
+        log_weights = self._uniform(prediction.mean) if state is None else state
+        outputs, redraw = self._redraw(prediction.mean, prediction.std, noise, log_weights)
+
+        def pull_back(by_particles: Tensor, by_weights: Tensor, by_state: Tensor | None) -> Gradients:
+            by_shares = by_weights if self.cost_weights == "component" else None
+            by_mean, by_std, _, by_log_weights = redraw(by_particles, by_shares, by_state)
+            return by_mean, by_std, None, by_log_weights
+
+        return self._resampled(*outputs), pull_back
+
+    def _redraw(
+        self, mean: Tensor, std: Tensor, noise: Tensor, log_weights: Tensor
+    ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], PullBack]:
+        return linearize_mixture_redraw(
+            mean, std, noise, log_weights, self.em_iterations, self.detach_responsibilities
         )
-        drawn, jitter = self._draw(fit, noise)
-        weights = equal_weights(drawn)
-        if self.cost_weights == "component":
-            weights = weights * self._spread(fit.log_weights.exp() * self.components, means.shape[-2])
-        return Resampled(drawn, weights, state=fit.log_weights, jitter=jitter)
+
+    def _resampled(self, drawn: Tensor, shares: Tensor, log_weights: Tensor, jitter: Tensor) -> Resampled:
+        weights = shares if self.cost_weights == "component" else equal_weights(drawn)
+        return Resampled(drawn, weights, state=log_weights, jitter=jitter.detach())
 
     def _uniform(self, particles: Tensor) -> Tensor:
         """log(1/K) for every component: (*R, K)."""
         return particles.new_full((*particles.shape[:-2], self.components), -math.log(self.components))
-
-    def _spread(self, values: Tensor, num_particles: int) -> Tensor:
-        """A value a component, (*R, K), to a value a particle, (*R, P): particle i takes i % K."""
-        repeats = num_particles // self.components
-        return values.unsqueeze(-2).expand(*values.shape[:-1], repeats, self.components).flatten(-2)
-
-    def _split(self, values: Tensor) -> Tensor:
-        """(*R, P, D) to (*R, K, P/K, D) with particle i in component i % K."""
-        return values.reshape(*values.shape[:-2], -1, self.components, values.shape[-1]).transpose(-3, -2)
-
-    def _init(self, means: Tensor, variances: Tensor, log_weights: Tensor) -> MixtureFit:
-        """Moments of every component's own particles (Algorithm 1, step 2)."""
-        own = self._split(means)
-        mean = own.mean(-2)
-        centred = own - mean.unsqueeze(-2)
-        scatter = centred.mT @ centred / (own.shape[-2] - 1)
-        return MixtureFit(log_weights, mean, scatter, self._split(variances).mean(-2))
-
-    def _draw(self, fit: MixtureFit, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw P/K particles from each component: (*R, P, D), and the largest jitter (*R)."""
-        own = (noise.shape[-2] * fit.log_weights.exp()).clamp(min=2.0)  # n_k; below 2, no more than doubled
-        bessel = own / (own - 1)
-        covariance = bessel[..., None, None] * fit.scatter + torch.diag_embed(fit.variance)
-        factor, jitter = robust_cholesky(covariance)
-        drawn = fit.mean.unsqueeze(-2) + self._split(noise) @ factor.mT  # (*R, K, P/K, D)
-        return drawn.transpose(-3, -2).flatten(-3, -2), jitter.amax(-1)

@@ -8,10 +8,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from mbrl_agent.pullback import Gradients, PullBack
+from mbrl_agent.resampling import em
 from mbrl_agent.resampling.base import Resampler, equal_weights
 from mbrl_agent.resampling.cholesky import robust_cholesky
-from mbrl_agent.resampling.clusters import fit_components, soft_clusters
-from mbrl_agent.resampling.em import variance_floor
+from mbrl_agent.resampling.clusters import soft_clusters
+from mbrl_agent.resampling.em import Samples
 from mbrl_agent.types import Prediction, Resampled
 from mbrl_agent.validation import require_count
 
@@ -73,32 +75,54 @@ class Tangent(Resampler):
 
         `state` is log r_ik of the step before, (*R, K, P).
         """
-        log_responsibilities = soft_clusters(particles, state, self.components, self.em_iterations)
-        basis, jitter = projection_basis(particles, log_responsibilities)
+        basis, carried, jitter = self._basis(particles, state)
         tangents = particles - particles.detach()  # zero in value
         kept = particles.detach() + basis @ (basis.mT @ tangents)
-        return Resampled(kept, equal_weights(kept), state=log_responsibilities, jitter=jitter.amax(-1))
+        return Resampled(kept, equal_weights(kept), state=carried, jitter=jitter)
+
+    def linearize(
+        self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
+    ) -> tuple[Resampled, PullBack]:
+        """The same, and its derivative g -> H g. See `Resampler.linearize`."""
+        basis, carried, jitter = self._basis(particles, state)
+
+        def pull_back(by_particles: Tensor, by_weights: Tensor, by_state: Tensor | None) -> Gradients:
+            return None, None, basis @ (basis.mT @ by_particles), None
+
+        return Resampled(particles, equal_weights(particles), state=carried, jitter=jitter), pull_back
+
+    def _basis(self, particles: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """A of H = A A^T, (*R, P, K (1 + D)), log r_ik, and the largest jitter (*R)."""
+        shape, K = particles.shape, self.components
+        samples = em.standardise(particles.detach().reshape(-1, *shape[-2:]))
+        previous = None if state is None else state.reshape(-1, K, shape[-2])
+        log_responsibilities = soft_clusters(samples, previous, K, self.em_iterations)
+        basis, jitter = projection_basis(samples, log_responsibilities)
+        carried = log_responsibilities.view(*shape[:-2], K, -1)
+        return basis.view(*shape[:-1], -1), carried, jitter.view(*shape[:-2], K).amax(-1)
 
 
 @torch.no_grad()
-def projection_basis(particles: Tensor, log_responsibilities: Tensor) -> tuple[Tensor, Tensor]:
+def projection_basis(samples: Samples, log_responsibilities: Tensor) -> tuple[Tensor, Tensor]:
     """A tall matrix A with H = A A^T: in every component 1 and the whitened state, orthonormal under r_k.
 
         A_k = diag(r_k) [1, (x - mu_k) L_k^-T] / sqrt(N_k),  L_k L_k^T = sum_i r_ik (...)(...)^T / N_k
 
     Args:
-        particles: x, (*R, P, D).
-        log_responsibilities: log r_ik, (*R, K, P).
+        samples: The particles x, (B, P, D).
+        log_responsibilities: log r_ik, (B, K, P).
 
     Returns:
-        A, (*R, P, K (1 + D)), and the jitter (*R, K) as in `robust_cholesky`.
+        A, (B, P, K (1 + D)), and the jitter (B K) as in `robust_cholesky`.
     """
-    fit = fit_components(log_responsibilities, particles)
-    floor = variance_floor(particles, torch.zeros_like(particles))
-    factor, jitter = robust_cholesky(fit.scatter + torch.diag_embed(floor.unsqueeze(-2).expand_as(fit.mean)))
-    centred = particles.unsqueeze(-3) - fit.mean.unsqueeze(-2)  # (*R, K, P, D)
-    white: Tensor = torch.linalg.solve_triangular(factor, centred.mT, upper=False)  # (*R, K, D, P)
-    features = torch.cat([torch.ones_like(white[..., :1, :]), white], -2)
-    log_mass = log_responsibilities.logsumexp(-1, keepdim=True)  # log N_k
-    rows = (log_responsibilities - 0.5 * log_mass).exp().unsqueeze(-2) * features  # (*R, K, 1 + D, P)
-    return rows.flatten(-3, -2).mT, jitter
+    share, log_mass = em.normalise(log_responsibilities)
+    moments = em.maximise(samples, share)
+    B, K, D = moments.mean.shape
+    eye = torch.eye(D, dtype=share.dtype, device=share.device)
+    # what has collapsed gets a variance that is nothing next to the spread of all particles
+    covariance = em.covariances(moments)[:, :D, :D] + torch.finfo(share.dtype).eps * eye
+    factor, jitter = robust_cholesky(covariance)
+    features = moments.centred.clone()  # (c, 1)
+    features[:, :D] = torch.linalg.solve_triangular(factor, moments.centred[:, :D], upper=False)
+    scale = (log_responsibilities - 0.5 * log_mass.unsqueeze(-1)).exp().view(B * K, 1, -1)
+    return (scale * features).view(B, K * (D + 1), -1).mT, jitter

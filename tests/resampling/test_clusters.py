@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from package_em import shrunk_covariance, soft_clusters
+from plain_mixture import fit_components
 
-from mbrl_agent.resampling.clusters import fit_components, label_shares, shrunk_covariance, soft_clusters
+from mbrl_agent.resampling.clusters import label_shares
 
 F64 = torch.float64
 

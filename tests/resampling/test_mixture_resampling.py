@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from package_em import weighted_em
+from plain_mixture import MixtureFit, log_joint, variance_floor
 
 from mbrl_agent.resampling import Gaussian, Mixture
-from mbrl_agent.resampling.em import MixtureFit, weighted_em
 from mbrl_agent.types import Prediction
 
 P, D = 60, 2
@@ -76,19 +77,20 @@ def test_step_equals_algorithm_one_written_out():
     previous = torch.tensor([0.5, 0.3, 0.2], dtype=torch.float64)
     variances = prediction.std**2
     own = [prediction.mean[k::components] for k in range(components)]
-    fit = weighted_em(
-        prediction.mean,
-        variances,
-        previous[torch.arange(P) % components].log(),
-        MixtureFit(
-            previous.log(),
-            torch.stack([m.mean(0) for m in own]),
-            torch.stack([torch.cov(m.T) for m in own]),
-            torch.stack([variances[k::components].mean(0) for k in range(components)]),
-        ),
-        iterations,
+    log_sample_weights = previous[torch.arange(P) % components].log()
+    init = MixtureFit(
+        previous.log(),
+        torch.stack([m.mean(0) for m in own]),
+        torch.stack([torch.cov(m.T) for m in own]),
+        torch.stack([variances[k::components].mean(0) for k in range(components)]),
     )
-    count = P * fit.log_weights.exp()
+    before, fit = (
+        weighted_em(prediction.mean, variances, log_sample_weights, init, n)
+        for n in (iterations - 1, iterations)
+    )
+    joint = log_joint(before, prediction.mean, variance_floor(prediction.mean, variances))
+    share = (joint.log_softmax(-2) + log_sample_weights).softmax(-1)
+    count = 1 / share.square().sum(-1)
     expected = torch.empty(P, D, dtype=torch.float64)
     for i in range(P):
         k = i % components
@@ -155,7 +157,8 @@ def test_detached_responsibilities_leave_the_values_alone():
     flowing, held = (draw(Mixture(3, 3, detach_responsibilities=d), prediction, noise) for d in (False, True))
     assert torch.equal(flowing.particles, held.particles)
     assert torch.equal(flowing.weights, held.weights)
-    assert not held.weights.requires_grad
+    (by_weights,) = torch.autograd.grad(held.weights.square().sum(), prediction.mean, retain_graph=True)
+    assert not by_weights.any()
     a, b = (torch.autograd.grad(out.particles.sum(), prediction.mean)[0] for out in (flowing, held))
     assert not torch.allclose(a, b, atol=1e-3)
 

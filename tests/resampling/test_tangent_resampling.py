@@ -4,11 +4,10 @@ import math
 
 import pytest
 import torch
+from package_em import projection_basis, soft_clusters
 
 from mbrl_agent.estimators import ESTIMATORS
 from mbrl_agent.resampling import NoResampling, Resampler, Tangent
-from mbrl_agent.resampling.clusters import soft_clusters
-from mbrl_agent.resampling.tangent import projection_basis
 from mbrl_agent.types import Prediction
 
 P, D = 60, 2

@@ -118,19 +118,9 @@ def test_settings_are_checked():
 
 # command line ----------------------------------------------------------------------------------------------
 
-SMALL = "--particles 10 20 --horizon 2 1 --members 5 --threads 1 --rounds 1".split()
-    "--particles",
-    "10",
-    "20",
-    "--horizon",
-    "2",
-    "1",
-    "--members",
-    "5",
-    "--threads",
-    "1",
-    "--rounds",
-    "1",
+SMALL = [
+    *("--particles", "10", "20", "--horizon", "2", "1"),
+    *("--members", "5", "--threads", "1", "--rounds", "1"),
 ]
 
 
