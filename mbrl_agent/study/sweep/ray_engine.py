@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ from mbrl_agent.study.sweep.cell_process import CellProcess
 from mbrl_agent.study.sweep.cells import Cell
 from mbrl_agent.study.sweep.engine import Ending, Outcome
 
+CONNECT = 10.0  # seconds that a cluster has to answer
 PATIENCE = 10.0  # seconds that the tasks have to end their processes before Ray kills them
 
 
@@ -41,11 +43,29 @@ def import_ray() -> Any:
         raise ValueError(f"the ray engine needs Ray, pip install -e '.[cluster]': {error}") from error
 
 
+def require_reachable(address: str) -> None:
+    """Raise OSError if nothing answers at HOST:PORT; Ray itself would try for many minutes.
+
+    Raises:
+        OSError: Likewise.
+        ValueError: It is not an address.
+    """
+    if address == "auto":
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+        raise ValueError(f"address must be auto or HOST:PORT, got {address!r}")
+    try:
+        socket.create_connection((host, int(port)), timeout=CONNECT).close()
+    except OSError as error:
+        raise OSError(f"no Ray cluster at {address}: {error.strerror or error}") from error
+
+
 class RayEngine:
     """Hands every cell to Ray at once, which starts it where there is room.
 
     Args:
-        address: Of a running cluster (`auto`, `HOST:PORT`, `ray://...`); None takes that of the
+        address: Of a running cluster (`auto` or `HOST:PORT`); None takes that of the
             environment variable RAY_ADDRESS or, without one, starts Ray on this machine.
         jobs: CPUs of the Ray that is started on this machine.
 
@@ -56,11 +76,14 @@ class RayEngine:
 
     def __init__(self, address: str | None = None, jobs: int | None = None) -> None:
         self._ray = import_ray()
-        starts = address is None and not os.environ.get("RAY_ADDRESS")
-        local = {"num_cpus": jobs, "include_dashboard": False} if starts else {}
+        address = address or os.environ.get("RAY_ADDRESS")
+        if address:
+            require_reachable(address)
+        here = {"address": "local", "num_cpus": jobs, "include_dashboard": False}
         try:
-            self._ray.init(address=address, log_to_driver=False, logging_level="error", **local)
-        except RuntimeError as error:
+            where = {"address": address} if address else here
+            self._ray.init(**where, log_to_driver=False, logging_level="error")
+        except (RuntimeError, AssertionError) as error:
             raise ValueError(f"Ray cannot be used: {error}") from error
         self._task = self._ray.remote(attempt)
         self._cells: dict[Any, Cell] = {}
