@@ -177,7 +177,7 @@ def test_a_machine_is_lost_in_the_middle(tmp_path, monkeypatch, capfd):
     stuck = make_cells(cli.parse(options).config, ["gaussian", "none"], [0], out)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
-        node = [cluster.add_node(num_cpus=1) for _ in range(2)][0]
+        node, _ = (cluster.add_node(num_cpus=1) for _ in range(2))
 
         def lose() -> None:
             try:
