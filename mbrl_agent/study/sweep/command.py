@@ -62,7 +62,7 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.set_defaults(execute=run, train_options=[])
+    parser.set_defaults(execute=run, train_options=[], program=PROGRAM)
     add = parser.add_argument
     names = ", ".join(RESAMPLERS.names())
     add("--resampling", required=True, nargs="+", metavar="SPEC", help=f"{names}; written {SYNTAX}")

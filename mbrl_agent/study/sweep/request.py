@@ -17,7 +17,6 @@ from mbrl_agent.options import OptionError, to_plain
 from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.study.strategies import instance_of
 from mbrl_agent.study.sweep.cells import NOT_RESULT, Cell, make_cells, parse_seeds
-from mbrl_agent.study.sweep.command import PROGRAM
 from mbrl_agent.version import __version__
 
 NOT_HERE = {
@@ -151,4 +150,4 @@ def _command(arguments: argparse.Namespace) -> str:
     for name, default in defaults.items():
         if (value := getattr(arguments, name)) != default:
             words += [f"--{name}", str(value)]
-    return f"{PROGRAM} {shlex.join([*words, *arguments.train_options])}"
+    return f"{arguments.program} {shlex.join([*words, *arguments.train_options])}"
