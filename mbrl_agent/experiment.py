@@ -22,7 +22,7 @@ from mbrl_agent.run_callbacks import (
     PredictionCallback,
     RunCallback,
 )
-from mbrl_agent.run_directory import RunDirectory, RunState
+from mbrl_agent.run_directory import START, RunDirectory, RunState
 from mbrl_agent.run_log import log_config, make_logger
 from mbrl_agent.terminal import Terminal
 
@@ -30,12 +30,14 @@ Env = gymnasium.Env[Any, Any]
 ENDLESS = 2**62  # environment steps: a run ends by its number of trials
 
 
-def prepare(config: TrainConfig, resume: Path | None = None) -> Experiment:
+def prepare(config: TrainConfig, resume: Path | None = None, directory: Path | None = None) -> Experiment:
     """Check and make everything that a run needs; nothing is trained yet.
 
     Args:
         config: The run; for a resumed one, what its directory says, perhaps with more trials.
         resume: Directory of a run to continue; None makes a new one.
+        directory: Where the new run shall be, instead of a directory of its own in `config.logdir`. A run
+            that is there is continued; one that was killed before its first checkpoint begins afresh.
 
     Raises:
         ValueError: Something in the configuration cannot work, or there is no checkpoint to resume from.
@@ -43,38 +45,61 @@ def prepare(config: TrainConfig, resume: Path | None = None) -> Experiment:
         OSError: The run directory cannot be made or written, or another process uses it.
     """
     torch.set_num_threads(config.threads)
-    device = config.torch_device()
+    config.torch_device()  # a device that is not there is refused before anything is written
     env = make_env(config.env)
-    if resume is None:
-        agent = ParticlePILCO(
-            config.policy.policy_class,
-            env,
-            policy_kwargs=config.policy.policy_kwargs(),
-            resampling=config.resampling,
-            estimator=config.estimator,
-            dynamics=config.dynamics,
-            search=config.search,
-            random_trials=config.random_trials,
-            gradient_probe=config.gradient_probe,
-            seed=config.seed,
-            device=device,
-        )
-        files = RunDirectory.create(
-            Path(config.logdir), f"{config.env}_{config.resampling.name}_seed{config.seed}"
-        )
+    where = directory or resume
+    if where is None:
+        agent = new_agent(config, env)  # likewise
+        name = f"{config.env}_{config.resampling.name}_seed{config.seed}"
+        files = RunDirectory.create(Path(config.logdir), name)
         files.lock()
-        config.save(files.config)
-        return Experiment(config, files, agent, env)
-    files = RunDirectory(resume)
+        return _begin(config, files, agent, env)
+    files = RunDirectory(where)
+    if directory is not None:
+        files.make()
     files.lock()
+    if directory is None or files.has_checkpoint():
+        return _continue(config, files, env)
+    files.rewind(START)
+    return _begin(config, files, new_agent(config, env), env)
+
+
+def _begin(config: TrainConfig, files: RunDirectory, agent: ParticlePILCO, env: Env) -> Experiment:
+    config.save(files.config)
+    return Experiment(config, files, agent, env)
+
+
+def _continue(config: TrainConfig, files: RunDirectory, env: Env) -> Experiment:
     state = files.latest_state()
     if config.trials < state.trial:
         raise ValueError(
-            f"trials must be at least {state.trial}, which {resume} has done, got {config.trials}"
+            f"trials must be at least {state.trial}, which {files.path} has done, got {config.trials}"
         )
-    agent = ParticlePILCO.load(files.checkpoint(state.trial), env=env, device=device)
+    agent = ParticlePILCO.load(files.checkpoint(state.trial), env=env, device=config.torch_device())
     _check_unchanged(config, agent, files)
     return Experiment(config, files, agent, env, state)
+
+
+def new_agent(config: TrainConfig, env: Env) -> ParticlePILCO:
+    """The agent of a run before its first trial.
+
+    Raises:
+        ValueError: Something in the configuration cannot work in this environment.
+        TypeError: Likewise.
+    """
+    return ParticlePILCO(
+        config.policy.policy_class,
+        env,
+        policy_kwargs=config.policy.policy_kwargs(),
+        resampling=config.resampling,
+        estimator=config.estimator,
+        dynamics=config.dynamics,
+        search=config.search,
+        random_trials=config.random_trials,
+        gradient_probe=config.gradient_probe,
+        seed=config.seed,
+        device=config.torch_device(),
+    )
 
 
 def _check_unchanged(config: TrainConfig, agent: ParticlePILCO, files: RunDirectory) -> None:

@@ -51,6 +51,14 @@ class RunState:
             require_count(name, size, minimum=0)
 
 
+START = RunState(trial=0, rows=0, columns=0)
+"""What the logs of a run hold before its first trial."""
+
+
+class InUseError(OSError):
+    """Another process runs in the directory."""
+
+
 class RunDirectory:
     """The files of one run.
 
@@ -78,11 +86,24 @@ class RunDirectory:
         try:
             logdir.mkdir(parents=True, exist_ok=True)
             path = next(path for path in _candidates(logdir, stem) if _make(path))
-            for child in ("checkpoints", "figures"):
-                (path / child).mkdir()
+            files = cls(path)
+            files.make()
         except OSError as error:
             raise OSError(f"logdir {logdir}: cannot make a run directory in it: {error.strerror}") from error
-        return cls(path)
+        return files
+
+    def make(self) -> None:
+        """Make what there is not of the directory.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        for child in (self.checkpoints, self.figures):
+            child.mkdir(parents=True, exist_ok=True)
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is a checkpoint, be it whole or not."""
+        return any(self.checkpoints.glob("trial_*.zip"))
 
     def checkpoint(self, trial: int) -> Path:
         """Where the agent is saved after a trial."""
@@ -151,7 +172,7 @@ class RunDirectory:
         """Keep other processes from this directory for as long as this one lives.
 
         Raises:
-            OSError: Another process has it.
+            InUseError: Another process has it.
         """
         try:
             import fcntl
@@ -161,7 +182,8 @@ class RunDirectory:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise OSError(f"{self.path} is in use: another process is running it") from error
+            self.unlock()
+            raise InUseError(f"{self.path} is in use: another process is running it") from error
 
     def unlock(self) -> None:
         """Let others in."""

@@ -2,6 +2,7 @@
 
 import io
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from tiny_run import TINY, flags, progress, resume, tiny
 import envs  # noqa: F401
 from mbrl_agent import ParticlePILCO, cli, experiment
 from mbrl_agent.config import TrainConfig
-from mbrl_agent.run_directory import RunDirectory
+from mbrl_agent.run_directory import InUseError, RunDirectory
 from mbrl_agent.run_log import ProgressCsv
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -229,3 +230,32 @@ def test_nothing_to_write_is_no_row(tmp_path):
     table = ProgressCsv(tmp_path / "progress.csv")
     table.write({"text": "x"}, {"text": ("csv",)})
     assert not table.path.exists()
+
+
+def test_a_run_in_a_given_directory_is_continued(finished, tmp_path):
+    config = TrainConfig.load(finished / "config.yaml")
+    directory = tmp_path / "a" / "run"
+    run = experiment.prepare(config, directory=directory)
+    assert run.directory == directory
+    with pytest.raises(InUseError, match="is in use"):
+        experiment.prepare(config, directory=directory)
+    run.run()
+    assert (directory / "agent.zip").read_bytes() == (finished / "agent.zip").read_bytes()
+    assert files_of(directory) - files_of(finished) == {path.name for path in directory.glob("events.*")}
+    (directory / "agent.zip").unlink()
+    (directory / "checkpoints/trial_003.zip").unlink()
+    again = experiment.prepare(config, directory=directory)
+    assert again.state.trial == 2
+    again.run()
+    assert (directory / "agent.zip").read_bytes() == (finished / "agent.zip").read_bytes()
+    assert progress(directory) == progress(finished)
+
+
+def test_a_given_directory_whose_checkpoints_are_damaged_is_not_begun_afresh(finished, tmp_path):
+    directory = shutil.copytree(finished, tmp_path / "run")
+    for path in directory.glob("checkpoints/*.zip"):
+        path.write_bytes(b"")
+    before = files_of(directory)
+    with pytest.raises(ValueError, match=r"there is no checkpoint in .* that can be used"):
+        experiment.prepare(TrainConfig.load(directory / "config.yaml"), directory=directory)
+    assert files_of(directory) == before

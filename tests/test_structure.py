@@ -15,8 +15,8 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     ["train"],
-    ["mbrl_agent.cli"],
     ["mbrl_agent.study"],
+    ["mbrl_agent.cli"],
     ["mbrl_agent.experiment"],
     ["mbrl_agent.config"],
     ["mbrl_agent.agent", "mbrl_agent.agent_archive", "mbrl_agent.trials", "mbrl_agent.collect"],

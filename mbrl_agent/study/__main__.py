@@ -33,7 +33,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str]) -> int:
-    arguments = make_parser().parse_args(argv)
+    parser = make_parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and "train_options" not in arguments:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if "execute" in arguments:  # a command without a scene
+        arguments.train_options = rest
+        return int(arguments.execute(arguments))
     check(arguments)
     torch.set_num_threads(arguments.threads)
     strategies = _strategies(arguments)

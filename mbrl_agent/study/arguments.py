@@ -13,6 +13,7 @@ from mbrl_agent.study.bimodal import Modes
 from mbrl_agent.study.parsing import Parser, adder, formatter
 from mbrl_agent.study.scene import MODEL_NOISE
 from mbrl_agent.study.strategies import SYNTAX
+from mbrl_agent.study.sweep import command as sweep
 from mbrl_agent.validation import require_count, require_number, require_positive
 
 PROGRAM = "python -m mbrl_agent.study"
@@ -31,6 +32,7 @@ examples:
   python -m mbrl_agent.study landscape --run runs/X --estimator reparameterization total-propagation
   python -m mbrl_agent.study trajectories --run runs/X --resampling none gaussian --delta 0 2
   python -m mbrl_agent.study bias --run runs/X --resampling none gaussian detached-mixture:5 --delta 0 1
+  python -m mbrl_agent.study sweep --resampling none gaussian mixture --seeds 0-19 --out sweeps/X
 
 delta is a distance in policy-parameter space, along a random direction, in units of the size (root
 mean square) of the parameters that the direction moves.
@@ -56,6 +58,7 @@ def make_parser() -> Parser:
         if name != "figures":
             _add_strategies(command)
         _add_own(command, name)
+    sweep.add_parser(commands)
     return parser
 
 

@@ -1,0 +1,53 @@
+"""The process of a cell, which a `CellProcess` starts: `python -m mbrl_agent.study.sweep.cell DIRECTORY`.
+
+The configuration comes as a line of JSON on stdin. Whoever started the process keeps stdin open; when it
+is closed, the starter is gone, and so is the cell: nobody would ever collect it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import traceback
+from pathlib import Path
+
+from mbrl_agent.messages import one_line
+
+BUSY = 75
+"""Exit status when another process has the directory (EX_TEMPFAIL)."""
+CRASHED = 1
+
+
+def main() -> int:
+    """Run the cell and return the exit status; of an error, the last line written is the message."""
+    data = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_end_with_starter, daemon=True).start()
+    from mbrl_agent.config import TrainConfig
+    from mbrl_agent.experiment import prepare
+    from mbrl_agent.run_directory import InUseError
+    from mbrl_agent.study.scene import find_env
+
+    try:
+        config = TrainConfig.from_dict(data)
+        find_env(config.env).close()  # registers ours, which train.py imports
+        prepare(config, directory=Path(sys.argv[1])).run()
+    except InUseError:
+        return BUSY
+    except Exception as error:  # an environment of the user's own may raise anything
+        traceback.print_exc()
+        message = one_line(error)
+        sys.stderr.write(f"{type(error).__name__}: {message}\n" if message else f"{type(error).__name__}\n")
+        return CRASHED
+    return 0
+
+
+def _end_with_starter() -> None:
+    while os.read(0, 1):  # not through sys.stdin, whose lock would be held while the interpreter ends
+        pass
+    os._exit(CRASHED)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,213 @@
+"""The command `sweep` of the studies: its options, and how it ends."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mbrl_agent.messages import INTERRUPTED
+from mbrl_agent.resampling import RESAMPLERS
+from mbrl_agent.study.strategies import SYNTAX
+from mbrl_agent.validation import require_count
+
+if TYPE_CHECKING:
+    from mbrl_agent.study.sweep.cells import Cell
+    from mbrl_agent.study.sweep.engine import Engine
+    from mbrl_agent.study.sweep.table import View
+
+PROGRAM = "python -m mbrl_agent.study sweep"
+HELP = "train every strategy with every seed, several runs side by side"
+DESCRIPTION = """\
+Train every strategy with every seed, several runs side by side. Every cell, a strategy with a seed,
+is an ordinary run in a directory of its own, named by its strategy, its seed and a hash of its
+options; what it writes is in NAME.log beside it. Give the same command again and it goes on: cells
+that are done are left alone, those that were interrupted are resumed. Other strategies, seeds or
+options in the same --out add cells. Several sweeps may work in one directory at once, also from
+several machines that share it: no cell is run by two of them.
+"""
+EPILOG = """\
+any option of train.py:
+  --trials N, --env ID, --search.steps N, --config FILE, ... hold for all cells; python train.py
+  --help lists them. Only --seed, --logdir, --quiet, --resume and --resampling.OPTION do not.
+
+examples:
+  python -m mbrl_agent.study sweep --resampling none gaussian interpolated mixture --seeds 0-19 \\
+      --out sweeps/paper
+  python -m mbrl_agent.study sweep --resampling interpolated:0.25 mixture:3,3 \\
+      detached-mixture:components=5 --seeds 0,3,7-9 --out sweeps/options --trials 7
+  python -m mbrl_agent.study sweep --resampling gaussian --seeds 0-99 --out /shared/big \\
+      --engine ray --address auto
+
+exit status: 0 if all cells are done, 1 if some failed, 2 for a mistake in the command line, 130 if
+interrupted by Ctrl-C or SIGTERM
+"""
+FAILED = 1
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the subparsers of the studies."""
+    parser = commands.add_parser(
+        "sweep",
+        help=HELP,
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        usage=f"{PROGRAM} --resampling SPEC ... --seeds LIST --out DIR [options] [options of train.py]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(execute=run, train_options=[], program=PROGRAM)
+    add = parser.add_argument
+    names = ", ".join(RESAMPLERS.names())
+    add("--resampling", required=True, nargs="+", metavar="SPEC", help=f"{names}; written {SYNTAX}")
+    add("--seeds", required=True, metavar="LIST", help="for example 0-19 or 0,3,7-9")
+    add("--out", required=True, type=Path, metavar="DIR", help="directory of the sweep")
+    add("--jobs", type=int, metavar="N", help="cells at once (default: the cores; ray: what fits)")
+    text = "how often a crashed cell is tried again (default: %(default)s)"
+    add("--retries", type=int, default=1, metavar="N", help=text)
+    text = "local: processes on this machine; ray: a cluster that shares --out (default: %(default)s)"
+    add("--engine", choices=["local", "ray"], default="local", help=text)
+    text = "ray: of a running cluster, auto or HOST:PORT (default: start Ray on this machine)"
+    add("--address", metavar="ADDRESS", help=text)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the sweep and return the exit status.
+
+    Raises:
+        ValueError: A mistake in the command line.
+        OSError: The directory cannot be written, or the cluster cannot be reached.
+    """
+    from mbrl_agent.study.sweep.request import read_request
+    from mbrl_agent.study.sweep.scheduler import State
+    from mbrl_agent.study.sweep.table import View, count
+
+    _check(arguments)
+    request = read_request(arguments)
+    cells = request.cells()
+    view = View(check_cells(cells, request.seeds[0]))
+    request.record()
+    interrupted = not _execute(arguments, cells, view)
+    if interrupted:
+        done = sum(track.state is State.DONE for track in view.tracks)
+        sys.stderr.write(
+            f"study: interrupted: {done} of {len(cells)} cells are done; go on with: {request.command}\n"
+        )
+        return INTERRUPTED
+    sys.stdout.write(f"{request.out}: {count(view.tracks)}\n")
+    failed = [track for track in view.tracks if track.state is State.FAILED]
+    for track in failed:
+        log = os.path.relpath(track.cell.log)
+        sys.stderr.write(f"study: {track.cell.title} failed: {track.error} (see {log})\n")
+    return FAILED if failed else 0
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.jobs is not None:
+        require_count("jobs", arguments.jobs)
+    require_count("retries", arguments.retries, minimum=0)
+    if arguments.address is not None and arguments.engine != "ray":
+        raise ValueError("address belongs to the ray engine: give --engine ray")
+
+
+def check_cells(cells: list[Cell], seed: int) -> float | None:
+    """Refuse what cannot work before the first cell runs, by building each strategy's agent once.
+
+    Returns:
+        Duration of an environment step [s], None where the environment does not tell.
+
+    Raises:
+        ValueError: The environment cannot be made, or the options of its runs do not fit together.
+    """
+    from mbrl_agent.experiment import new_agent, step_duration
+    from mbrl_agent.study.scene import find_env
+
+    env = find_env(cells[0].config.env)
+    for cell in cells:
+        if cell.config.seed == seed:
+            try:
+                new_agent(cell.config, env)
+            except (ValueError, TypeError) as error:
+                reason = str(error)
+                raise ValueError(reason if cell.label in reason else f"{cell.label}: {reason}") from error
+    return step_duration(env)
+
+
+def _execute(arguments: argparse.Namespace, cells: list[Cell], view: View) -> bool:
+    """Run what is left to run; False if it was interrupted."""
+    from mbrl_agent.study.sweep.local import LocalEngine
+    from mbrl_agent.study.sweep.scheduler import Scheduler
+
+    threads = cells[0].config.threads
+    engine = make_engine(arguments) if any(not cell.finished() for cell in cells) else LocalEngine()
+    try:
+        with _on(signal.SIGTERM, _interrupt):  # after the engine is made: Ray has a handler of its own
+            jobs = _jobs(arguments, threads)
+            scheduler = Scheduler(cells, engine, jobs, arguments.retries, view.report)
+            view.tracks = scheduler.tracks
+            with view:
+                try:
+                    scheduler.run(view.tick)
+                except KeyboardInterrupt:
+                    scheduler.interrupt()
+                    raise
+    except KeyboardInterrupt:
+        return False
+    finally:
+        with _on(signal.SIGTERM, signal.SIG_IGN), _on(signal.SIGINT, signal.SIG_IGN):
+            engine.stop()
+    return True
+
+
+def make_engine(arguments: argparse.Namespace) -> Engine:
+    """The engine that was chosen.
+
+    Raises:
+        ValueError: It cannot be used.
+        OSError: Its cluster cannot be reached.
+    """
+    if arguments.engine == "ray":
+        from mbrl_agent.study.sweep.ray_engine import RayEngine
+
+        return RayEngine(arguments.address, arguments.jobs)
+    from mbrl_agent.study.sweep.local import LocalEngine
+
+    return LocalEngine()
+
+
+def _jobs(arguments: argparse.Namespace, threads: int) -> int | None:
+    """How many cells run at once; a Ray cluster knows best."""
+    if arguments.jobs is not None:
+        return int(arguments.jobs)
+    return None if arguments.engine == "ray" else max(1, cores() // threads)
+
+
+def cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def _on(number: int, handler: Any) -> Iterator[None]:
+    """Another handler of a signal for a while; only the main thread may set one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """What Ctrl-C does, for SIGTERM."""
+    raise KeyboardInterrupt

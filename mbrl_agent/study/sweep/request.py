@@ -1,0 +1,153 @@
+"""What a sweep is asked for: read from the command line, and written to sweep.yaml."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mbrl_agent import cli
+from mbrl_agent.config import TrainConfig
+from mbrl_agent.options import OptionError, to_plain
+from mbrl_agent.resampling import RESAMPLERS
+from mbrl_agent.study.strategies import instance_of
+from mbrl_agent.study.sweep.cells import NOT_RESULT, Cell, make_cells, parse_seeds
+from mbrl_agent.version import __version__
+
+NOT_HERE = {
+    "--seed": "a sweep takes --seeds, for example --seeds 0-19",
+    "--logdir": "the cells lie in the directory of --out",
+    "--resume": "give the command of the sweep again and it goes on",
+    "--quiet": "the cells of a sweep are always quiet",
+    "--no-quiet": "the cells of a sweep are always quiet; what they write is in their log files",
+}
+STRATEGY_OPTION = "--resampling."
+HEADER = """\
+# A sweep of mbrl_agent: an entry for each request that this directory got. A cell, a strategy with a
+# seed, is the run directory STRATEGY_seedN_HASH, and its output is in the .log beside it.
+"""
+
+
+@dataclass(frozen=True)
+class Request:
+    """Strategies, seeds and all other options.
+
+    Attributes:
+        resampling: Strategies as the user wrote them.
+        seeds: Seeds.
+        base: Every other option.
+        out: The sweep's directory.
+        command: A command line that asks for the same.
+    """
+
+    resampling: tuple[str, ...]
+    seeds: tuple[int, ...]
+    base: TrainConfig
+    out: Path
+    command: str
+
+    def cells(self) -> list[Cell]:
+        """One for each strategy and seed.
+
+        Raises:
+            ValueError: A strategy is unknown, given twice, or has an option with a wrong value.
+        """
+        return make_cells(self.base, self.resampling, self.seeds, self.out)
+
+    def record(self) -> None:
+        """Make the directory, and write the request to its sweep.yaml unless it is there.
+
+        An entry is appended in one go, so that of two sweeps that start at once both are recorded.
+
+        Raises:
+            ValueError: It is no directory, that of a run, or not writable, or its sweep.yaml is none.
+            OSError: It cannot be made or written.
+        """
+        if (self.out / "config.yaml").exists():
+            raise ValueError(f"out {self.out} is the directory of a run; give a sweep one of its own")
+        if self.out.exists() and not self.out.is_dir():
+            raise ValueError(f"out {self.out} is not a directory")
+        self.out.mkdir(parents=True, exist_ok=True)
+        if not os.access(self.out, os.W_OK):
+            raise ValueError(f"out {self.out} is not writable")
+        path = self.out / "sweep.yaml"
+        entry = self._entry()
+        if any(_asked(other) == _asked(entry) for other in read_requests(path)):
+            return
+        text = yaml.safe_dump([entry], sort_keys=False, default_flow_style=None, width=2**20)
+        with path.open("ab") as file:
+            file.write(((HEADER if file.tell() == 0 else "") + text).encode())
+
+    def _entry(self) -> dict[str, Any]:
+        strategies = [RESAMPLERS.to_dict(instance_of(RESAMPLERS, text)) for text in self.resampling]
+        given, default = self.base.flat(), TrainConfig().flat()
+        options = {
+            key: value
+            for key, value in given.items()
+            if key not in (*NOT_RESULT, "seed")
+            and not key.startswith("resampling")
+            and default.get(key) != value
+        }
+        return {
+            "command": self.command,
+            "version": __version__,
+            "resampling": [to_plain(strategy) for strategy in strategies],
+            "seeds": list(self.seeds),
+            "options": options,
+        }
+
+
+def _asked(entry: dict[str, Any]) -> list[Any]:
+    return [entry.get(key) for key in ("resampling", "seeds", "options")]
+
+
+def read_requests(path: Path) -> list[dict[str, Any]]:
+    """The entries of a sweep.yaml, none where there is no such file.
+
+    Raises:
+        ValueError: It is not YAML, or does not hold requests.
+    """
+    if not path.exists():
+        return []
+    try:
+        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise ValueError(f"{path} does not hold the requests of a sweep; give another --out, or delete it")
+    return entries
+
+
+def read_request(arguments: argparse.Namespace) -> Request:
+    """Check what the command line asks for, down to the options of the runs.
+
+    Raises:
+        ValueError: An option is unknown, has no place in a sweep, or has a wrong value.
+    """
+    for word in arguments.train_options:
+        name = word.partition("=")[0]
+        if name in NOT_HERE:
+            raise ValueError(f"{name}: {NOT_HERE[name]}")
+        if name.startswith(STRATEGY_OPTION):
+            raise ValueError(f"{name}: write a strategy's options with its name, as in interpolated:0.25")
+    seeds = parse_seeds(arguments.seeds)
+    base = cli.parse(arguments.train_options).config
+    try:
+        return Request(tuple(arguments.resampling), tuple(seeds), base, arguments.out, _command(arguments))
+    except OptionError as error:
+        raise ValueError(f"{cli.flag('.'.join(error.path))}: {error.reason}") from error
+
+
+def _command(arguments: argparse.Namespace) -> str:
+    """The command line that goes on with this sweep."""
+    words = ["--resampling", *arguments.resampling, "--seeds", arguments.seeds, "--out", str(arguments.out)]
+    defaults = {"jobs": None, "retries": 1, "engine": "local", "address": None}
+    for name, default in defaults.items():
+        if (value := getattr(arguments, name)) != default:
+            words += [f"--{name}", str(value)]
+    return f"{arguments.program} {shlex.join([*words, *arguments.train_options])}"

@@ -1,0 +1,25 @@
+"""Cells as processes on this machine."""
+
+from mbrl_agent import cli
+from mbrl_agent.study.sweep.cells import make_cells
+from mbrl_agent.study.sweep.engine import Ending
+from mbrl_agent.study.sweep.local import LocalEngine
+from tests.study.sweep.sweeps import TINY, troubled, wait_until
+
+
+def test_stop_ends_the_processes_and_they_can_be_resumed(tmp_path, monkeypatch):
+    calm = troubled(tmp_path, monkeypatch, "time.sleep(300)")
+    config = cli.parse([*TINY, "--env", "troubled:Troubled-v0"]).config
+    (cell,) = make_cells(config, ["gaussian"], [0], tmp_path / "sweep")
+    engine = LocalEngine()
+    engine.submit(cell)
+    wait_until(cell.resumable)
+    assert engine.collect(0.0) == []
+    engine.stop()
+    assert not cell.in_use()  # at once: it is not left to the cell to notice that it is alone
+    calm.touch()
+    engine.submit(cell)
+    ended = []
+    wait_until(lambda: ended.extend(engine.collect(0.2)) or ended)
+    assert [(found, outcome.ending) for found, outcome in ended] == [(cell, Ending.DONE)]
+    assert engine.collect(0.0) == []

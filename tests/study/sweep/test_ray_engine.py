@@ -1,0 +1,207 @@
+"""The engine on a Ray cluster: its logic with a stand-in for Ray, and a real cluster that loses a machine."""
+
+import os
+import sys
+import threading
+from types import SimpleNamespace
+
+import pytest
+
+from mbrl_agent import cli
+from mbrl_agent.study.__main__ import main
+from mbrl_agent.study.sweep import ray_engine
+from mbrl_agent.study.sweep.cells import make_cells
+from mbrl_agent.study.sweep.engine import Ending, Outcome
+from mbrl_agent.study.sweep.ray_engine import RayEngine, attempt, require_reachable
+from tests.study.sweep.sweeps import TINY, cells, directories, troubled, wait_until
+from tests.tiny_run import progress
+
+
+class FakeRay:
+    """Tasks end when the test says so."""
+
+    class exceptions:  # noqa: N801
+        class RayError(Exception):
+            pass
+
+        class RayTaskError(RayError):
+            pass
+
+    def __init__(self):
+        self.inits, self.options, self.results, self.cancelled, self.stubborn = [], [], {}, [], set()
+        self.shut_down = False
+
+    def init(self, **options):
+        self.inits.append(options)
+
+    def remote(self, function):
+        assert function is attempt
+
+        def with_options(**options):
+            self.options.append(options)
+            return SimpleNamespace(remote=lambda cell: f"task {cell.config.seed}")
+
+        return SimpleNamespace(options=with_options)
+
+    def wait(self, tasks, num_returns, timeout):
+        assert tasks
+        assert num_returns <= len(tasks)
+        ended = [task for task in tasks if task in self.results][:num_returns]
+        return ended, [task for task in tasks if task not in ended]
+
+    def get(self, task):
+        if isinstance(self.results[task], Exception):
+            raise self.results[task]
+        return self.results[task]
+
+    def cancel(self, task, force):
+        self.cancelled.append((task, force))
+        if force or task not in self.stubborn:
+            self.results[task] = KeyboardInterrupt()
+
+    def shutdown(self):
+        self.shut_down = True
+
+
+@pytest.fixture
+def ray(monkeypatch):
+    fake = FakeRay()
+    monkeypatch.setitem(sys.modules, "ray", fake)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("RAY_USAGE_STATS_ENABLED", raising=False)
+    return fake
+
+
+def test_outcomes(ray, tmp_path):
+    engine = RayEngine()
+    found = cells(tmp_path, seeds=range(4), threads=2)
+    for cell in found:
+        engine.submit(cell)
+    assert engine.collect(0.0) == []
+    ray.results = {
+        "task 0": Outcome(Ending.DONE),
+        "task 1": ray.exceptions.RayTaskError("Traceback\nOSError: no space"),
+        "task 2": ray.exceptions.RayError("the node\ndied"),
+    }
+    assert engine.collect(0.0) == [
+        (found[0], Outcome(Ending.DONE)),
+        (found[1], Outcome(Ending.CRASHED, "OSError: no space")),
+        (found[2], Outcome(Ending.LOST, "the node died")),
+    ]
+    assert engine.collect(0.0) == []
+    ray.results["task 3"] = Outcome(Ending.BUSY)
+    assert engine.collect(0.0) == [(found[3], Outcome(Ending.BUSY))]
+    assert engine.collect(0.0) == []  # nothing is left to wait for
+    assert ray.options[0]["num_cpus"] == 2
+    assert ray.options[0]["num_gpus"] == 0
+    assert ray.options[0]["max_retries"] == 0
+    assert ray.options[0]["name"] == found[0].directory.name
+
+
+def test_stop_cancels_and_kills_what_does_not_listen(ray, tmp_path):
+    engine = RayEngine()
+    for cell in cells(tmp_path, seeds=range(2)):
+        engine.submit(cell)
+    ray.stubborn = {"task 1"}
+    engine.stop()
+    assert ray.cancelled == [("task 0", False), ("task 1", False), ("task 1", True)]
+    assert ray.shut_down
+
+
+def test_where_it_runs(ray, monkeypatch):
+    monkeypatch.setattr(ray_engine, "require_reachable", lambda address: None)
+    RayEngine(None, 3)
+    assert (ray.inits[-1]["address"], ray.inits[-1]["num_cpus"]) == ("local", 3)
+    RayEngine("auto", 3)
+    assert ray.inits[-1]["address"] == "auto"
+    assert "num_cpus" not in ray.inits[-1]  # a running cluster has its own
+    monkeypatch.setenv("RAY_ADDRESS", "host:1")
+    RayEngine()
+    assert ray.inits[-1]["address"] == "host:1"
+    assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+@pytest.mark.parametrize("address", ["nonsense", "host:port", ":1", "host:99999"])
+def test_an_address_that_is_none(address):
+    with pytest.raises(ValueError, match="must be auto or HOST:PORT"):
+        require_reachable(address)
+
+
+def test_nobody_answers(ray, tmp_path, capsys):
+    words = ["--resampling", "none", "--seeds", "0", "--out", str(tmp_path), *TINY]
+    assert main(["sweep", *words, "--engine", "ray", "--address", "127.0.0.1:1"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("study: error: no Ray cluster at 127.0.0.1:1: ")
+    assert error.count("\n") == 1
+
+
+def test_ray_is_not_installed(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    words = ["--resampling", "none", "--seeds", "0", "--out", str(tmp_path), *TINY]
+    assert main(["sweep", *words, "--engine", "ray"]) == 2
+    error = capsys.readouterr().err
+    assert "the ray engine needs Ray, pip install -e '.[cluster]'" in error
+    assert error.count("\n") == 1
+
+
+def test_a_task_that_is_cancelled_ends_its_process(tmp_path, monkeypatch):
+    calm = troubled(tmp_path, monkeypatch, "time.sleep(300)")
+    config = cli.parse([*TINY, "--env", "troubled:Troubled-v0"]).config
+    (cell,) = make_cells(config, ["gaussian"], [0], tmp_path / "sweep")
+
+    def cancelled_here(seconds):
+        if cell.resumable():
+            assert cell.in_use()
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("mbrl_agent.study.sweep.cell_process.time", SimpleNamespace(
+        sleep=cancelled_here, strftime=lambda form: ""))  # fmt: skip
+    with pytest.raises(KeyboardInterrupt):
+        attempt(cell)
+    assert not cell.in_use()
+    assert not calm.exists()
+
+
+@pytest.mark.slow
+def test_a_machine_is_lost_in_the_middle(tmp_path, monkeypatch, capfd):
+    """Two machines of one CPU each; one is killed while both are in the second trial of a cell."""
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    from ray.cluster_utils import Cluster
+
+    calm = tmp_path / "calm"
+    assert calm == troubled(tmp_path, monkeypatch, f"while not Path({str(calm)!r}).exists(): time.sleep(0.1)")
+    out = tmp_path / "sweep"
+    options = [*TINY, "--env", "troubled:Troubled-v0"]
+    words = ["--resampling", "gaussian", "none", *options]
+    stuck = make_cells(cli.parse(options).config, ["gaussian", "none"], [0], out)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    try:
+        node, _ = (cluster.add_node(num_cpus=1) for _ in range(2))
+
+        def lose() -> None:
+            try:
+                wait_until(lambda: all(cell.resumable() for cell in stuck), seconds=90)
+                cluster.remove_node(node, allow_graceful=False)
+                wait_until(lambda: not all(cell.in_use() for cell in stuck), seconds=30)
+            finally:
+                calm.touch()
+
+        thread = threading.Thread(target=lose)
+        thread.start()
+        ray_words = ["--engine", "ray", "--address", cluster.address]
+        status = main(["sweep", *words, "--seeds", "0-1", "--out", str(out), *ray_words])
+        thread.join()
+    finally:
+        cluster.shutdown()
+    said = capfd.readouterr().out
+    assert status == 0, said
+    assert said.count("seed 0: lost its machine, it will be tried again") == 1
+    assert said.count("seed 0: resumed after trial 1") == 1
+    whole = tmp_path / "whole"
+    assert main(["sweep", *words, "--seeds", "0-1", "--out", str(whole), "--jobs", "1"]) == 0
+    assert [path.name for path in directories(out)] == [path.name for path in directories(whole)]
+    assert len(directories(out)) == 4
+    for directory, expected in zip(directories(out), directories(whole), strict=True):
+        assert progress(directory) == progress(expected)
+        assert (directory / "agent.zip").read_bytes() == (expected / "agent.zip").read_bytes()
