@@ -12,6 +12,7 @@ from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.study.bimodal import Modes
 from mbrl_agent.study.parsing import Parser, adder, formatter
 from mbrl_agent.study.scene import MODEL_NOISE
+from mbrl_agent.study.speed import command as speed
 from mbrl_agent.study.strategies import SYNTAX
 from mbrl_agent.study.sweep import command as sweep
 from mbrl_agent.validation import require_count, require_number, require_positive
@@ -33,6 +34,7 @@ examples:
   python -m mbrl_agent.study trajectories --run runs/X --resampling none gaussian --delta 0 2
   python -m mbrl_agent.study bias --run runs/X --resampling none gaussian detached-mixture:5 --delta 0 1
   python -m mbrl_agent.study sweep --resampling none gaussian mixture --seeds 0-19 --out sweeps/X
+  python -m mbrl_agent.study speed --particles 300 3000 --resampling gaussian none
 
 delta is a distance in policy-parameter space, along a random direction, in units of the size (root
 mean square) of the parameters that the direction moves.
@@ -59,6 +61,7 @@ def make_parser() -> Parser:
             _add_strategies(command)
         _add_own(command, name)
     sweep.add_parser(commands)
+    speed.add_parser(commands)
     return parser
 
 
