@@ -12,7 +12,9 @@ import torch
 from mbrl_agent.messages import INTERRUPTED, USAGE_ERROR, one_line
 from mbrl_agent.policies import POLICIES
 from mbrl_agent.study.arguments import PROGRAM, check, make_parser
+from mbrl_agent.study.baseline import command as baseline
 from mbrl_agent.study.commands import COMMANDS, Job
+from mbrl_agent.study.compare import command as compare
 from mbrl_agent.study.output import open_output
 from mbrl_agent.study.paper import all_strategies
 from mbrl_agent.study.sampling import Sampling
@@ -33,7 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _main(argv: Sequence[str]) -> int:
-    arguments = make_parser().parse_args(argv)
+    arguments = make_parser([compare.add_parser, baseline.add_parser]).parse_args(argv)
+    if "handler" in arguments:  # a command without a scene
+        sys.stdout.write(arguments.handler(arguments) + "\n")
+        return 0
     check(arguments)
     torch.set_num_threads(arguments.threads)
     strategies = _strategies(arguments)

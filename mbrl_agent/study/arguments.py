@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -32,6 +32,8 @@ examples:
   python -m mbrl_agent.study landscape --run runs/X --estimator reparameterization total-propagation
   python -m mbrl_agent.study trajectories --run runs/X --resampling none gaussian --delta 0 2
   python -m mbrl_agent.study bias --run runs/X --resampling none gaussian detached-mixture:5 --delta 0 1
+  python -m mbrl_agent.study compare runs sweeps/sac
+  python -m mbrl_agent.study baseline --algorithm sac --seeds 0-4 --out sweeps/sac
 
 delta is a distance in policy-parameter space, along a random direction, in units of the size (root
 mean square) of the parameters that the direction moves.
@@ -46,11 +48,15 @@ class Parser(argparse.ArgumentParser):
         raise ValueError(message.removeprefix("argument "))
 
 
-def make_parser() -> Parser:
-    """The commands and their options."""
+def make_parser(others: Sequence[Callable[[Any], None]] = ()) -> Parser:
+    """The commands and their options.
+
+    Args:
+        others: Functions that add a command without a scene; it sets `handler`, which runs it.
+    """
     parser = Parser(
         prog=PROGRAM,
-        description="Which resampling methods tame the gradient? Figures and numbers.",
+        description="Which resampling methods tame the gradient, and which learn? Figures and numbers.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -65,6 +71,8 @@ def make_parser() -> Parser:
         if name != "figures":
             _add_strategies(command)
         _add_own(command, name)
+    for add_command in others:
+        add_command(commands)
     return parser
 
 
