@@ -71,6 +71,7 @@ def comparison_figure(
         title: What all of it is about.
     """
     in_seconds = groups[0].runs[0].time_step is not None
+    ours = all("resampling" in run.settings for group in groups for run in group.runs)
     time = "interaction [s]" if in_seconds else "environment steps"
     height = 0.55 + 0.33 * len(groups)
     figure = Figure(figsize=(11.0, 4.4 + height), dpi=DPI, layout="constrained")
@@ -78,7 +79,7 @@ def comparison_figure(
     for axis, own in zip(axes[0], (curves["success"], curves["reward"]), strict=True):
         _draw_curves(axis, groups, own, looks)
         axis.set_xlabel(time)
-        _trial_axis(axis, own)
+        _trial_axis(axis, own, "trial" if ours else "evaluation")
     axes[0, 0].set_ylabel("success rate")
     axes[0, 0].axhline(SOLVED_SUCCESS_RATE, color=GREY, lw=0.8, ls=":", zorder=1)
     axes[0, 0].set_ylim(-0.03, 1.03)
@@ -130,11 +131,13 @@ def _run_scale(axis: Axes, ends: Sequence[float]) -> None:
     """The same for marks of single runs, with room for them at the edge."""
     ends = [end for end in ends if math.isfinite(end) and end > 0]
     _time_scale(axis, ends)
-    if axis.get_xscale() == "linear":
+    if axis.get_xscale() == "log":
+        axis.set_xlim(right=1.25 * max(ends))
+    else:
         axis.set_xlim(0, 1.04 * max(ends, default=1.0))
 
 
-def _trial_axis(axis: Axes, curves: Sequence[Curve]) -> None:
+def _trial_axis(axis: Axes, curves: Sequence[Curve], name: str) -> None:
     """Trials on the upper edge, where a trial takes the same time in all groups."""
     ratios = {
         round(float(t / n), 9) for curve in curves for t, n in zip(curve.time, curve.trials, strict=True)
@@ -149,7 +152,7 @@ def _trial_axis(axis: Axes, curves: Sequence[Curve]) -> None:
         return np.asarray(value) * ratio
 
     upper = axis.secondary_xaxis("top", functions=(scale, inverse))
-    upper.set_xlabel("trial", fontsize=9)
+    upper.set_xlabel(name, fontsize=9)
     upper.tick_params(labelsize=8)
     upper.xaxis.set_major_locator(MaxNLocator(integer=True))
 
@@ -158,12 +161,12 @@ def _draw_interaction(
     axis: Axes, groups: Sequence[Group], summaries: Sequence[Summary], looks: Mapping[str, Look]
 ) -> None:
     for place, (group, summary) in enumerate(zip(groups, summaries, strict=True)):
-        times = [(run.solved_steps, run.end_steps, time_unit(run)) for run in group.runs]
+        times = [(run.solved_steps, run.end_steps, time_unit(run)) for run in group.runs if run.told]
         solved = [steps * unit for steps, _, unit in times if steps is not None]
         unsolved = [end * unit for steps, end, unit in times if steps is None]
         _box(axis, place, summary.interaction, looks[group.label])
         _strip(axis, place, solved, unsolved, looks[group.label])
-        note = f"{summary.solved} of {summary.runs}" if summary.judged else "not told"
+        note = f"{summary.solved} of {summary.runs}" if summary.told or summary.judged else "not told"
         axis.text(1.01, place, note, va="center", fontsize=8, transform=axis.get_yaxis_transform())
     _rows(axis, [group.label for group in groups])
     _run_scale(axis, [run.end_steps * time_unit(run) for group in groups for run in group.runs])
@@ -175,7 +178,7 @@ def _draw_clock(
     for place, (group, summary) in enumerate(zip(groups, summaries, strict=True)):
         known = [run for run in group.runs if math.isfinite(run.end_clock)]
         solved = [clock for run in known if (clock := run.solved_clock) is not None]
-        unsolved = [run.end_clock for run in known if run.solved_clock is None]
+        unsolved = [run.end_clock for run in known if run.solved_clock is None and run.told]
         if summary.clock_to_solved is not None:
             _box(axis, place, summary.clock_to_solved, looks[group.label])
         else:

@@ -63,6 +63,11 @@ class Run:
         return len(self.success) > 0 and not math.isnan(self.success[-1])
 
     @property
+    def told(self) -> bool:
+        """Whether it is known if it solved the task; a run that was killed before an evaluation did not."""
+        return self.judged or (self.episodes != 0 and not self.finished and len(self.steps) == 0)
+
+    @property
     def solved_at(self) -> int | None:
         """Index of the first evaluation that solved the task, None without one."""
         return next((i for i, rate in enumerate(self.success) if rate >= SOLVED_SUCCESS_RATE), None)

@@ -24,6 +24,7 @@ class Summary:
         runs: Number of its runs, those that failed or are unfinished included.
         unfinished: How many of them are unfinished.
         judged: How many have an evaluation that tells success.
+        told: Whether it is known of all runs if they solved the task.
         solved: How many solved the task at some time.
         solved_share: Their share of all runs, with Wilson's interval.
         still_solved: How many solved it in their last evaluation as well.
@@ -38,6 +39,7 @@ class Summary:
     runs: int
     unfinished: int
     judged: int
+    told: bool
     solved: int
     solved_share: Interval
     still_solved: int
@@ -62,6 +64,7 @@ def summarise(group: Group) -> Summary:
         runs=len(runs),
         unfinished=sum(not run.finished for run in runs),
         judged=sum(run.judged for run in runs),
+        told=all(run.told for run in runs),
         solved=len(solved),
         solved_share=wilson(len(solved), len(runs)),
         still_solved=sum(run.holds for run in solved),

@@ -40,16 +40,17 @@ def _cells(summary: Summary, in_seconds: bool) -> list[str]:
         clock = summary.clock_to_solved[1]
         clocks[1] = _reached(clock, duration(clock.value))
     known = [NOTHING] * 4
-    if summary.judged:
+    if summary.told or summary.judged:
         low, high = (f"{100 * end:.0f}" for end in (summary.solved_share.low, summary.solved_share.high))
         quarter, median, three = (_reached(q, _time(q.value, in_seconds)) for q in summary.interaction)
         final = summary.final_success
         ends = f" [{final.low:.2f}, {final.high:.2f}]" if not math.isnan(final.low) else ""
+        few = f" ({summary.judged} runs)" if summary.judged < summary.runs else ""
         known = [
             f"{summary.solved} of {summary.runs} [{low}-{high} %]",
             f"{summary.still_solved} of {summary.runs}",
             f"{median} ({quarter} to {three})",
-            f"{final.value:.2f}{ends}" + (f" ({summary.judged} runs)" * (summary.judged < summary.runs)),
+            f"{final.value:.2f}{ends}" + few if summary.judged else NOTHING,
         ]
     else:
         clocks[1] = NOTHING

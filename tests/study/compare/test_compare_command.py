@@ -98,6 +98,14 @@ def test_a_long_baseline_makes_the_axis_logarithmic(sweep, monkeypatch, tmp_path
     axes = figure_of([sweep / "sweep", sweep / "sac"], monkeypatch, tmp_path).axes
     assert axes[0].get_xscale() == axes[2].get_xscale() == "log"
     assert not axes[0].child_axes
+    assert axes[2].get_xlim()[1] > 90
+
+
+def test_runs_that_do_not_tell_have_no_mark(sweep, monkeypatch, tmp_path):
+    axes = figure_of([sweep / "logs" / "untold"], monkeypatch, tmp_path).axes
+    assert not axes[2].get_lines()
+    assert [text.get_text() for text in axes[2].texts] == ["not told"]
+    assert axes[1].child_axes[0].get_xlabel() == "evaluation"
 
 
 def test_every_run_is_a_mark(sweep, monkeypatch, tmp_path):

@@ -170,6 +170,18 @@ def test_a_group_that_never_solves_it(tmp_path):
     assert "- note \\| this" in text
 
 
+def test_runs_that_do_not_tell_are_not_called_unsolved_but_killed_ones_are(tmp_path):
+    make_evaluations(tmp_path / "untold", [10], None)
+    make_run(tmp_path / "blind", [], eval_episodes=0, trials=1, finished=False)
+    make_run(tmp_path / "mute", [0.0])
+    (tmp_path / "mute" / "progress.csv").write_text("time/total_timesteps\n30\n")
+    make_run(tmp_path / "killed", [], trials=1, finished=False)
+    cells = {name: markdown([summary_of(tmp_path / name)], True, []).splitlines()[2].split(" | ")[2:6]
+             for name in ("untold", "blind", "mute", "killed")}  # fmt: skip
+    assert cells["untold"] == cells["blind"] == cells["mute"] == ["-", "-", "-", "-"]
+    assert cells["killed"] == ["0 of 1 [0-79 %]", "0 of 1", "> 0 s (> 0 s to > 0 s)", "-"]
+
+
 def test_a_label_cannot_break_the_table(tmp_path):
     make_evaluations(tmp_path / "a|b\n| c", [10, 20], [[0, 0], [1, 1]])
     found = summary_of(tmp_path)
