@@ -9,7 +9,9 @@ from pathlib import Path
 from mbrl_agent.estimators import ESTIMATORS
 from mbrl_agent.policies import POLICIES
 from mbrl_agent.resampling import RESAMPLERS
+from mbrl_agent.study.baseline import command as baseline
 from mbrl_agent.study.bimodal import Modes
+from mbrl_agent.study.compare import command as compare
 from mbrl_agent.study.parsing import Parser, adder, formatter
 from mbrl_agent.study.scene import MODEL_NOISE
 from mbrl_agent.study.speed import command as speed
@@ -34,6 +36,8 @@ examples:
   python -m mbrl_agent.study trajectories --run runs/X --resampling none gaussian --delta 0 2
   python -m mbrl_agent.study bias --run runs/X --resampling none gaussian detached-mixture:5 --delta 0 1
   python -m mbrl_agent.study sweep --resampling none gaussian mixture --seeds 0-19 --out sweeps/X
+  python -m mbrl_agent.study compare runs sweeps/sac
+  python -m mbrl_agent.study baseline --algorithm sac --seeds 0-4 --out sweeps/sac
   python -m mbrl_agent.study speed --particles 300 3000 --resampling gaussian none
 
 delta is a distance in policy-parameter space, along a random direction, in units of the size (root
@@ -45,7 +49,7 @@ def make_parser() -> Parser:
     """The commands and their options."""
     parser = Parser(
         prog=PROGRAM,
-        description="Which resampling methods tame the gradient? Figures and numbers.",
+        description="Which resampling methods tame the gradient, and which learn? Figures and numbers.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -60,8 +64,8 @@ def make_parser() -> Parser:
         if name != "figures":
             _add_strategies(command)
         _add_own(command, name)
-    sweep.add_parser(commands)
-    speed.add_parser(commands)
+    for own in (sweep, compare, baseline, speed):
+        own.add_parser(commands)
     return parser
 
 

@@ -23,7 +23,6 @@ NOT_RESULT = ("logdir", "quiet")
 """Options that do not change what a run computes; all others make another cell."""
 PHASES = ("time/trial", "time/evaluate", "time/log")
 """Columns of progress.csv that add up to the wall clock of a trial."""
-MAX_SEEDS = 10_000
 
 
 @dataclass(frozen=True)
@@ -168,30 +167,6 @@ def make_cells(base: TrainConfig, resampling: Sequence[str], seeds: Sequence[int
                 raise ValueError(f"resampling {twin.label!r} and {label!r} are the same")
             cells[cell.directory] = cell
     return list(cells.values())
-
-
-def parse_seeds(text: str) -> list[int]:
-    """Read `0-19` or `0,3,7-9`.
-
-    Raises:
-        ValueError: It is written otherwise, or a seed is given twice.
-    """
-    seeds: list[int] = []
-    for word in text.split(","):
-        found = re.fullmatch(r"\s*(\d{1,9})(?:-(\d{1,9}))?\s*", word, re.ASCII)
-        if found is None:
-            raise ValueError(f"seeds {text!r}: cannot read {word!r}; write 0-19 or 0,3,7-9")
-        low = int(found[1])
-        high = low if found[2] is None else int(found[2])
-        if high < low:
-            raise ValueError(f"seeds {text!r}: {word!r} ends below its begin")
-        if high - low >= MAX_SEEDS:
-            raise ValueError(f"seeds {text!r}: {word!r} has more than {MAX_SEEDS} seeds")
-        seeds += range(low, high + 1)
-    if len(set(seeds)) < len(seeds):
-        twice = next(seed for index, seed in enumerate(seeds) if seed in seeds[:index])
-        raise ValueError(f"seeds {text!r}: seed {twice} is given twice")
-    return seeds
 
 
 def elapsed(progress: Progress, since: float | None) -> float:

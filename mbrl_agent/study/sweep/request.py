@@ -15,8 +15,9 @@ from mbrl_agent import cli
 from mbrl_agent.config import TrainConfig
 from mbrl_agent.options import OptionError, to_plain
 from mbrl_agent.resampling import RESAMPLERS
+from mbrl_agent.study.seeds import parse_seeds
 from mbrl_agent.study.strategies import instance_of
-from mbrl_agent.study.sweep.cells import NOT_RESULT, Cell, make_cells, parse_seeds
+from mbrl_agent.study.sweep.cells import NOT_RESULT, Cell, make_cells
 from mbrl_agent.version import __version__
 
 NOT_HERE = {

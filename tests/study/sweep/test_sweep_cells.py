@@ -11,7 +11,8 @@ from mbrl_agent import cli
 from mbrl_agent.config import TrainConfig
 from mbrl_agent.resampling import Interpolated
 from mbrl_agent.run_directory import RunDirectory
-from mbrl_agent.study.sweep.cells import NOT_RESULT, Progress, cell_name, elapsed, make_cells, parse_seeds
+from mbrl_agent.study.seeds import parse_seeds
+from mbrl_agent.study.sweep.cells import NOT_RESULT, Progress, cell_name, elapsed, make_cells
 from tests.study.sweep.sweeps import ROOT, cells
 
 

@@ -1,0 +1,170 @@
+"""The command `study baseline`: a run for each seed, side by side if asked, finished ones left alone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mbrl_agent.run_directory import RunDirectory
+from mbrl_agent.study.baseline.algorithms import ALGORITHMS
+from mbrl_agent.study.baseline.config import BaselineConfig
+from mbrl_agent.study.baseline.jobs import RunFailedError, do_runs
+from mbrl_agent.study.baseline.training import STOP_AFTER, make_baseline
+from mbrl_agent.study.seeds import parse_seeds
+from mbrl_agent.validation import require_count
+
+SUMMARY = "Stable-Baselines3's own algorithms on the same task, in the same run format"
+EXAMPLES = f"""\
+examples:
+  python -m mbrl_agent.study baseline --algorithm sac --seeds 0-4 --out sweeps/sac
+  python -m mbrl_agent.study baseline --algorithm td3 --seeds 0-4 --out sweeps/td3 --jobs 2
+  python -m mbrl_agent.study baseline --algorithm sac --out sweeps/slow --option gradient_steps=1
+  python -m mbrl_agent.study baseline --algorithm ppo --out sweeps/ppo --option policy_kwargs.net_arch=[32,32]
+  python -m mbrl_agent.study compare sweeps/sac runs
+
+A run is judged as one of train.py: 100 fresh episodes, solved when 95 of them succeed. It ends after
+{STOP_AFTER} evaluations in a row that solve the task (with --keep-going, after all steps). Given again, the
+command leaves finished runs alone and starts unfinished ones afresh.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to argparse's collection of them."""
+    defaults = BaselineConfig()
+    parser = commands.add_parser(
+        "baseline",
+        help=SUMMARY,
+        description=SUMMARY,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(execute=run)
+    add = parser.add_argument
+    budgets = ", ".join(f"{name} {algorithm.steps}" for name, algorithm in ALGORITHMS.items())
+    add("--algorithm", required=True, choices=sorted(ALGORITHMS), help="with an MlpPolicy")
+    add("--out", required=True, type=Path, metavar="DIR", help="directory that holds the run directories")
+    add("--seeds", default="0", metavar="LIST", help="for example 3, 0-4 or 0-2,7 (default: 0)")
+    add("--env", default=defaults.env, metavar="ID", help=f"Gymnasium id (default: {defaults.env})")
+    add("--steps", default=0, type=int, metavar="N", help=f"environment steps (default: {budgets})")
+    add(
+        "--eval-episodes",
+        default=defaults.eval_episodes,
+        type=int,
+        metavar="N",
+        help=f"of an evaluation; they do not count as interaction (default: {defaults.eval_episodes})",
+    )
+    every = f"environment steps between evaluations (default: {defaults.eval_every})"
+    add("--eval-every", default=defaults.eval_every, type=int, metavar="N", help=every)
+    add("--keep-going", action="store_true", help="use up the budget even when the task is solved")
+    add(
+        "--observation",
+        default=defaults.observation,
+        choices=["features", "raw"],
+        help="features: with sine and cosine of every angle beside it (default: features)",
+    )
+    add(
+        "--option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="argument of the algorithm's constructor, as YAML; may be given several times",
+    )
+    add("--jobs", default=1, type=int, metavar="N", help="runs side by side, one thread each (default: 1)")
+
+
+def parse_options(words: Iterable[str]) -> dict[str, Any]:
+    """Read `policy_kwargs.net_arch=[64,64]` and the like as nested options.
+
+    Raises:
+        ValueError: It is written otherwise.
+    """
+    options: dict[str, Any] = {}
+    for word in words:
+        path, equals, text = word.partition("=")
+        keys = path.strip().split(".")
+        if not equals or not all(keys):
+            raise ValueError(f"option {word!r}: expected KEY=VALUE such as gamma=0.95")
+        try:
+            value = yaml.safe_load(text)
+            value = float(value) if isinstance(value, str) and _is_number(value) else value
+        except yaml.YAMLError as error:
+            raise ValueError(f"option {word!r}: {text!r} is not a value in YAML") from error
+        inner = options
+        for key in keys[:-1]:
+            inner = inner.setdefault(key, {})
+            if not isinstance(inner, dict):
+                raise ValueError(f"option {word!r} does not fit the one given before it")
+        inner[keys[-1]] = value
+    return options
+
+
+def _is_number(text: str) -> bool:
+    """YAML takes `1e-3` for text."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Do the runs that are missing; one line a run as it ends.
+
+    Raises:
+        ValueError: A mistake in the arguments, a directory that holds a run with other settings, or runs
+            that failed (the others were done).
+    """
+    require_count("jobs", arguments.jobs)
+    first = BaselineConfig(
+        arguments.algorithm,
+        arguments.env,
+        arguments.steps,
+        0,
+        arguments.eval_episodes,
+        arguments.eval_every,
+        arguments.keep_going,
+        arguments.observation,
+        parse_options(arguments.option),
+    )
+    configs = {
+        arguments.out / f"{first.algorithm}_seed{seed}": replace(first, seed=seed)
+        for seed in parse_seeds(arguments.seeds)
+    }
+    make_baseline(first)[1].close()  # refuse what cannot work now, once, not in every process
+    missing = {path: config for path, config in configs.items() if _is_missing(path, config)}
+    failures = []
+    for path, result in do_runs(missing, arguments.jobs):
+        failures += [f"{path}: {result}"] if isinstance(result, RunFailedError) else []
+        sys.stderr.write(f"{result}\n" if isinstance(result, str) else f"{failures[-1]}\n")
+    if failures:
+        rest = f"; {len(failures) - 1} more failed" if len(failures) > 1 else ""
+        raise ValueError(f"{failures[0]}{rest}")
+    where = arguments.out
+    sys.stdout.write(f"{len(configs)} runs in {where}   compare them: study compare {where}\n")
+    return 0
+
+
+def _is_missing(path: Path, config: BaselineConfig) -> bool:
+    """Whether a run has to be done; what is there already is named on stderr."""
+    files = RunDirectory(path)
+    if not files.config.exists():
+        return True
+    try:
+        data = yaml.safe_load(files.config.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{files.config} cannot be read: {error}") from error
+    if BaselineConfig.from_dict(data if isinstance(data, Mapping) else {}, files.config) != config:
+        raise ValueError(
+            f"{path} holds a run with other settings (see its config.yaml): choose another --out"
+        )
+    finished = files.agent.exists()
+    state = "is finished, left alone" if finished else "was not finished, starts afresh"
+    sys.stderr.write(f"{path} {state}\n")
+    return not finished

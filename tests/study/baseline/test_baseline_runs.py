@@ -1,0 +1,295 @@
+"""Baseline runs of a few steps: their files, when they stop, what happens when the command is given again."""
+
+import csv
+import multiprocessing
+import signal
+import threading
+import time
+
+import gymnasium
+import numpy as np
+import pytest
+import yaml
+from gymnasium import spaces
+from stable_baselines3 import SAC
+
+import envs  # noqa: F401
+from mbrl_agent.evaluation import Evaluation
+from mbrl_agent.study.__main__ import main
+from mbrl_agent.study.baseline import jobs, training
+from mbrl_agent.study.baseline.config import BaselineConfig
+from mbrl_agent.study.baseline.observation import FeatureObservation
+from mbrl_agent.study.baseline.training import make_baseline, run_baseline
+from mbrl_agent.study.compare.read_runs import read_run
+from tests.tiny_run import read_events
+
+TINY = {"steps": 120, "eval_every": 30, "eval_episodes": 4}
+FAST = {"learning_starts": 1000}
+
+
+def rows(directory):
+    with (directory / "progress.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def judged(monkeypatch):
+    """Evaluations whose success is written in a list; the rest of the run is real."""
+
+    def judge(outcomes):
+        left = iter(outcomes)
+
+        def evaluate(predict, env_id, episodes, seed):
+            predict(np.zeros((episodes, 4), np.float32))
+            successes = np.arange(episodes) < next(left) * episodes
+            return Evaluation(np.full(episodes, 2.5), np.full(episodes, 30), successes)
+
+        monkeypatch.setattr(training, "evaluate", evaluate)
+
+    return judge
+
+
+@pytest.mark.parametrize("algorithm", ["sac", "td3", "ppo"])
+def test_the_files_of_a_run(tmp_path, algorithm):
+    options = {"n_steps": 60, "batch_size": 30} if algorithm == "ppo" else {"learning_starts": 100}
+    run_baseline(BaselineConfig(algorithm, seed=2, options=options, **TINY), tmp_path / "run")
+    table = rows(tmp_path / "run")
+    assert [int(row["time/total_timesteps"]) for row in table] == [30, 60, 90, 120]
+    assert all(0 <= float(row["eval/success_rate"]) <= 1 for row in table)
+    assert all(float(row["time/trial"]) > 0 and float(row["time/evaluate"]) > 0 for row in table)
+    assert float(table[1]["rollout/ep_len_mean"]) == 30
+    assert any(key.startswith("train/") for key in table[0])
+    scalars = read_events(tmp_path / "run")
+    assert [event.step for event in scalars.Scalars("eval/success_rate")] == [30, 60, 90, 120]
+    config = BaselineConfig.from_dict(yaml.safe_load((tmp_path / "run" / "config.yaml").read_text()), "")
+    model, _ = make_baseline(config)
+    saved = type(model).load(tmp_path / "run" / "agent.zip")
+    assert saved.num_timesteps == 120
+    run = read_run(tmp_path / "run")
+    assert (run.kind, run.finished, run.end_steps, run.time_step) == (algorithm, True, 120, 0.1)
+
+
+def test_the_evaluation_is_ours_and_sees_what_the_network_sees(tmp_path):
+    config = BaselineConfig(options=FAST, seed=5, **TINY)
+    run_baseline(config, tmp_path)
+    model = SAC.load(tmp_path / "agent.zip")  # it has learned nothing, so it is what every evaluation saw
+    _, observation = make_baseline(config)
+    again = training.evaluate(
+        lambda states: model.predict(observation.observation(states), deterministic=True)[0],
+        config.env,
+        4,
+        training.derive_seed(5, "evaluation", 2),
+    )
+    assert float(rows(tmp_path)[1]["eval/mean_reward"]) == pytest.approx(
+        float(again.returns.mean()), rel=1e-6
+    )
+
+
+def test_the_same_seed_is_the_same_run_and_another_is_not(tmp_path):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+        config = BaselineConfig(seed=seed, options={"learning_starts": 40, "gradient_steps": 1}, **TINY)
+        run_baseline(config, tmp_path / name)
+    a, b, c = ([row["eval/mean_reward"] for row in rows(tmp_path / name)] for name in "abc")
+    assert a == b
+    assert a != c
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "keep_going", "evaluations", "solved_after"),
+    [
+        ([0, 1, 1, 1], False, 3, "60"),
+        ([1, 0, 1, 0], False, 4, "30"),
+        ([0, 1, 1, 1], True, 4, "60"),
+        ([0, 0.5, 0.5, 0.5], False, 4, None),
+    ],
+)
+def test_a_run_ends_when_it_is_solved_twice_in_a_row(
+    tmp_path, judged, outcomes, keep_going, evaluations, solved_after
+):
+    judged(outcomes)
+    line = run_baseline(BaselineConfig(keep_going=keep_going, options=FAST, **TINY), tmp_path)
+    table = rows(tmp_path)
+    assert len(table) == evaluations
+    assert table[-1].get("eval/steps_to_solve") == solved_after
+    expected = (
+        "not solved within 12 s" if solved_after is None else f"solved after {int(solved_after) // 10} s"
+    )
+    assert expected in line
+    assert read_run(tmp_path).keeps == (evaluations < 4)
+
+
+def test_features_keep_the_angle():
+    env = gymnasium.make("CartPoleSwingUp-v0")
+    wrapped = FeatureObservation(env, (2,))
+    seen = wrapped.observation(np.array([[1.0, 2.0, 0.5, 4.0], [0, 0, 0.5 + 2 * np.pi, 0]]))
+    expected = [1, 2, 4, np.sin(0.5), np.cos(0.5), 0.5]
+    np.testing.assert_allclose(seen[0], expected, rtol=1e-6)
+    assert seen.dtype == np.float32
+    np.testing.assert_allclose(seen[1, 3:5], seen[0, 3:5], atol=1e-5)
+    assert seen[1, 5] > 6  # one turn on is another state: the cost of the swing-up says so
+    assert wrapped.observation_space.shape == (6,)
+    np.testing.assert_array_equal(wrapped.observation_space.high[3:5], [1, 1])
+    np.testing.assert_array_equal(wrapped.observation_space.low[3:5], [-1, -1])
+    first, _ = wrapped.reset(seed=0)
+    assert wrapped.observation_space.contains(first)
+    plain = FeatureObservation(env, ())
+    np.testing.assert_array_equal(plain.observation(first[:4]), first[:4])
+
+
+def test_raw_observations(tmp_path):
+    model, _ = make_baseline(BaselineConfig(observation="raw"))
+    assert model.observation_space.shape == (4,)
+    assert make_baseline(BaselineConfig())[0].observation_space.shape == (6,)
+
+
+def test_lists_become_what_the_constructor_takes():
+    model, _ = make_baseline(BaselineConfig(options={"train_freq": [1, "episode"]}))
+    assert model.train_freq.unit.value == "episode"
+
+
+COMMAND = ["baseline", "--algorithm", "sac", "--steps", "60", "--eval-every", "30", "--eval-episodes", "4",
+           "--option", "learning_starts=1000"]  # fmt: skip
+
+
+def test_a_finished_run_is_left_alone_and_an_unfinished_one_starts_afresh(tmp_path, capsys):
+    words = [*COMMAND, "--seeds", "0-1", "--out", str(tmp_path)]
+    assert main(words) == 0
+    captured = capsys.readouterr()
+    assert "sac_seed0: not solved within 6 s of interaction" in captured.err
+    assert "2 runs in" in captured.out
+    first, second = tmp_path / "sac_seed0", tmp_path / "sac_seed1"
+    before = (first / "agent.zip").stat().st_mtime_ns
+    (second / "agent.zip").unlink()
+    (second / "progress.csv").write_text("nothing\n")
+    (second / "mine.txt").write_text("stays")
+    assert main(words) == 0
+    said = capsys.readouterr().err
+    assert f"{first} is finished, left alone" in said
+    assert f"{second} was not finished, starts afresh" in said
+    assert (first / "agent.zip").stat().st_mtime_ns == before
+    assert len(rows(second)) == 2
+    assert len(list(second.glob("events.*"))) == 1
+    assert (second / "mine.txt").exists()
+    assert main([*words, "--keep-going"]) == 2
+    assert "holds a run with other settings" in capsys.readouterr().err
+
+
+def test_jobs_in_processes_give_the_same_runs(tmp_path):
+    assert main([*COMMAND, "--seeds", "0-1", "--out", str(tmp_path / "one")]) == 0
+    assert main([*COMMAND, "--seeds", "0-1", "--out", str(tmp_path / "two"), "--jobs", "2"]) == 0
+    for name in ("sac_seed0", "sac_seed1"):
+        one, two = (
+            [row["eval/mean_reward"] for row in rows(tmp_path / way / name)] for way in ("one", "two")
+        )
+        assert one == two
+
+
+def test_a_run_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
+    def run(config, path):
+        path.mkdir(parents=True)
+        if config.seed == 0:
+            raise RuntimeError("the environment\nfell over")
+        return f"{path}: done"
+
+    monkeypatch.setattr(jobs, "run_baseline", run)
+    assert main([*COMMAND, "--seeds", "0-1", "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "sac_seed1: done" in error
+    assert error.splitlines()[-1].startswith(f"study: error: {tmp_path}/sac_seed0: the environment fell over")
+    assert "RuntimeError" in (tmp_path / "sac_seed0" / "failed.txt").read_text()
+
+
+def test_an_interrupt_ends_the_processes_of_all_runs(tmp_path):
+    endless = {"learning_starts": 10**6}
+    configs = {
+        tmp_path / str(seed): BaselineConfig(
+            steps=10**9, seed=seed, eval_every=30, eval_episodes=2, options=endless
+        )
+        for seed in range(2)
+    }
+    configs[tmp_path / "short"] = BaselineConfig(options=FAST, **TINY)
+    results = jobs.do_runs(configs, 3)
+    assert "not solved" in next(results)[1]  # the short one; the others go on
+    children = multiprocessing.active_children()
+    assert len(children) == 2
+    with pytest.raises(KeyboardInterrupt):
+        results.throw(KeyboardInterrupt)
+    for child in children:
+        child.join(timeout=30)
+        assert child.exitcode == -signal.SIGTERM
+    assert not (tmp_path / "0" / "agent.zip").exists()
+
+
+def test_a_process_that_dies_is_a_failed_run(tmp_path):
+    configs = {tmp_path / "a": BaselineConfig(steps=10**9, eval_every=30, options={"learning_starts": 10**6})}
+    results = jobs.do_runs(configs, 2)
+    killer = threading.Thread(target=kill_first_child, daemon=True)
+    killer.start()
+    ((path, result),) = list(results)
+    killer.join()
+    assert (path, str(result)) == (tmp_path / "a", "its process ended with status -9")
+
+
+def kill_first_child():
+    while not (children := multiprocessing.active_children()):
+        time.sleep(0.05)
+    children[0].kill()
+
+
+class NoAngles(gymnasium.Env):
+    """One number to be pushed to zero; tells neither angles, success nor the duration of a step."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+    action_space = spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.place = 1.0
+        return np.array([self.place], np.float32), {}
+
+    def step(self, action):
+        self.place += float(action[0])
+        return np.array([self.place], np.float32), -abs(self.place), False, False, {}
+
+
+def test_an_environment_that_tells_nothing(tmp_path):
+    gymnasium.register("NoAngles-v0", entry_point=NoAngles, max_episode_steps=5)
+    try:
+        line = run_baseline(BaselineConfig(env="NoAngles-v0", options=FAST, **TINY), tmp_path)
+        run = read_run(tmp_path)
+    finally:
+        del gymnasium.registry["NoAngles-v0"]
+        read_run.__globals__["find_time_step"].cache_clear()
+    assert "not solved within 120 steps" in line
+    assert "eval/success_rate" not in rows(tmp_path)[0]
+    assert (run.judged, run.time_step, len(run.reward)) == (False, None, 4)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "the following arguments are required: --algorithm, --out"),
+        (["--algorithm", "dqn", "--out", "x"], "invalid choice: 'dqn'"),
+        (["--algorithm", "sac", "--out", "x", "--seeds", "a"], "seeds 'a': cannot read"),
+        (["--algorithm", "sac", "--out", "x", "--jobs", "0"], "jobs must be at least 1"),
+        (["--algorithm", "sac", "--out", "x", "--steps", "-5"], "steps must be at least 1"),
+        (["--algorithm", "sac", "--out", "x", "--env", "CartPole-v1"], "cannot be made"),
+        (["--algorithm", "sac", "--out", "x", "--env", "Nowhere-v3"], "cannot be made"),
+        (["--algorithm", "sac", "--out", "x", "--option", "gamam=1"], "did you mean gamma?"),
+        (["--algorithm", "sac", "--out", "x", "--option", "buffer_size=many"], "sac cannot be made"),
+    ],
+)
+def test_a_mistake_is_one_line(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["baseline", *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("study: error: ")
+    assert error.count("\n") == 1
+    assert not (tmp_path / "x").exists()
+
+
+def test_help_has_examples(capsys):
+    with pytest.raises(SystemExit):
+        main(["baseline", "--help"])
+    assert "--seeds 0-4 --out sweeps/sac" in capsys.readouterr().out
