@@ -33,8 +33,8 @@ class Algorithm:
 
 
 # SAC's options were picked on seeds 0 and 1 of the cart-pole swing-up: four gradient steps to an environment
-# step, against one, an entropy bonus that starts at 0.1, against 1, and a discount of 0.95, against 0.98 and
-# 0.99, brought it from about 11,000 steps to 3,000. TD3 takes over what the two share, PPO has usual settings
+# step, against one, an entropy bonus that starts at 0.1, against 1, and a discount of 0.95, against
+# 0.98, brought it from about 11,000 steps to 3,000. TD3 takes over what the two share, PPO has usual settings
 # for short episodes; these two were not tuned.
 OFF_POLICY = {
     "learning_rate": 1e-3,
