@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mbrl_agent.pullback import PullBack, total
+from mbrl_agent.pullback import PullBack, filled, total
 from mbrl_agent.rollout import Noise, Simulation, rollout
 from mbrl_agent.tasks import Cost
 from mbrl_agent.types import Parameters, Trajectory
@@ -110,10 +110,10 @@ class _Sweep:
             if by_sample is not None:  # of x = m + s eps
                 by_noise = by_sample * noise.model[step, ..., : by_sample.shape[-1]]
                 by_mean, by_std = total(by_mean, by_sample), total(by_std, by_noise)
-            by_state, by_action = model.pop()(by_mean, by_std)
+            by_state, by_action = model.pop()(filled(by_mean, trajectory.states[step]), by_std)
             if cost_by_action is not None:
                 by_action = total(by_action, cost_by_action[step])
-            by_particles = total(by_state, policy.pop()(by_action)[0])
+            by_particles = total(by_state, policy.pop()(filled(by_action, trajectory.actions[step]))[0])
         self._by_particles, self._by_carried = by_particles, by_carried
 
 
@@ -135,6 +135,8 @@ def _cost_gradients(cost: Cost, trajectory: Trajectory) -> tuple[Tensor, Tensor 
     """Derivatives of the expected cost by the states after, and the actions of, all steps."""
     after, action = trajectory.states[1:].detach(), trajectory.actions.detach()
     with torch.enable_grad():
-        weighted = cost(after.requires_grad_(), action.requires_grad_()) * trajectory.weights
-        by_state, by_action = torch.autograd.grad(weighted.sum(), (after, action), allow_unused=True)
-    return torch.zeros_like(after) if by_state is None else by_state, by_action
+        weighted = (cost(after.requires_grad_(), action.requires_grad_()) * trajectory.weights).sum()
+    if not weighted.requires_grad:  # then only the weights matter
+        return torch.zeros_like(after), None
+    by_state, by_action = torch.autograd.grad(weighted, (after, action), allow_unused=True)
+    return filled(by_state, after), by_action

@@ -126,7 +126,7 @@ class GradientStep:
 
 def _norms(gradient: dict[str, Tensor]) -> Tensor:
     """Euclidean norm over all parameters of each candidate: (R)."""
-    squares = [value.flatten(1).square().sum(1) for value in gradient.values()]
+    squares = [value.reshape(len(value), -1).square().sum(1) for value in gradient.values()]
     return torch.stack(squares).sum(0).sqrt()
 
 

@@ -154,7 +154,7 @@ class PolicySearch:
         """
         copies = {name: value.expand(repeats, *value.shape) for name, value in parameters.items()}
         gradient = self.estimator(copies, self.simulation(repeats, generator)).gradient
-        flat = torch.cat([value.flatten(1) for value in gradient.values()], dim=1)  # (repeats, parameters)
+        flat = torch.cat([value.reshape(repeats, -1) for value in gradient.values()], dim=1)  # (repeats, N)
         variance = flat.var(0).sum()
         return GradientProbe(variance, flat.mean(0).norm() / variance.sqrt())
 

@@ -3,7 +3,7 @@
 A pull-back is a vector-Jacobian product: given the derivatives of some scalar J by a function's outputs
 (None where J does not depend on one), it returns the derivatives of J by the function's inputs, None for
 zero. A function written with its own pull-back costs a fraction of what a tape of all its operations
-does; `by_autograd` makes one from such a tape for everything else.
+does; `by_autograd` makes one from such a tape for everything else. A pull-back is called once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def by_autograd(
         function: Returns a sequence of tensors; None is allowed among its inputs and outputs.
         inputs: What to call it with.
     """
-    leaves = [None if value is None else value.detach().requires_grad_() for value in inputs]
+    leaves = [None if value is None else _leaf(value) for value in inputs]
     with torch.enable_grad():
         outputs = function(*leaves)
 
@@ -38,15 +38,12 @@ def by_autograd(
             for value, by in zip(outputs, by_outputs, strict=True)
             if value is not None and by is not None and value.requires_grad
         ]
-        wanted = [leaf for leaf in leaves if leaf is not None]
-        if not live:
+        wanted = [leaf for leaf in leaves if leaf is not None and leaf.requires_grad]
+        if not live or not wanted:
             return (None,) * len(leaves)
-        found = iter(
-            torch.autograd.grad(
-                [value for value, _ in live], wanted, [by for _, by in live], allow_unused=True
-            )
-        )
-        return tuple(None if leaf is None else next(found) for leaf in leaves)
+        values, by_values = zip(*live, strict=True)
+        found = iter(torch.autograd.grad(values, wanted, by_values, allow_unused=True))
+        return tuple(None if leaf is None or not leaf.requires_grad else next(found) for leaf in leaves)
 
     return [None if value is None else value.detach() for value in outputs], pull_back
 
@@ -77,8 +74,29 @@ class _OnTape(torch.autograd.Function):
         return None, *ctx.pull_back(*by_outputs)
 
 
+def _leaf(value: Tensor) -> Tensor:
+    """The same value, to be differentiated by; labels and masks have no derivatives."""
+    return value.detach().requires_grad_(value.is_floating_point())
+
+
 def total(one: Tensor | None, other: Tensor | None) -> Tensor | None:
     """Sum of two derivatives of which either may be zero."""
     if one is None or other is None:
         return other if one is None else one
     return one + other
+
+
+def filled(gradient: Tensor | None, like: Tensor) -> Tensor:
+    """A derivative by `like` with its zeros spelt out."""
+    return torch.zeros_like(like) if gradient is None else gradient
+
+
+def keep_in_step(cls: type, function: str, derivative: str, general: Any) -> None:
+    """Undo the inheritance of a derivative that belongs to another function.
+
+    A class that overrides `function` alone would inherit the derivative of what it has overridden, and
+    a search would follow a wrong gradient without a word. It is given the general derivative instead.
+    """
+    owner = next(owner for owner in cls.__mro__ if function in vars(owner) or derivative in vars(owner))
+    if derivative not in vars(owner):
+        setattr(cls, derivative, general)

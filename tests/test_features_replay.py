@@ -112,6 +112,21 @@ def test_gradients_agree_with_finite_differences(angles):
     assert torch.autograd.gradgradcheck(features, states)
 
 
+@given(features_and_states(), st.integers(0, 99))
+def test_the_pull_back_is_autograds(pair, seed):
+    features, states = pair
+    leaf = states.clone().requires_grad_()
+    values = features(leaf)
+    gradient = torch.randn(values.shape, dtype=values.dtype, generator=torch.Generator().manual_seed(seed))
+    (expected,) = torch.autograd.grad(values, leaf, gradient)
+    phi, held = values.detach(), gradient.clone()
+    found = features.pull_back(phi, gradient)
+    assert found.shape == states.shape
+    torch.testing.assert_close(found, expected, rtol=1e-14, atol=1e-14)
+    assert torch.equal(gradient, held)
+    assert torch.equal(torch.cat(features.parts(states), dim=-1), phi)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("angles", [(), (1,)])
 def test_dtype_is_kept_and_the_state_untouched(dtype, angles):

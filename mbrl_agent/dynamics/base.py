@@ -9,13 +9,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from mbrl_agent.features import AngleFeatures
-from mbrl_agent.pullback import PullBack, by_autograd
+from mbrl_agent.pullback import PullBack, by_autograd, keep_in_step
 from mbrl_agent.replay import Transitions
 from mbrl_agent.types import Prediction
 
@@ -81,6 +81,10 @@ class DynamicsModel(nn.Module, ABC):
 
     noise_dims: int
     """Standard-normal columns consumed a step: D to sample the next state, and any more for the model."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        keep_in_step(cls, "predict", "predictor", DynamicsModel.predictor)
 
     @abstractmethod
     def predict(self, state: Tensor, action: Tensor, extra_noise: Tensor | None = None) -> Prediction:

@@ -128,7 +128,8 @@ class EnsembleModel(DynamicsModel):
 
     def predict(self, state: Tensor, action: Tensor, extra_noise: Tensor | None = None) -> Prediction:
         """Predict each particle's next state with the member that the particle belongs to."""
-        return self.predictor()(state, action, extra_noise)
+        # (not `self.predictor`: that of a subclass with a `predict` of its own asks for this one)
+        return EnsembleModel.predictor(self)(state, action, extra_noise)
 
     def predictor(self) -> EnsemblePredictor:
         """The ensemble as it is now, as a function."""

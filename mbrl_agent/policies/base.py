@@ -20,7 +20,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor
 
 from mbrl_agent.features import AngleFeatures
-from mbrl_agent.pullback import Gradients, PullBack
+from mbrl_agent.pullback import Gradients, PullBack, keep_in_step
 from mbrl_agent.types import Parameters
 
 Controller = Callable[[Tensor], Tensor]
@@ -111,6 +111,11 @@ class SearchPolicy(BasePolicy):
         self.state_dims = observation_space.shape[0]
         self.action_dims = action_space.shape[0]
         self.features = AngleFeatures(self.state_dims, angle_dims)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        general = SearchPolicy.differentiable_controller
+        keep_in_step(cls, "controller", "differentiable_controller", general)
 
     @abstractmethod
     def controller(self, parameters: Parameters) -> Controller:

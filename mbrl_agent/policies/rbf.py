@@ -156,7 +156,10 @@ class _RbfController(DifferentiableController):
         """Derivative by the parameters, over all that was pulled back so far."""
         names = ("centers", "log_lengthscales")
         found = torch.autograd.grad(
-            self._taped_exponents, [self._leaves[name] for name in names], self._by_exponents
+            self._taped_exponents,
+            [self._leaves[name] for name in names],
+            self._by_exponents,
+            retain_graph=True,  # more may be pulled back, and the gradient asked for again
         )
         return dict(zip(names, found, strict=True)) | {"weights": self._by_weights}
 

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor
 
-from mbrl_agent.pullback import PullBack, by_autograd
+from mbrl_agent.pullback import PullBack, by_autograd, keep_in_step
 from mbrl_agent.types import Prediction, Resampled
 
 
@@ -30,6 +30,10 @@ class Resampler(ABC):
     mixes_particles: ClassVar[bool]
     """Whether the value of one particle's output depends on the others. Derivatives do not count: whoever
     asks credits particles by their values, and does not differentiate through the resampler."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        keep_in_step(cls, "__call__", "linearize", Resampler.linearize)
 
     @abstractmethod
     def __call__(

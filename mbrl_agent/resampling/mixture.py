@@ -115,7 +115,7 @@ class Mixture(Resampler):
         def pull_back(by_particles: Tensor, by_weights: Tensor, by_state: Tensor | None) -> Gradients:
             by_shares = by_weights if self.cost_weights == "component" else None
             by_mean, by_std, _, by_log_weights = redraw(by_particles, by_shares, by_state)
-            return by_mean, by_std, None, by_log_weights
+            return by_mean, by_std, None, None if state is None else by_log_weights
 
         return self._resampled(*outputs), pull_back
 

@@ -86,7 +86,9 @@ def linearize_redraw(
 
     def pull_back(by_draw: Tensor) -> Gradients:
         by_covariance = cholesky.pull_back(fit, by_draw.mT @ noise)
-        by_points = torch.add(by_draw.mean(-2, keepdim=True), centred @ by_covariance, alpha=2 / (count - 1))
+        by_centred = centred @ by_covariance * (2 / (count - 1))
+        # (their mean is zero but for rounding, which a nearly singular covariance would blow up)
+        by_points = by_centred + (by_draw - by_centred).mean(-2, keepdim=True)
         if own:
             return None, None, by_points
         by_variance = by_covariance.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)

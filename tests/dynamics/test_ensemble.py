@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from mbrl_agent.dynamics.base import Predictor
 from mbrl_agent.dynamics.ensemble import Ensemble, EnsembleModel
 from mbrl_agent.dynamics.ensemble_fit import LOG_STD_MAX, LOG_STD_MIN, bootstrap, bounded_log_std, fit_layers
 from mbrl_agent.features import AngleFeatures
@@ -298,6 +299,32 @@ def test_a_wrapped_angle_is_fitted_like_an_unwrapped_one():
         across.predict(d.states[:30], d.actions[:30]).mean, expected.mean, atol=1e-2, rtol=0
     )
     assert across.score(wrapped).rmse == pytest.approx(across.score(d).rmse, rel=1e-3)
+
+
+# derivatives -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("propagation", ["fixed", "per-step"])
+@pytest.mark.parametrize("angles", [(), (1,), (2, 0), (0, 1, 2)])
+@pytest.mark.parametrize("hidden", [(8,), (8, 6), (5, 7, 6)])
+@pytest.mark.parametrize("replicates", [(), (2,), (2, 3)])
+def test_the_derivative_is_autograds(propagation, angles, hidden, replicates):
+    model = randomised(torch.float64, propagation=propagation, angles=angles, hidden=hidden)
+    state, action = inputs(*replicates, 6, dtype=torch.float64)
+    g = generator(3)
+    noise = torch.randn(*replicates, 6, 1, generator=g, dtype=torch.float64)
+    extra = noise if propagation == "per-step" else None
+    own, pull_back = model.predictor().linearize(state, action, extra)
+    general = model.predict(state, action, extra)
+    assert torch.equal(own.mean, general.mean)
+    assert torch.equal(own.std, general.std)
+    by_mean, by_std = (torch.randn(state.shape, generator=g, dtype=torch.float64) for _ in range(2))
+    for by in ((by_mean, by_std), (by_mean, None), (0 * by_mean, by_std)):
+        held = [None if value is None else value.clone() for value in by]
+        reference = Predictor(model.predict).linearize(state, action, extra)[1](*by)
+        for found, expected in zip(pull_back(*by), reference, strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+        assert all(a is b or torch.equal(a, b) for a, b in zip(by, held, strict=True))
 
 
 # errors and storage ----------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 
 from mbrl_agent.policies import POLICIES
-from mbrl_agent.policies.base import SearchPolicy, squash
+from mbrl_agent.policies.base import DifferentiableController, SearchPolicy, squash
 from mbrl_agent.policies.mlp import Mlp
 from mbrl_agent.policies.rbf import Rbf
 
@@ -161,6 +161,54 @@ def test_a_full_turn_makes_no_difference(name):
     below, above = state.clone(), state.clone()
     below[..., 1], above[..., 1] = math.pi - 1e-7, -math.pi + 1e-7
     torch.testing.assert_close(controller(below), controller(above), atol=1e-5, rtol=0)
+
+
+def both_controllers(policy, parameters):
+    """With the policy's own derivative, and with that of autograd."""
+    general = DifferentiableController(policy.controller, parameters)
+    return policy.differentiable_controller(parameters), general
+
+
+@every_policy
+@pytest.mark.parametrize("replicates", [(), (3,), (2, 3)])
+def test_the_own_derivative_is_autograds(name, replicates):
+    """Over several states, one after the other, pulled back in another order."""
+    policy = make(name, dtype=torch.float64)
+    flat = drawn(policy, math.prod(replicates), torch.float64)
+    parameters = {key: value.reshape(*replicates, *value.shape[1:]) for key, value in flat.items()}
+    several = [states(*replicates, 4, seed=seed, dtype=torch.float64) for seed in range(3)]
+    held = [value.clone() for value in (*several, *parameters.values())]
+    own, general = both_controllers(policy, parameters)
+    records = [(own.linearize(state), general.linearize(state)) for state in several]
+    for seed, ((action, pull_back), (expected, reference)) in enumerate(reversed(records)):
+        torch.testing.assert_close(action, expected, rtol=1e-14, atol=1e-14)
+        assert not action.requires_grad
+        by_action = torch.randn(action.shape, generator=generator(seed), dtype=torch.float64)
+        (found,), (by_state,) = pull_back(by_action), reference(by_action)
+        torch.testing.assert_close(found, by_state, rtol=1e-12, atol=1e-12)
+        gradient, by_parameters = own.gradient(), general.gradient()  # so far, and further on
+        assert list(gradient) == list(by_parameters) == list(parameters)
+        for key, value in by_parameters.items():
+            torch.testing.assert_close(gradient[key], value, rtol=1e-12, atol=1e-12)
+            assert bool(value.any())
+    now = (*several, *parameters.values())
+    assert all(torch.equal(a, b) for a, b in zip(held, now, strict=True))
+
+
+@every_policy
+def test_the_general_derivative_is_that_of_the_controller(name):
+    policy = make(name, dtype=torch.float64)
+    parameters, state = drawn(policy, 2, torch.float64), states(2, 4, dtype=torch.float64)
+    leaves = {key: value.clone().requires_grad_() for key, value in parameters.items()}
+    leaf = state.clone().requires_grad_()
+    action = policy.controller(leaves)(leaf)
+    by_action = torch.randn(action.shape, generator=generator(7), dtype=torch.float64)
+    by_leaf, *by_leaves = torch.autograd.grad(action, [leaf, *leaves.values()], by_action)
+    for controller in both_controllers(policy, parameters):
+        (by_state,) = controller.linearize(state)[1](by_action)
+        torch.testing.assert_close(by_state, by_leaf, rtol=1e-12, atol=1e-12)
+        for found, expected in zip(controller.gradient().values(), by_leaves, strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
 # as Stable-Baselines3 policies -----------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mbrl_agent.resampling.cholesky import BASE_JITTER, robust_cholesky
+from mbrl_agent.resampling.cholesky import BASE_JITTER, factorise, pull_back, robust_cholesky
 
 both_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 
@@ -126,3 +126,70 @@ def test_what_is_not_finite_stays_so_and_stays_alone(bad):
     factor, _ = robust_cholesky(covariance)
     assert not factor[0].isfinite().all()
     assert torch.equal(factor[1], robust_cholesky(torch.eye(3))[0])
+
+
+# the pull-back ---------------------------------------------------------------------------------------------
+
+
+def covariances(kind, dtype):
+    """Batches of (2, 3) covariances in 4 dimensions."""
+    healthy = correlated(4, (2, 3), dtype=dtype)
+    if kind == "healthy":
+        return healthy
+    if kind == "badly scaled":
+        d = torch.tensor([1e4, 1e-4, 1.0, 1e2], dtype=dtype)
+        return d.unsqueeze(-1) * healthy * d
+    if kind == "zero":
+        return torch.zeros_like(healthy)
+    if kind == "one dimension is zero":
+        there = torch.tensor([1.0, 0.0, 1.0, 1.0], dtype=dtype)
+        return healthy * there.outer(there)
+    strength = {"singular": 1.0, "escalated": 1.0005, "hopeless": 3.0}[kind]
+    direction = torch.tensor([1.0, -2.0, 30.0, 0.1], dtype=dtype)
+    line = direction.outer(direction)
+    bad = strength * line - (strength - 1) * line.diagonal().diag()
+    return torch.stack([healthy[0], torch.stack([healthy[1, 0], bad, healthy[1, 2]])])
+
+
+KINDS = ["healthy", "badly scaled", "zero", "one dimension is zero", "singular", "escalated", "hopeless"]
+
+
+@both_dtypes
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_pull_back_is_autograds(dtype, kind):
+    leaf = covariances(kind, dtype).requires_grad_()
+    fit = factorise(leaf)
+    # what lies above the diagonal of the factor's derivative must not count
+    by_factor = torch.randn(fit.factor.shape, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    (expected,) = torch.autograd.grad(fit.factor, leaf, by_factor)
+    fit = factorise(leaf.detach())
+    found = pull_back(fit, by_factor)
+    assert torch.equal(found, found.mT)
+    assert bool(found.isfinite().all())
+    d = leaf.detach().diagonal(dim1=-2, dim2=-1).sqrt()  # in units of the standard deviations
+    units = d.unsqueeze(-1) * d.unsqueeze(-2)
+    error, size = (((x * units).flatten(-2)).norm(dim=-1) for x in (found - expected, expected))
+    assert bool((error <= (2e-4 if dtype == torch.float32 else 1e-9) * size).all())
+    assert (fit.kept is not None) == (kind in ("escalated", "hopeless"))
+    if kind == "hopeless":
+        assert torch.equal(fit.kept.flatten(), torch.tensor([True, True, True, True, False, True]))
+        assert torch.equal(found[1, 1], found[1, 1].diagonal().diag())
+        assert bool(found[1, 1].any())
+    if kind == "zero":
+        assert not found.any()
+
+
+@both_dtypes
+def test_failures_elsewhere_make_no_difference(dtype):
+    alone = covariances("healthy", dtype)[1]
+    by_factor = torch.randn(3, 4, 4, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    expected, together = factorise(alone), factorise(covariances("hopeless", dtype)[1])
+    for i in (0, 2):
+        assert torch.equal(together.factor[i], expected.factor[i])
+        found = pull_back(together, by_factor)
+        torch.testing.assert_close(found[i], pull_back(expected, by_factor)[i])
+    broken = alone.clone()
+    broken[1, 2, 2] = float("nan")
+    found = pull_back(factorise(broken), by_factor)
+    assert not found[1].isfinite().all()
+    torch.testing.assert_close(found[[0, 2]], pull_back(expected, by_factor)[[0, 2]])

@@ -1,0 +1,116 @@
+"""What a strategy says of its derivative is what autograd says of its function."""
+
+import pytest
+import torch
+
+from mbrl_agent.resampling import RESAMPLERS, Gaussian, Interpolated, LiuWest, Resampler
+from mbrl_agent.resampling.moments import gaussian_redraw, linearize_redraw
+from mbrl_agent.types import Prediction
+
+P, D = 24, 3
+BOTH = ("particles", "predictions")
+VARIANTS: list[Resampler] = [
+    *(cls() for cls in RESAMPLERS.classes.values()),
+    Gaussian(moments="predictions"),
+    *(cls(ratio=r, moments=m) for cls in (Interpolated, LiuWest) for r in (0.0, 0.3, 1.0) for m in BOTH),
+]
+every = pytest.mark.parametrize("resampler", VARIANTS, ids=repr)
+every_shape = pytest.mark.parametrize("replicates", [(), (2,), (2, 3)])
+every_redraw = pytest.mark.parametrize("moments", BOTH)
+
+
+def inputs(*shape, columns=D, seed=0):
+    """A prediction, particles of their own (so that what depends on which shows), noise."""
+    g = torch.Generator().manual_seed(seed)
+    mean, x = (torch.randn(*shape, D, dtype=torch.float64, generator=g) for _ in range(2))
+    std = 0.1 + torch.rand(*shape, D, dtype=torch.float64, generator=g)
+    return Prediction(mean, std), x, torch.randn(*shape, columns, dtype=torch.float64, generator=g)
+
+
+def like(value, seed):
+    return torch.randn(value.shape, dtype=value.dtype, generator=torch.Generator().manual_seed(seed))
+
+
+def assert_equal_or_zero(found, expected):
+    """None stands for zero."""
+    for ours, theirs in zip(found, expected, strict=True):
+        if ours is None or theirs is None:
+            assert all(value is None or not value.any() for value in (ours, theirs))
+        else:
+            torch.testing.assert_close(ours.expand_as(theirs), theirs, rtol=1e-10, atol=1e-12)
+
+
+def assert_same(found, expected):
+    for name in ("particles", "weights", "state", "jitter"):
+        a, b = getattr(found, name), getattr(expected, name)
+        assert (a is None) == (b is None)
+        if a is not None:
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+            assert not a.requires_grad
+
+
+@every
+@every_shape
+def test_the_derivative_is_autograds(resampler, replicates):
+    prediction, x, noise = inputs(*replicates, P, columns=resampler.noise_dims(D))
+    given = (prediction.mean, prediction.std, x, noise)
+    held = [value.clone() for value in given]
+    state = None
+    for _ in range(2):  # the second time with what the first has carried
+        called = resampler(prediction, x, noise, state)
+        by = like(called.particles, 1), like(called.weights, 2)
+        for by_state in (None, *([] if called.state is None else [like(called.state, 3)])):
+            found, pull_back = resampler.linearize(prediction, x, noise, state)
+            expected, reference = Resampler.linearize(resampler, prediction, x, noise, state)
+            assert_same(found, called)
+            assert_same(expected, called)
+            assert_equal_or_zero(pull_back(*by, by_state), reference(*by, by_state))
+        state = found.state
+    assert all(torch.equal(a, b) for a, b in zip(held, given, strict=True))
+
+
+@every_redraw
+@every_shape
+def test_the_redraws_derivative_is_autograds(moments, replicates):
+    prediction, x, noise = inputs(*replicates, P)
+    leaves = [value.clone().requires_grad_() for value in (prediction.mean, prediction.std, x)]
+    expected, jitter = gaussian_redraw(moments, Prediction(*leaves[:2]), leaves[2], noise)
+    draw, own_jitter, pull_back = linearize_redraw(moments, prediction, x, noise)
+    assert torch.equal(draw, expected)
+    assert torch.equal(jitter, own_jitter)
+    by_draw = like(draw, 1)
+    reference = torch.autograd.grad(expected, leaves, by_draw, allow_unused=True)
+    assert_equal_or_zero(pull_back(by_draw), reference)
+    assert [value is None for value in pull_back(by_draw)] == [value is None for value in reference]
+
+
+@every_redraw
+def test_the_redraws_derivative_is_that_of_finite_differences(moments):
+    prediction, x, noise = inputs(6)
+
+    class Redraw(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, mean, std, x):
+            draw, _, ctx.pull_back = linearize_redraw(moments, Prediction(mean, std), x, noise)
+            return draw
+
+        @staticmethod
+        def backward(ctx, by_draw):
+            return ctx.pull_back(by_draw)
+
+    leaves = [value.clone().requires_grad_() for value in (prediction.mean, prediction.std, x)]
+    assert torch.autograd.gradcheck(Redraw.apply, leaves)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@every_redraw
+def test_a_cloud_that_is_a_point_but_for_rounding(dtype, moments):
+    """All points alike, yet not their mean: the rounding must not be blown up to a spread."""
+    x = torch.full((7, D), 0.1, dtype=dtype) * torch.tensor([1.0, 3.0, 0.7], dtype=dtype)
+    noise = torch.randn(7, D, dtype=dtype, generator=torch.Generator().manual_seed(0))
+    assert bool((x != x.mean(0)).any())
+    draw, _, pull_back = linearize_redraw(moments, Prediction(x, torch.zeros_like(x)), x, noise)
+    by_draw = like(draw, 1)
+    by_points = next(by for by in pull_back(by_draw)[::-2] if by is not None)
+    # moving all points alike moves all draws alike
+    torch.testing.assert_close(by_points.sum(0), by_draw.sum(0), rtol=1e-3, atol=1e-3)
