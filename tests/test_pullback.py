@@ -100,7 +100,8 @@ def test_labels_and_masks_have_no_derivative(labels):
     by_x, by_labels = pull_back(torch.ones_like(X), None)
     assert by_labels is None
     torch.testing.assert_close(by_x, labels.to(X.dtype))
-    assert by_autograd(lambda k: [k * 2.0], labels)[1](torch.ones(3)) == (None,)
+    own = torch.ones(3, requires_grad=True)
+    assert by_autograd(lambda k: [k * own], labels)[1](torch.ones(3)) == (None,)
 
 
 def test_parameters_of_the_function_itself_are_not_differentiated():

@@ -1,12 +1,15 @@
 """Every estimator keeps the contract; the reparameterisation gradient is exact on a system that is solved."""
 
+import functools
+from dataclasses import dataclass, replace
+
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
 
 from mbrl_agent.dynamics.base import DynamicsModel, FitReport, Score
-from mbrl_agent.estimators import ESTIMATORS
+from mbrl_agent.estimators import ESTIMATORS, reparameterization
 from mbrl_agent.estimators.reparameterization import Reparameterization
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.resampling import RESAMPLERS, NoResampling
@@ -142,6 +145,28 @@ def test_the_mean_of_many_estimates_is_the_exact_gradient(name):
 
 
 # reparameterization ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Jittery(NoResampling):
+    """Claims that each step needed jitter in the second replicate."""
+
+    def __call__(self, prediction, particles, noise, state):
+        resampled = super().__call__(prediction, particles, noise, state)
+        return replace(resampled, jitter=torch.tensor([0.0, 1e-3], dtype=DTYPE))
+
+
+def test_reparameterization_adds_up_the_segments_of_a_long_rollout(monkeypatch):
+    simulation = simulate(2, 12, Jittery())
+    whole = Reparameterization()(parameters(2), simulation)
+    assert whole.diagnostics["jitter"].tolist() == [0, HORIZON]
+    segmented = functools.partial(reparameterization.value_and_gradient, recorded_rows=1)
+    monkeypatch.setattr(reparameterization, "value_and_gradient", segmented)
+    parts = Reparameterization()(parameters(2), simulation)
+    torch.testing.assert_close(parts.expected_cost, whole.expected_cost)
+    assert parts.diagnostics["jitter"].tolist() == [0, HORIZON]
+    for key, value in whole.gradient.items():
+        torch.testing.assert_close(parts.gradient[key], value)
 
 
 def test_reparameterization_works_where_gradients_are_switched_off():

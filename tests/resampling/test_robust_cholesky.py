@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mbrl_agent.resampling import cholesky
 from mbrl_agent.resampling.cholesky import BASE_JITTER, factorise, pull_back, robust_cholesky
 
 both_dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
@@ -193,3 +194,18 @@ def test_failures_elsewhere_make_no_difference(dtype):
     found = pull_back(factorise(broken), by_factor)
     assert not found[1].isfinite().all()
     torch.testing.assert_close(found[[0, 2]], pull_back(expected, by_factor)[[0, 2]])
+
+
+@both_dtypes
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_makes_no_difference_whether_failures_are_asked_for(dtype, kind, monkeypatch):
+    """On a GPU they are not: every covariance goes through the escalation."""
+    covariance = covariances(kind, dtype)
+    by_factor = torch.randn(covariance.shape, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    asked = factorise(covariance)
+    monkeypatch.setattr(cholesky, "_any", lambda failed: True)
+    not_asked = factorise(covariance)
+    assert torch.equal(not_asked.factor, asked.factor)
+    assert torch.equal(not_asked.jitter, asked.jitter)
+    assert not_asked.kept is not None
+    assert torch.equal(pull_back(not_asked, by_factor), pull_back(asked, by_factor))
