@@ -50,20 +50,22 @@ def value_and_gradient(
     Returns:
         The trajectory, in segments of time, and the gradient by parameter.
     """
-    noise = simulation.noise.split(max(1, recorded_rows // simulation.initial_particles[..., 0].numel()))
+    segments = simulation.noise.split(max(1, recorded_rows // simulation.initial_particles[..., 0].numel()))
     start, carried = simulation.initial_particles, None
+    starts: list[tuple[Tensor, Noise, Tensor | None]] = []
     trajectories: list[Trajectory] = []
     with torch.no_grad():
         sweep = _Sweep(parameters, simulation)
-        for segment in noise[:-1]:
-            trajectories.append(sweep.simulate(start, segment, carried))
+        for noise in segments:
+            starts.append((start, noise, carried))
+            # the last segment is the first on the way back
+            simulate = sweep.record if noise is segments[-1] else sweep.simulate
+            trajectories.append(simulate(start, noise, carried))
             start, carried = trajectories[-1].states[-1], trajectories[-1].carried
-        trajectories.append(sweep.simulate(start, noise[-1], carried, record=True))
-        sweep.go_back(trajectories[-1], noise[-1])
-        for number in range(len(noise) - 2, -1, -1):
-            carried = trajectories[number - 1].carried if number else None
-            sweep.simulate(trajectories[number].states[0], noise[number], carried, record=True)
-            sweep.go_back(trajectories[number], noise[number])
+        sweep.go_back(trajectories[-1], segments[-1])
+        for place, trajectory in zip(starts[-2::-1], trajectories[-2::-1], strict=True):
+            sweep.record(*place)
+            sweep.go_back(trajectory, place[1])
     return trajectories, sweep.controller.gradient()
 
 
@@ -76,56 +78,54 @@ class _Sweep:
 
     def __init__(self, parameters: Parameters, simulation: Simulation) -> None:
         self.controller = simulation.policy.differentiable_controller(parameters)
+        self._act = simulation.policy.controller(parameters)
         self._predictor = simulation.dynamics.predictor()
         self._simulation = simulation
         self._by_particles: Tensor | None = None  # lambda at the point that the sweep has reached
         self._by_carried: Tensor | None = None  # likewise by what the resampler carried there
-        self._records: tuple[list[PullBack], ...] = ([], [], [])  # of policy, model and resampler
+        self._policy: list[PullBack] = []  # the record
+        self._model: list[PullBack] = []
+        self._resampler: list[PullBack] = []
 
-    def simulate(
-        self, start: Tensor, noise: Noise, carried: Tensor | None, record: bool = False
-    ) -> Trajectory:
-        """A rollout over a segment of time; on request the way back is put on record."""
-        linearize: list[Callable[..., tuple[Any, PullBack]]] = [
-            self.controller.linearize,
-            self._predictor.linearize,
-            self._simulation.resampler.linearize,
-        ]
-        policy, predict, resample = (
-            _valued(function, own.append if record else None)
-            for function, own in zip(linearize, self._records, strict=True)
+    def simulate(self, start: Tensor, noise: Noise, carried: Tensor | None) -> Trajectory:
+        """A rollout over a segment of time."""
+        simulation = self._simulation
+        return rollout(
+            self._act, self._predictor, simulation.cost, simulation.resampler, start, noise, carried
         )
+
+    def record(self, start: Tensor, noise: Noise, carried: Tensor | None) -> Trajectory:
+        """The same, with the way back on record."""
+        policy = _recorded(self.controller.linearize, self._policy)
+        predict = _recorded(self._predictor.linearize, self._model)
+        resample = _recorded(self._simulation.resampler.linearize, self._resampler)
         return rollout(policy, predict, self._simulation.cost, resample, start, noise, carried)
 
     def go_back(self, trajectory: Trajectory, noise: Noise) -> None:
         """Carry the derivatives back through the segment on record."""
         cost_by_state, cost_by_action = _cost_gradients(self._simulation.cost, trajectory)
-        policy, model, resampler = self._records
         by_particles, by_carried = self._by_particles, self._by_carried
         for step in range(len(noise) - 1, -1, -1):
             by_particles = total(by_particles, cost_by_state[step])
-            by_mean, by_std, by_sample, by_carried = resampler.pop()(
+            by_mean, by_std, by_sample, by_carried = self._resampler.pop()(
                 by_particles, trajectory.costs[step], by_carried
             )
             if by_sample is not None:  # of x = m + s eps
                 by_noise = by_sample * noise.model[step, ..., : by_sample.shape[-1]]
                 by_mean, by_std = total(by_mean, by_sample), total(by_std, by_noise)
-            by_state, by_action = model.pop()(filled(by_mean, trajectory.states[step]), by_std)
+            by_state, by_action = self._model.pop()(filled(by_mean, trajectory.states[step]), by_std)
             if cost_by_action is not None:
                 by_action = total(by_action, cost_by_action[step])
-            by_particles = total(by_state, policy.pop()(filled(by_action, trajectory.actions[step]))[0])
+            by_particles = total(by_state, self._policy.pop()(filled(by_action, trajectory.actions[step]))[0])
         self._by_particles, self._by_carried = by_particles, by_carried
 
 
-def _valued(
-    linearize: Callable[..., tuple[Any, PullBack]], record: Callable[[PullBack], None] | None
-) -> Callable[..., Any]:
-    """A function that gives the value alone, and has the way back recorded."""
+def _recorded(linearize: Callable[..., tuple[Any, PullBack]], record: list[PullBack]) -> Callable[..., Any]:
+    """A function that gives the value alone, and puts the way back on record."""
 
     def call(*inputs: Any) -> Any:
         value, pull_back = linearize(*inputs)
-        if record is not None:
-            record(pull_back)
+        record.append(pull_back)
         return value
 
     return call

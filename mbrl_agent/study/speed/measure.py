@@ -84,7 +84,8 @@ def measure(
 ) -> list[Timing]:
     """Time every setting and its floor side by side.
 
-    All of them take turns, so that a busy machine slows down all alike.
+    All of them take turns, so that a busy machine slows down all alike. Each does its work twice in a turn,
+    and the second time counts: in a search, too, a step finds caches and memory as a step has left them.
 
     Args:
         settings: What to time.
@@ -95,13 +96,11 @@ def measure(
     times: list[list[tuple[float, float]]] = [[] for _ in settings]
     threads = torch.get_num_threads()
     try:
-        for number in range(rounds):
-            for (setting, step, floor), own in zip(runs, times, strict=True):
+        for _ in range(rounds):
+            for (setting, *work), own in zip(runs, times, strict=True):
                 torch.set_num_threads(setting.threads)
-                if number == 0:
-                    step()  # warm up
-                    floor()
-                own.append((seconds(step, setting.device), seconds(floor, setting.device)))
+                step, floor = ([seconds(run, setting.device) for _ in range(2)][1] for run in work)
+                own.append((step, floor))
                 on_round()
     finally:
         torch.set_num_threads(threads)

@@ -73,21 +73,23 @@ def test_the_floor_multiplies_the_matrices_of_every_step(monkeypatch):
 
 
 def test_times_are_medians_of_turns(monkeypatch):
-    """Settings take turns; step and floor are paired."""
-    order, clock = [], iter([9.0, 1.0, 5.0, 2.0, 3.0, 1.0, 5.0, 2.0, 4.0, 3.0, 6.0, 8.0])
+    """Settings take turns; step and floor are paired; the second of two calls counts."""
+    second = iter([9.0, 1.0, 5.0, 2.0, 3.0, 1.0, 5.0, 2.0, 4.0, 3.0, 6.0, 8.0])
+    order = []
 
     def fake(run, device):
         order.append(run)
-        return next(clock)
+        return next(second) if len(order) % 2 == 0 else 100.0
 
     monkeypatch.setattr(module, "seconds", fake)
     other = Setting(particles=40, horizon=2, members=2, hidden=(4,), centers=3)
     turns = []
     timings = measure([TINY, other], rounds=3, on_round=lambda: turns.append(len(order)))
-    assert order[:4] == order[4:8] == order[8:]
+    assert order[:8] == order[8:16] == order[16:]
+    assert order[:8:2] == order[1:8:2]
     assert len(set(order)) == 4
     assert [(t.step, t.floor) for t in timings] == [(4.0, 1.0), (5.0, 2.0)]
-    assert turns == [2, 4, 6, 8, 10, 12]
+    assert turns == [4, 8, 12, 16, 20, 24]
 
 
 def test_threads_are_put_back():
