@@ -33,9 +33,9 @@ RANKING_PARTICLES = 1000  # about as many particles compare the candidates
 class SearchOptions:
     """Options of the policy search inside the model."""
 
-    steps: int = 300
+    steps: int = 150
     """Gradient steps a trial."""
-    learning_rate: float = 1e-2
+    learning_rate: float = 2e-2
     """Adam's step size."""
     max_grad_norm: float = 1.0
     """The gradient of each candidate is scaled down to this Euclidean norm."""
