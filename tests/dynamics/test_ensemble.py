@@ -210,6 +210,32 @@ def test_a_fit_depends_on_its_generator_and_not_on_earlier_fits():
     assert not torch.equal(model.weights[0], fresh.weights[0])
 
 
+def test_a_warm_start_goes_on_from_the_last_fit():
+    """Whatever the units of the data are now: a fit that hardly moves leaves the predictions alone."""
+    first = make(fit_steps=200)
+    first.fit(data(), generator())
+    warm = make(fit_steps=1, learning_rate=1e-9, weight_decay=0.0, warm_start=True)
+    warm.load_state_dict(first.state_dict())
+    other = data(60, seed=5)
+    shifted = Transitions(3 * other.states + 7, other.actions, 3 * other.next_states + 8)
+    state, action = inputs(6)
+    before = warm.predict(state, action)
+    warm.fit(shifted, generator(1))
+    after = warm.predict(state, action)
+    torch.testing.assert_close(after.mean, before.mean, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(warm.input_mean, first.input_mean)
+    cold = make(fit_steps=1, learning_rate=1e-9, weight_decay=0.0)
+    cold.load_state_dict(first.state_dict())
+    cold.fit(shifted, generator(1))
+    assert not torch.allclose(cold.predict(state, action).mean, before.mean, atol=0.1)
+
+
+def test_the_first_fit_is_the_same_with_and_without_a_warm_start():
+    models = [make(warm_start=warm) for warm in (False, True)]
+    curves = [model.fit(data(), generator()).curve for model in models]
+    assert torch.equal(*curves)
+
+
 def test_the_loss_falls_and_the_members_differ():
     model = make(fit_steps=200)
     report = model.fit(data(), generator(1))
