@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from mbrl_agent.figures import BLUE, ORANGE
 from mbrl_agent.study.speed.measure import Timing
@@ -43,6 +44,8 @@ def _draw_scaling(axis: Axes, name: str, timings: Sequence[Timing]) -> None:
         )
     axis.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=30 if len(sizes) > 5 else 0)
     axis.minorticks_off()
+    axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=12))
+    axis.yaxis.set_major_formatter("{x:,g}")
     axis.set(xlabel=f"{name}" if name == "particles" else "horizon [steps]", ylabel="time [ms]")
     axis.margins(y=0.12)
     axis.grid(alpha=0.25)
