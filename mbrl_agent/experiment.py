@@ -45,7 +45,9 @@ def prepare(config: TrainConfig, resume: Path | None = None, directory: Path | N
         OSError: The run directory cannot be made or written, or another process uses it.
     """
     torch.set_num_threads(config.threads)
-    config.torch_device()  # a device that is not there is refused before anything is written
+    device = config.torch_device()  # one that is not there is refused before anything is written
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # a CUDA graph is captured on the current device
     env = make_env(config.env)
     where = directory or resume
     if where is None:
