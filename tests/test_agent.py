@@ -14,9 +14,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from mbrl_agent import ParticlePILCO, SearchOptions, randomness, trials
 from mbrl_agent.callbacks import TrialCallback
 from mbrl_agent.checkpoint import CheckpointError
-from mbrl_agent.collect import NonFiniteError
 from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.estimators.reparameterization import Reparameterization
+from mbrl_agent.failures import NonFiniteError
 from mbrl_agent.policies.linear import LinearPolicy
 from mbrl_agent.policy_search import PolicySearch
 from mbrl_agent.randomness import derive_seed

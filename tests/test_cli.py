@@ -14,8 +14,8 @@ import pytest
 import mbrl_agent
 from mbrl_agent import cli
 from mbrl_agent.cli import flag, help_text, parse, sections
-from mbrl_agent.collect import NonFiniteError
 from mbrl_agent.config import CHOICES, TrainConfig
+from mbrl_agent.failures import NonFiniteError
 from mbrl_agent.options import Option, convert, options_of, placeholder, to_text
 from mbrl_agent.resampling import Gaussian, Interpolated, Mixture, NoResampling
 
@@ -283,7 +283,9 @@ def test_an_interrupted_run_says_how_to_go_on(experiment, capsys):
     assert capsys.readouterr().err == expected
     run.resumable = False  # in the first trial there is nothing to continue from
     assert cli.main([]) == 130
-    assert capsys.readouterr().err == "train.py: interrupted\n"
+    assert capsys.readouterr().err == (
+        "train.py: interrupted; no trial was completed, so there is nothing to continue: start again\n"
+    )
 
 
 def test_an_environment_that_fails_is_one_line(experiment, capsys):

@@ -76,3 +76,17 @@ def progress(directory: Path) -> list[dict[str, str]]:
 
 def is_duration(key: str) -> bool:
     return key.startswith("time/") and key != "time/total_timesteps"
+
+
+def assert_same_run(directory: Path, expected: Path) -> None:
+    assert (directory / "agent.zip").read_bytes() == (expected / "agent.zip").read_bytes()
+    assert progress(directory) == progress(expected)
+    assert scalars(directory) == scalars(expected)
+    assert images(directory) == images(expected)
+    for child in ("checkpoints", "figures"):
+        names = sorted(path.name for path in (expected / child).iterdir())
+        assert sorted(path.name for path in (directory / child).iterdir()) == names
+        for name in names:
+            if not name.endswith(".json"):
+                assert (directory / child / name).read_bytes() == (expected / child / name).read_bytes(), name
+    assert not list(directory.rglob("*.tmp"))
