@@ -37,7 +37,7 @@ class Moment:
 
     def strike(self, act: Callable[[], None] = die) -> None:
         """Act at the moment, in this process."""
-        writing = self._watch_writes() if self.writing else [True]
+        writing = [not self.writing]
         count = 0
 
         def deadly(original: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -51,12 +51,6 @@ class Moment:
                 act()
             return result
 
-        replace(self.target, deadly)
-
-    def _watch_writes(self) -> list[bool]:
-        """Whose last item says whether the file is being written."""
-        writing = [False]
-
         def write(original: Callable[..., Any], path: Path, data: bytes) -> None:
             writing.append(path.name.endswith(self.writing))
             try:
@@ -64,8 +58,9 @@ class Moment:
             finally:
                 writing.pop()
 
-        replace("mbrl_agent.atomic:_write", write)
-        return writing
+        replace(self.target, deadly)
+        if self.writing:
+            replace("mbrl_agent.atomic:_write", write)
 
 
 @dataclass(frozen=True)

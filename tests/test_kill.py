@@ -12,24 +12,16 @@ from pathlib import Path
 
 import pytest
 from deadly_run import MOMENTS, RESUMING, ROOT, in_a_fork
-from tiny_run import assert_same_run, flags, resume, tiny
+from tiny_run import assert_same_run, flags, quick_figures, resume, tiny
 
-from mbrl_agent import cli, experiment, run_callbacks
+from mbrl_agent import cli
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-PIXEL = bytes.fromhex(
-    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
-    "0000000a49444154789c6360000000020001e221bc330000000049454e44ae426082"
-)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def quick_figures():
-    """Drawing takes most of the time of a tiny run, and is no different from run to run."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(run_callbacks, "prediction_figure", lambda *args: None)
-        patch.setattr(run_callbacks, "encode_png", lambda figure: PIXEL)
-        patch.setattr(experiment, "can_render", lambda env: False)
+def _quick_figures():
+    with quick_figures():
         yield
 
 
