@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -292,9 +293,20 @@ def test_an_environment_that_fails_is_one_line(experiment, capsys):
     def fail() -> None:
         raise NonFiniteError("reward = nan at step 3;\n kept")
 
-    experiment.prepare = lambda *args, **kwargs: SimpleNamespace(run=fail)
+    run = SimpleNamespace(run=fail, directory=Path("runs/a b"), resumable=True)
+    experiment.prepare = lambda *args, **kwargs: run
     assert cli.main([]) == 2
-    assert capsys.readouterr().err == "train.py: error: reward = nan at step 3; kept\n"
+    expected = "reward = nan at step 3; kept; continue with: python train.py --resume 'runs/a b'"
+    assert capsys.readouterr().err == f"train.py: error: {expected}\n"
+
+
+def test_a_warning_is_one_line(experiment, capsys):
+    def warn() -> None:
+        warnings.warn("two\n lines", stacklevel=1)
+
+    experiment.prepare = lambda *args, **kwargs: SimpleNamespace(run=warn)
+    assert cli.main([]) == 0
+    assert capsys.readouterr().err == "train.py: warning: two lines\n"
 
 
 def test_an_interrupt_before_the_run(experiment, capsys):
