@@ -6,6 +6,7 @@ import re
 import resource
 import shutil
 import sys
+import warnings
 from pathlib import Path
 
 import gymnasium
@@ -210,6 +211,17 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(damage, whole,
         "train.py: warning: a checkpoint cannot be used, trial_002.zip is taken instead (trial_003.zip: "
     )
     assert_same_run(directory, whole)
+
+
+def test_a_damaged_checkpoint_is_told_once(whole, tmp_path):
+    directory = shutil.copytree(whole, tmp_path / "run")
+    flip_a_bit(directory / "checkpoints" / "trial_003.zip")
+    with pytest.warns(UserWarning, match=r"trial_003\.zip: .* is corrupt"):
+        run = resume(directory)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert run.resumable
+    run.files.unlock()
 
 
 def test_when_all_are_damaged_nothing_is_touched(whole, tmp_path, capsys):
