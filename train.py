@@ -28,9 +28,11 @@ def register_environments() -> None:
 if __name__ == "__main__":
     try:
         register_environments()
+        from mbrl_agent.cli import main
     except ImportError as error:
         sys.stderr.write(f"train.py: error: {' '.join(str(error).split())}\n")
         sys.exit(2)
-    from mbrl_agent.cli import main
-
+    except KeyboardInterrupt:
+        sys.stderr.write("train.py: interrupted before the run began\n")
+        sys.exit(130)
     sys.exit(main())

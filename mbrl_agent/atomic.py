@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -20,10 +21,28 @@ def write_atomically(path: Path, data: bytes) -> None:
         data: The new contents.
 
     Raises:
-        OSError: The disk is full, not writable, ...
+        OSError: The disk is full, not writable, ...; it names `path`.
     """
     path = Path(os.path.realpath(path))
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with naming(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write(path, data)
+        _sync_directory(path.parent)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Give every OSError of the block the name of the file that was to be read or written.
+
+    Those of a write name no file, those of a rename the temporary one.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def _write(path: Path, data: bytes) -> None:
     temporary = path.parent / f".mbrl_agent-{secrets.token_hex(8)}.tmp"
     try:
         with temporary.open("xb") as file:
@@ -34,7 +53,6 @@ def write_atomically(path: Path, data: bytes) -> None:
     finally:  # after the replacement there is nothing left to remove
         with suppress(OSError):
             temporary.unlink()
-    _sync_directory(path.parent)
 
 
 def _sync_directory(path: Path) -> None:

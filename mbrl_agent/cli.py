@@ -7,16 +7,22 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import shlex
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mbrl_agent.config import CHOICES, TrainConfig
-from mbrl_agent.messages import INTERRUPTED, USAGE_ERROR, one_line
+from mbrl_agent.interrupts import Interrupted, interruptible
+from mbrl_agent.messages import FAILED, INTERRUPTED, USAGE_ERROR, one_line
 from mbrl_agent.options import Option, OptionError, did_you_mean, options_of, placeholder, summary, to_text
 from mbrl_agent.version import __version__
+
+if TYPE_CHECKING:
+    from mbrl_agent.experiment import Experiment
 
 PROGRAM = "train.py"
 GENERAL = "general"
@@ -175,19 +181,25 @@ def _command(config_file: str | None, resume: str | None, given: dict[str, Any])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line and return the exit status: 0, 2 for a user's mistake, 130 when interrupted."""
-    try:
-        return _main(sys.argv[1:] if argv is None else argv)
-    except KeyboardInterrupt:
-        sys.stderr.write(f"{PROGRAM}: interrupted before the run began\n")
-        return INTERRUPTED
+    """Run a command line and return the exit status.
+
+    It is 0, 1 if a file could not be written, 2 for a user's mistake or one of the environment, 130 after
+    Ctrl-C and 143 after SIGTERM.
+    """
+    with interruptible(), warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        try:
+            return _main(sys.argv[1:] if argv is None else argv)
+        except KeyboardInterrupt as interrupt:
+            sys.stderr.write(f"{PROGRAM}: interrupted before the run began\n")
+            return _status(interrupt)
 
 
 def _main(argv: Sequence[str]) -> int:
     try:
         command = parse(argv)
         from mbrl_agent import experiment  # not for --help: it imports all that a run needs
-        from mbrl_agent.collect import NonFiniteError
+        from mbrl_agent.failures import DivergedError, RunFailure
 
         run = experiment.prepare(command.config, resume=command.resume)
     except (ValueError, TypeError, OSError) as error:
@@ -195,11 +207,29 @@ def _main(argv: Sequence[str]) -> int:
         return USAGE_ERROR
     try:
         run.run()
-    except KeyboardInterrupt:
-        go_on = f"; continue with: python {PROGRAM} --resume {run.directory}" if run.resumable else ""
-        sys.stderr.write(f"{PROGRAM}: interrupted{go_on}\n")
-        return INTERRUPTED
-    except NonFiniteError as error:  # the environment's mistake, not ours: no traceback
-        sys.stderr.write(f"{PROGRAM}: error: {one_line(error)}\n")
+    except KeyboardInterrupt as interrupt:
+        sys.stderr.write(f"{PROGRAM}: interrupted; {_how_to_go_on(run)}\n")
+        return _status(interrupt)
+    except RunFailure as error:  # the environment's mistake, not ours: no traceback
+        hint = "" if isinstance(error, DivergedError) else f"; {_how_to_go_on(run)}"  # it would diverge again
+        sys.stderr.write(f"{PROGRAM}: error: {one_line(error)}{hint}\n")
         return USAGE_ERROR
+    except OSError as error:  # the disk is full, ...
+        sys.stderr.write(f"{PROGRAM}: error: {one_line(error)}; {_how_to_go_on(run)}\n")
+        return FAILED
     return 0
+
+
+def _how_to_go_on(run: Experiment) -> str:
+    if run.resumable:
+        return f"continue with: python {PROGRAM} --resume {shlex.quote(str(run.directory))}"
+    return "no trial was completed, so there is nothing to continue: start again"
+
+
+def _status(interrupt: KeyboardInterrupt) -> int:
+    return interrupt.status if isinstance(interrupt, Interrupted) else INTERRUPTED
+
+
+def _show_warning(message: Warning | str, *args: object, **kwargs: object) -> None:
+    """One line, as an error is."""
+    sys.stderr.write(f"{PROGRAM}: warning: {' '.join(str(message).split())}\n")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
+from mbrl_agent.failures import NonFiniteError, ShapeError, environment_acts
 from mbrl_agent.replay import Episode
 
 FloatArray = NDArray[np.float64]
@@ -25,7 +26,13 @@ class _Recorder:
     done: bool = False
 
     def episode(self) -> Episode:
-        return Episode(np.array(self.observations), np.array(self.actions), np.array(self.rewards))
+        """The whole steps: an interrupt may have come in the middle of one."""
+        steps = len(self.rewards)
+        return Episode(
+            np.array(self.observations[: steps + 1]),
+            np.array(self.actions[:steps]),
+            np.array(self.rewards),
+        )
 
 
 @dataclass(frozen=True)
@@ -43,10 +50,6 @@ class Step:
     dones: NDArray[np.bool_]
     infos: list[dict[str, Any]]
     recorded: NDArray[np.bool_]
-
-
-class NonFiniteError(ValueError):
-    """An environment returned an observation or a reward that is not finite."""
 
 
 def collect_episodes(
@@ -75,20 +78,24 @@ def collect_episodes(
 
     Raises:
         NonFiniteError: An observation or a reward is not finite; names step, dimension and value.
+        ShapeError: An observation has the wrong shape; names step and shape.
+        EnvFailedError: The environment raised an exception; names step and exception.
     """
     recorders = [_Recorder() for _ in range(env.num_envs)]
     try:
-        observations = np.asarray(env.reset())
+        with environment_acts("at the reset of an episode"):
+            observations = np.asarray(env.reset())
         for recorder, observation in zip(recorders, observations, strict=True):
-            recorder.observations.append(_finite(observation, "observation", 0))
+            recorder.observations.append(_finite(observation, "observation", 0, env.observation_space.shape))
         for step in range(1, max_steps + 1):
             actions = act(observations)
             recorded = np.array([not recorder.done for recorder in recorders])
-            observations, rewards, dones, infos = env.step(scale(actions))  # type: ignore[assignment]
+            with environment_acts(f"at step {step} of an episode"):
+                observations, rewards, dones, infos = env.step(scale(actions))  # type: ignore[assignment]
             for index, recorder in enumerate(recorders):
                 if not recorder.done:
                     after = infos[index]["terminal_observation"] if dones[index] else observations[index]
-                    after = _finite(after, "observation", step)
+                    after = _finite(after, "observation", step, env.observation_space.shape)
                     _finite(rewards[index : index + 1], "reward", step)
                     recorder.observations.append(after)
                     recorder.actions.append(actions[index])
@@ -101,13 +108,18 @@ def collect_episodes(
         return True
     finally:
         for recorder in recorders:
-            if recorder.actions:
+            if recorder.rewards:
                 keep(recorder.episode())
 
 
-def _finite(values: NDArray[Any], label: str, step: int) -> FloatArray:
-    """The values as float64; NonFiniteError if one is not finite."""
+def _finite(values: NDArray[Any], label: str, step: int, shape: tuple[int, ...] | None = None) -> FloatArray:
+    """The values as float64; NonFiniteError if one is not finite, ShapeError if they have another shape."""
     array = np.array(values, dtype=np.float64)
+    if shape is not None and array.shape != shape:
+        raise ShapeError(
+            f"the environment returned an {label} of shape {array.shape} instead of {shape} "
+            f"at step {step} of an episode"
+        )
     bad = np.flatnonzero(~np.isfinite(array))
     if len(bad):
         where = f" dimension {bad[0]}" if label == "observation" else ""

@@ -11,6 +11,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from mbrl_agent.failures import NonFiniteError, environment_acts
+
 Predict = Callable[[NDArray[Any]], NDArray[Any]]
 """Observations (n, D) -> actions (n, U) of the environment."""
 
@@ -61,8 +63,13 @@ def evaluate(
         episodes: n.
         seed: Environment i starts from seed + i.
         env_kwargs: Arguments of the environment.
+
+    Raises:
+        NonFiniteError: An observation or a reward is not finite.
+        EnvFailedError: The environment raised an exception.
     """
-    env = gymnasium.make_vec(env_id, num_envs=episodes, **(env_kwargs or {}))
+    with environment_acts("when it was made for the evaluation"):
+        env = gymnasium.make_vec(env_id, num_envs=episodes, **(env_kwargs or {}))
     try:
         return _first_episodes(env, predict, seed)
     finally:
@@ -74,9 +81,15 @@ def _first_episodes(env: Any, predict: Predict, seed: int) -> Evaluation:
     running = np.ones(env.num_envs, dtype=bool)
     returns, lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, dtype=np.int64)
     successes, known = np.zeros(env.num_envs, dtype=bool), np.zeros(env.num_envs, dtype=bool)
-    observations, _ = env.reset(seed=seed % 2**31)
+    step = 0
+    with environment_acts("at the reset of the evaluation"):
+        observations, _ = env.reset(seed=seed % 2**31)
     while running.any():
-        observations, rewards, terminated, truncated, infos = env.step(predict(observations))
+        _check_finite(observations, running, "observation", step)
+        actions, step = predict(observations), step + 1
+        with environment_acts(f"at step {step} of the evaluation"):
+            observations, rewards, terminated, truncated, infos = env.step(actions)
+        _check_finite(rewards, running, "reward", step)
         returns[running] += rewards[running]
         lengths[running] += 1
         done = terminated | truncated
@@ -85,8 +98,16 @@ def _first_episodes(env: Any, predict: Predict, seed: int) -> Evaluation:
         successes[ended], known[ended] = success[ended], told[ended]
         running &= ~done
         if done.any() and env.metadata.get("autoreset_mode") == AutoresetMode.DISABLED:
-            observations, _ = env.reset(options={"reset_mask": done})
+            with environment_acts(f"at step {step} of the evaluation"):
+                observations, _ = env.reset(options={"reset_mask": done})
     return Evaluation(returns, lengths, successes if known.all() else None)
+
+
+def _check_finite(values: NDArray[Any], running: NDArray[np.bool_], label: str, step: int) -> None:
+    """Raise NonFiniteError if a value of an episode that still runs is not finite."""
+    bad = values[running][~np.isfinite(values[running])]
+    if len(bad):
+        raise NonFiniteError(f"the environment returned {label} = {bad[0]} at step {step} of the evaluation")
 
 
 def _success(infos: Mapping[str, Any], count: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

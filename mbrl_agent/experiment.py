@@ -13,8 +13,9 @@ from stable_baselines3.common.callbacks import CallbackList
 
 from mbrl_agent.agent import ParticlePILCO
 from mbrl_agent.animation import can_render
-from mbrl_agent.collect import NonFiniteError
+from mbrl_agent.checked_env import CheckedEnv
 from mbrl_agent.config import TrainConfig
+from mbrl_agent.failures import RunFailure
 from mbrl_agent.run_callbacks import (
     AnimationCallback,
     CheckpointCallback,
@@ -140,7 +141,7 @@ def make_env(env_id: str) -> Env:
         raise ValueError(f"env {env_id!r} cannot be made: {reason}{hint}") from error
     if env.spec is None or env.spec.max_episode_steps is None:
         raise ValueError(f"env {env_id!r} has no time limit: register it with max_episode_steps")
-    return env
+    return CheckedEnv(env)
 
 
 def make_film_env(env: Env, env_id: str) -> Env | None:
@@ -193,25 +194,28 @@ class Experiment:
     @property
     def resumable(self) -> bool:
         """Whether there is a checkpoint to continue from."""
-        try:
-            self.files.latest_state()
-        except ValueError:
-            return False
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is damaged is told when the run is resumed
+            try:
+                self.files.latest_state()
+            except (ValueError, OSError):
+                return False
         return True
 
     def run(self) -> None:
         """Do the trials that are left, and save the agent.
 
         Raises:
-            ValueError: The environment returned a value that is not finite; what was collected is in
-                `failed.zip` in the run directory.
+            RunFailure: The environment failed, or returned a value that is not finite, or the model could
+                not be fitted; what was collected is in `failed.zip` in the run directory.
+            OSError: A file cannot be written; the last checkpoint is whole.
         """
         try:
             self._run()
-        except NonFiniteError as error:
+        except RunFailure as error:
             failed = self.directory / "failed.zip"
             self.agent.save(failed)
-            raise NonFiniteError(f"{error}; what was collected is in {failed}") from error
+            raise type(error)(f"{error}; what was collected is in {failed}") from error
         finally:
             self.terminal.close()
             self.files.unlock()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-USAGE_ERROR, INTERRUPTED = 2, 130
+FAILED, USAGE_ERROR, INTERRUPTED = 1, 2, 130
 
 
 def one_line(error: Exception) -> str:

@@ -16,8 +16,10 @@ from stable_baselines3.common.logger import TensorBoardOutputFormat
 
 from mbrl_agent.agent import ParticlePILCO
 from mbrl_agent.animation import encode_gif, replay_frames
+from mbrl_agent.atomic import write_atomically
 from mbrl_agent.callbacks import TrialCallback
 from mbrl_agent.evaluation import evaluate
+from mbrl_agent.failures import environment_acts
 from mbrl_agent.figures import encode_png, prediction_figure
 from mbrl_agent.randomness import derive_generator, derive_seed
 from mbrl_agent.resampling.none import NoResampling
@@ -132,7 +134,7 @@ class PredictionCallback(RunCallback):
             self.time_step,
         )
         png = encode_png(figure)
-        (self.directory.figures / f"prediction_trial_{agent.trials:03d}.png").write_bytes(png)
+        write_atomically(self.directory.figures / f"prediction_trial_{agent.trials:03d}.png", png)
         log_image(self.logger, "prediction_against_reality", png, agent.num_timesteps)
 
 
@@ -160,12 +162,13 @@ class AnimationCallback(RunCallback):
             agent = self.agent
             episode = agent.replay.episodes[-agent.n_envs]
             actions = agent.scale_action(episode.actions)
-            frames = replay_frames(self.env, episode, actions, agent.episode_seed(agent.trials - 1))
+            with environment_acts(f"when the episode of trial {agent.trials} was filmed"):
+                frames = replay_frames(self.env, episode, actions, agent.episode_seed(agent.trials - 1))
             if frames is None:
                 self._warn()
                 return
             gif = encode_gif(frames, self.time_step)
-            (self.directory.figures / f"episode_trial_{agent.trials:03d}.gif").write_bytes(gif)
+            write_atomically(self.directory.figures / f"episode_trial_{agent.trials:03d}.gif", gif)
             log_image(self.logger, "episode", gif, agent.num_timesteps)
 
     def _warn(self) -> None:

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import IO, Any
 
 from mbrl_agent.atomic import write_atomically
 from mbrl_agent.checkpoint import CheckpointError, read_archive
+from mbrl_agent.messages import one_line
 from mbrl_agent.run_log import ProgressCsv
 from mbrl_agent.validation import require_count
 
@@ -124,10 +126,11 @@ class RunDirectory:
         return sizes
 
     def latest_state(self) -> RunState:
-        """The record of the last checkpoint that is whole.
+        """The record of the last checkpoint that is whole; of those after it a warning says what is wrong.
 
         Raises:
             ValueError: There is none; the message says why.
+            OSError: A file cannot be read now, which does not mean that it is damaged.
         """
         reasons = []
         for path in sorted(self.checkpoints.glob("trial_*.zip"), key=_trial, reverse=True):
@@ -137,12 +140,20 @@ class RunDirectory:
                     raise ValueError(f"its record is that of trial {state.trial}")
                 read_archive(path)
                 self._check_logs(state)
-            except (OSError, ValueError, TypeError, AttributeError) as error:  # ValueError: CheckpointError
-                reasons.append(f"{path.name}: {error}")
+            except (FileNotFoundError, ValueError, TypeError, AttributeError) as error:  # or CheckpointError
+                reasons.append(f"{path.name}: {one_line(error)}")
             else:
+                for reason in reasons:
+                    warnings.warn(
+                        f"a checkpoint cannot be used, {self.checkpoint(state.trial).name} is taken instead "
+                        f"({reason})",
+                        stacklevel=2,
+                    )
                 return state
         detail = f" that can be used ({reasons[0]})" if reasons else f": {self.checkpoints.name} holds none"
-        raise CheckpointError(f"there is no checkpoint in {self.path}{detail}")
+        raise CheckpointError(
+            f"there is no checkpoint in {self.path}{detail}; begin again with --config {self.config}"
+        )
 
     def _check_logs(self, state: RunState) -> None:
         """Raise ValueError if the logs hold less than the record says."""

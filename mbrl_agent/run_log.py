@@ -19,6 +19,7 @@ from stable_baselines3.common.logger import (
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from mbrl_agent.atomic import write_atomically
+from mbrl_agent.event_file import EventOutput
 
 METRICS = ("eval/success_rate", "eval/mean_reward", "eval/steps_to_solve", "rollout/ep_rew")
 """Scalars that the HParams page shows beside the hyperparameters, at their latest values."""
@@ -70,7 +71,7 @@ class ProgressCsv(KVWriter):
 
 def make_logger(directory: Path) -> Logger:
     """A logger that writes progress.csv and a new event file into a run directory."""
-    outputs = [ProgressCsv(directory / "progress.csv"), TensorBoardOutputFormat(str(directory))]
+    outputs = [ProgressCsv(directory / "progress.csv"), EventOutput(directory)]
     return Logger(str(directory), outputs)
 
 

@@ -14,9 +14,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from mbrl_agent import ParticlePILCO, SearchOptions, randomness, trials
 from mbrl_agent.callbacks import TrialCallback
 from mbrl_agent.checkpoint import CheckpointError
-from mbrl_agent.collect import NonFiniteError
 from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.estimators.reparameterization import Reparameterization
+from mbrl_agent.failures import NonFiniteError, ShapeError
 from mbrl_agent.policies.linear import LinearPolicy
 from mbrl_agent.policy_search import PolicySearch
 from mbrl_agent.randomness import derive_seed
@@ -472,6 +472,18 @@ def test_an_observation_that_is_not_finite_names_step_and_dimension_and_loses_no
     assert [len(episode) for episode in agent.replay.episodes] == [5]
     assert np.isfinite(agent.replay.episodes[0].observations).all()
     assert isinstance(NonFiniteError(), ValueError)
+
+
+def test_an_observation_of_the_wrong_shape_loses_nothing():
+    class Cut(PointMass):
+        def step(self, action):
+            observation, *rest = super().step(action)
+            return observation[: 1 if self.steps == STEPS else 2], *rest
+
+    agent = make(gymnasium.wrappers.TimeLimit(Cut(), STEPS))
+    with pytest.raises(ShapeError, match=rf"shape \(1,\) instead of \(2,\) at step {STEPS}"):
+        agent.learn(STEPS)
+    assert [len(episode) for episode in agent.replay.episodes] == [STEPS - 1]
 
 
 def test_a_reward_that_is_not_finite():

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,8 +15,8 @@ import pytest
 import mbrl_agent
 from mbrl_agent import cli
 from mbrl_agent.cli import flag, help_text, parse, sections
-from mbrl_agent.collect import NonFiniteError
 from mbrl_agent.config import CHOICES, TrainConfig
+from mbrl_agent.failures import NonFiniteError
 from mbrl_agent.options import Option, convert, options_of, placeholder, to_text
 from mbrl_agent.resampling import Gaussian, Interpolated, Mixture, NoResampling
 
@@ -283,16 +284,29 @@ def test_an_interrupted_run_says_how_to_go_on(experiment, capsys):
     assert capsys.readouterr().err == expected
     run.resumable = False  # in the first trial there is nothing to continue from
     assert cli.main([]) == 130
-    assert capsys.readouterr().err == "train.py: interrupted\n"
+    assert capsys.readouterr().err == (
+        "train.py: interrupted; no trial was completed, so there is nothing to continue: start again\n"
+    )
 
 
 def test_an_environment_that_fails_is_one_line(experiment, capsys):
     def fail() -> None:
         raise NonFiniteError("reward = nan at step 3;\n kept")
 
-    experiment.prepare = lambda *args, **kwargs: SimpleNamespace(run=fail)
+    run = SimpleNamespace(run=fail, directory=Path("runs/a b"), resumable=True)
+    experiment.prepare = lambda *args, **kwargs: run
     assert cli.main([]) == 2
-    assert capsys.readouterr().err == "train.py: error: reward = nan at step 3; kept\n"
+    expected = "reward = nan at step 3; kept; continue with: python train.py --resume 'runs/a b'"
+    assert capsys.readouterr().err == f"train.py: error: {expected}\n"
+
+
+def test_a_warning_is_one_line(experiment, capsys):
+    def warn() -> None:
+        warnings.warn("two\n lines", stacklevel=1)
+
+    experiment.prepare = lambda *args, **kwargs: SimpleNamespace(run=warn)
+    assert cli.main([]) == 0
+    assert capsys.readouterr().err == "train.py: warning: two lines\n"
 
 
 def test_an_interrupt_before_the_run(experiment, capsys):

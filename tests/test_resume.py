@@ -1,6 +1,5 @@
 """A run that was killed at any moment and resumed ends bitwise where the uninterrupted run ends."""
 
-import multiprocessing
 import os
 import shutil
 import signal
@@ -10,13 +9,13 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_run import flags, images, progress, resume, scalars, tiny
+from deadly_run import Moment, in_a_fork
+from tiny_run import assert_same_run, flags, resume, tiny
 
-from mbrl_agent import agent, agent_archive, cli, run_callbacks, run_log, trials
+from mbrl_agent import cli
 from mbrl_agent.run_directory import RunDirectory
 
 ROOT = Path(__file__).resolve().parent.parent
-KILLED = 77
 
 
 @pytest.fixture(scope="module")
@@ -25,67 +24,6 @@ def whole(tmp_path_factory) -> Path:
     run = tiny(tmp_path_factory.mktemp("whole"))
     run.run()
     return run.directory
-
-
-def assert_same_run(directory: Path, expected: Path) -> None:
-    assert (directory / "agent.zip").read_bytes() == (expected / "agent.zip").read_bytes()
-    assert progress(directory) == progress(expected)
-    assert scalars(directory) == scalars(expected)
-    assert images(directory) == images(expected)
-    for child in ("checkpoints", "figures"):
-        names = sorted(path.name for path in (expected / child).iterdir())
-        assert sorted(path.name for path in (directory / child).iterdir()) == names
-        for name in names:
-            if not name.endswith(".json"):
-                assert (directory / child / name).read_bytes() == (expected / child / name).read_bytes(), name
-    assert not list(directory.rglob("*.tmp"))
-
-
-def killed_at(logdir: Path, module, name: str, call: int, after: bool = False) -> Path:
-    """A run in a process of its own that dies, without any clean-up, at a certain call of a function."""
-
-    def run() -> None:
-        original, count = getattr(module, name), 0
-
-        def deadly(*args, **kwargs):
-            nonlocal count
-            count += 1
-            if count == call and not after:
-                os._exit(KILLED)
-            result = original(*args, **kwargs)
-            if count == call:
-                os._exit(KILLED)
-            return result
-
-        setattr(module, name, deadly)
-        tiny(logdir).run()
-
-    process = multiprocessing.get_context("fork").Process(target=run)
-    process.start()
-    process.join()
-    assert process.exitcode == KILLED
-    (directory,) = logdir.iterdir()
-    return directory
-
-
-MOMENTS = {
-    "while it collects": (trials, "collect_episodes", 2, True),
-    "while it improves": (agent.ParticlePILCO, "improve", 2, True),
-    "after its images are logged": (run_callbacks.AnimationCallback, "on_trial_end", 2, True),
-    "between progress.csv and the events": (run_log.ProgressCsv, "write", 3, True),
-    "before the record of a checkpoint": (RunDirectory, "save_state", 2, False),
-    "between the record and the checkpoint": (RunDirectory, "save_state", 2, True),
-    "after a checkpoint": (run_callbacks.CheckpointCallback, "on_trial_logged", 2, True),
-    "before the final agent": (agent_archive, "save", 4, False),
-}
-
-
-@pytest.mark.parametrize("moment", MOMENTS)
-def test_killed_and_resumed(moment, whole, tmp_path):
-    directory = killed_at(tmp_path, *MOMENTS[moment])
-    assert not (directory / "agent.zip").exists()
-    resume(directory).run()
-    assert_same_run(directory, whole)
 
 
 def test_sigkill(whole, tmp_path):
@@ -97,21 +35,6 @@ def test_sigkill(whole, tmp_path):
     assert process.wait() == -signal.SIGKILL
     (directory,) = tmp_path.iterdir()
     assert cli.main(["--resume", str(directory)]) == 0
-    assert_same_run(directory, whole)
-
-
-def test_a_resumed_run_can_be_killed_and_resumed(whole, tmp_path):
-    directory = killed_at(tmp_path, agent.ParticlePILCO, "fit", 2, True)
-
-    def again() -> None:
-        agent.ParticlePILCO.improve = lambda *args: os._exit(KILLED)
-        resume(directory).run()
-
-    process = multiprocessing.get_context("fork").Process(target=again)
-    process.start()
-    process.join()
-    assert process.exitcode == KILLED
-    resume(directory).run()
     assert_same_run(directory, whole)
 
 
@@ -208,7 +131,12 @@ def test_an_environment_module_that_fails_is_one_line(tmp_path, monkeypatch, cap
 
 
 def test_killed_in_the_first_trial(tmp_path, capsys):
-    directory = killed_at(tmp_path, agent.ParticlePILCO, "fit", 1)
+    def mortal() -> None:
+        Moment("mbrl_agent.agent:ParticlePILCO.fit").strike()
+        tiny(tmp_path).run()
+
+    assert in_a_fork(mortal) == -signal.SIGKILL
+    (directory,) = tmp_path.iterdir()
     assert cli.main(["--resume", str(directory)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1

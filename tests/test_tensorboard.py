@@ -8,6 +8,7 @@ from PIL import Image
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tiny_run import images, read_events, tiny
 
+from mbrl_agent import SearchOptions
 from mbrl_agent.resampling import RESAMPLERS
 
 TRIAL_TAGS = {
@@ -76,7 +77,7 @@ def test_hyperparameters_with_metrics(directory):
     events = read_events(directory)
     contents = events.PluginTagToContent("hparams")
     start = HParamsPluginData.FromString(contents["_hparams_/session_start_info"]).session_start_info
-    assert start.hparams["search.learning_rate"].number_value == pytest.approx(0.01)
+    assert start.hparams["search.learning_rate"].number_value == pytest.approx(SearchOptions().learning_rate)
     assert start.hparams["resampling"].string_value in directory.name
     experiment = HParamsPluginData.FromString(contents["_hparams_/experiment"]).experiment
     metrics = {info.name.tag for info in experiment.metric_infos}

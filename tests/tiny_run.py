@@ -1,12 +1,16 @@
 """Runs that take about a second, and how to read what they wrote."""
 
 import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import envs  # noqa: F401
+from mbrl_agent import experiment, run_callbacks
 from mbrl_agent.config import TrainConfig
 from mbrl_agent.experiment import Experiment, prepare
 
@@ -46,7 +50,9 @@ def resume(directory: Path, **changes: Any) -> Experiment:
 
 
 def read_events(directory: Path) -> EventAccumulator:
-    events = EventAccumulator(str(directory), {"scalars": 0, "images": 0, "tensors": 0})
+    events = EventAccumulator(
+        str(directory), {"scalars": 0, "images": 0, "tensors": 0}, purge_orphaned_data=False
+    )
     events.Reload()
     return events
 
@@ -76,3 +82,33 @@ def progress(directory: Path) -> list[dict[str, str]]:
 
 def is_duration(key: str) -> bool:
     return key.startswith("time/") and key != "time/total_timesteps"
+
+
+def assert_same_run(directory: Path, expected: Path) -> None:
+    assert (directory / "agent.zip").read_bytes() == (expected / "agent.zip").read_bytes()
+    assert progress(directory) == progress(expected)
+    assert scalars(directory) == scalars(expected)
+    assert images(directory) == images(expected)
+    for child in ("checkpoints", "figures"):
+        names = sorted(path.name for path in (expected / child).iterdir())
+        assert sorted(path.name for path in (directory / child).iterdir()) == names
+        for name in names:
+            if not name.endswith(".json"):
+                assert (directory / child / name).read_bytes() == (expected / child / name).read_bytes(), name
+    assert not list(directory.rglob("*.tmp"))
+
+
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154789c6360000000020001e221bc330000000049454e44ae426082"
+)
+
+
+@contextmanager
+def quick_figures() -> Iterator[None]:
+    """Runs without drawing, which takes most of the time of a tiny run, and is the same in every run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run_callbacks, "prediction_figure", lambda *args: None)
+        patch.setattr(run_callbacks, "encode_png", lambda figure: PIXEL)
+        patch.setattr(experiment, "can_render", lambda env: False)
+        yield

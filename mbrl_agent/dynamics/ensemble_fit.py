@@ -10,10 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
+from mbrl_agent.failures import DivergedError
+
 Layers = list[tuple[Tensor, Tensor]]
 """Weights (E, in, out) and biases (E, 1, out) of each layer of E networks."""
 
 LOG_STD_MIN, LOG_STD_MAX = -3.0, 1.0  # a standardised target's standard deviation: 0.05 to 2.7
+
+DIVERGED = 100.0  # nats a dimension by which a fit may end above its beginning: a good one ends below
 
 
 class FitOptions(Protocol):
@@ -84,6 +88,9 @@ def fit_layers(
         targets: (N, D), standardised.
         sample_weights: (E, N), of mean one a member.
         options: Steps, step size and weight decay.
+
+    Raises:
+        DivergedError: The fit ended far above where it began, or nowhere.
     """
     weights = [weight.clone().requires_grad_() for weight, _ in layers]
     biases = [bias.clone().requires_grad_() for _, bias in layers]
@@ -106,7 +113,20 @@ def fit_layers(
         optimizer.step()
         schedule.step()
     fitted = [(weight.detach(), bias.detach()) for weight, bias in current]
-    return FitResult(fitted, torch.stack(curve))
+    result = FitResult(fitted, torch.stack(curve))
+    _check_converged(result, options)
+    return result
+
+
+def _check_converged(result: FitResult, options: FitOptions) -> None:
+    """Raise DivergedError unless the loss stayed finite and did not rise out of all proportion."""
+    finite = all(value.isfinite().all() for layer in result.layers for value in layer)
+    first, last = float(result.curve[0]), float(result.curve[-1])
+    if not finite or not last < first + DIVERGED:
+        raise DivergedError(
+            f"the fit of the dynamics model diverged: its loss went from {first:.3g} to {last:.3g} in "
+            f"{options.fit_steps} steps; use a smaller learning rate than {options.learning_rate:g}"
+        )
 
 
 def negative_log_likelihood(mean: Tensor, log_std: Tensor, targets: Tensor) -> Tensor:

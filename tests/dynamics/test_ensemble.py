@@ -7,7 +7,16 @@ import torch
 
 from mbrl_agent.dynamics.base import Predictor
 from mbrl_agent.dynamics.ensemble import Ensemble, EnsembleModel
-from mbrl_agent.dynamics.ensemble_fit import LOG_STD_MAX, LOG_STD_MIN, bootstrap, bounded_log_std, fit_layers
+from mbrl_agent.dynamics.ensemble_fit import (
+    LOG_STD_MAX,
+    LOG_STD_MIN,
+    FitResult,
+    _check_converged,
+    bootstrap,
+    bounded_log_std,
+    fit_layers,
+)
+from mbrl_agent.failures import DivergedError
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.replay import Transitions
 
@@ -368,6 +377,31 @@ def test_values_that_are_not_finite(field, value):
     getattr(transitions, field)[3, 0] = value
     with pytest.raises(ValueError, match="not finite"):
         make().fit(transitions, generator())
+
+
+@pytest.mark.parametrize(
+    ("options", "last"),
+    [
+        ({"weight_decay": 1.0, "fit_steps": 200}, "nan"),
+        ({"weight_decay": 1.0, "fit_steps": 5}, r"\S+"),
+        ({"weight_decay": 0.0, "fit_steps": 20}, r"\S+"),  # finite, and of no use
+    ],
+)
+@pytest.mark.parametrize("warm_start", [False, True])
+def test_a_fit_that_diverges(options, last, warm_start):
+    model = make(learning_rate=1e3, warm_start=warm_start, **options)
+    message = rf"diverged: its loss went from \S+ to {last} in {options['fit_steps']} steps; .* than 1000"
+    with pytest.raises(DivergedError, match=message):
+        model.fit(data(), generator())
+    assert all(value.isfinite().all() for value in model.parameters())
+
+
+def test_networks_that_end_not_finite_have_diverged():
+    layers = make()._draw_layers(generator())
+    layers[0][0][0, 0, 0] = math.inf
+    result = FitResult(layers, torch.tensor([2.0, 1.0]))
+    with pytest.raises(DivergedError):
+        _check_converged(result, Ensemble())
 
 
 def test_particles_must_be_a_multiple_of_the_members():

@@ -26,6 +26,7 @@ def main() -> int:
     threading.Thread(target=_end_with_starter, daemon=True).start()
     from mbrl_agent.config import TrainConfig
     from mbrl_agent.experiment import prepare
+    from mbrl_agent.failures import RunFailure
     from mbrl_agent.run_directory import InUseError
     from mbrl_agent.study.scene import find_env
 
@@ -37,8 +38,10 @@ def main() -> int:
         return BUSY
     except Exception as error:  # an environment of the user's own may raise anything
         traceback.print_exc()
-        message = one_line(error)
-        sys.stderr.write(f"{type(error).__name__}: {message}\n" if message else f"{type(error).__name__}\n")
+        message, name = one_line(error), type(error).__name__
+        if isinstance(error, RunFailure):  # its message says it all
+            name = ""
+        sys.stderr.write(": ".join(part for part in (name, message) if part) + "\n")
         return CRASHED
     return 0
 

@@ -6,12 +6,10 @@ import argparse
 import os
 import signal
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mbrl_agent.interrupts import handling
 from mbrl_agent.messages import INTERRUPTED
 from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.study.strategies import SYNTAX
@@ -147,7 +145,7 @@ def _execute(arguments: argparse.Namespace, cells: list[Cell], view: View) -> bo
     threads = cells[0].config.threads
     engine = make_engine(arguments) if any(not cell.finished() for cell in cells) else LocalEngine()
     try:
-        with _on(signal.SIGTERM, _interrupt):  # after the engine is made: Ray has a handler of its own
+        with handling(signal.SIGTERM, _interrupt):  # after the engine is made: Ray has a handler of its own
             jobs = _jobs(arguments, threads)
             scheduler = Scheduler(cells, engine, jobs, arguments.retries, view.report)
             view.tracks = scheduler.tracks
@@ -160,7 +158,7 @@ def _execute(arguments: argparse.Namespace, cells: list[Cell], view: View) -> bo
     except KeyboardInterrupt:
         return False
     finally:
-        with _on(signal.SIGTERM, signal.SIG_IGN), _on(signal.SIGINT, signal.SIG_IGN):
+        with handling(signal.SIGTERM, signal.SIG_IGN), handling(signal.SIGINT, signal.SIG_IGN):
             engine.stop()
     return True
 
@@ -193,19 +191,6 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-@contextmanager
-def _on(number: int, handler: Any) -> Iterator[None]:
-    """Another handler of a signal for a while; only the main thread may set one."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        signal.signal(number, before)
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -106,7 +106,10 @@ def test_a_crash_takes_nobody_down(tmp_path, monkeypatch, capfd):
     captured = capfd.readouterr()
     assert captured.out.endswith(f"{out}: 1 failed, 1 done\n")
     assert captured.err.count("\n") == 1
-    assert captured.err.startswith("study: gaussian seed 1 failed: RuntimeError: no luck today (see ")
+    assert captured.err.startswith(
+        "study: gaussian seed 1 failed: the environment raised RuntimeError: no luck today ("
+    )
+    assert "Error: the environment" not in captured.err
     good, bad = directories(out)
     assert (good / "agent.zip").exists()
     assert not (bad / "agent.zip").exists()

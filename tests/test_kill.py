@@ -1,0 +1,98 @@
+"""A run that was killed at any moment and resumed ends bitwise where the uninterrupted run ends.
+
+Most runs here are forks, and draw their figures in no time; as they are, in an interpreter of their own,
+they die in `pytest -m slow`.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from deadly_run import MOMENTS, RESUMING, ROOT, in_a_fork
+from tiny_run import assert_same_run, flags, quick_figures, resume, tiny
+
+from mbrl_agent import cli
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick_figures():
+    with quick_figures():
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """The run that nothing interrupted."""
+    run = tiny(tmp_path_factory.mktemp("whole"))
+    run.run()
+    return run.directory
+
+
+def killed(moment, work) -> None:
+    """Do the work in a fork, which dies at the moment."""
+
+    def mortal() -> object:
+        moment.strike()
+        return work()
+
+    assert in_a_fork(mortal) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_and_resumed(moment, whole, tmp_path):
+    killed(MOMENTS[moment], lambda: cli.main(flags(logdir=tmp_path)))
+    (directory,) = tmp_path.iterdir()
+    assert (directory / "agent.zip").exists() == (moment == "agent: after the rename")
+    resume(directory).run()
+    assert_same_run(directory, whole)
+
+
+@pytest.mark.parametrize("moment", RESUMING)
+def test_killed_while_it_is_resumed(moment, whole, tmp_path):
+    killed(MOMENTS["between progress and events"], lambda: cli.main(flags(logdir=tmp_path)))
+    (directory,) = tmp_path.iterdir()
+    (directory / "figures" / "prediction_trial_003.png").write_bytes(b"")  # there is something to remove
+    killed(RESUMING[moment], lambda: cli.main(["--resume", str(directory)]))
+    resume(directory).run()
+    assert_same_run(directory, whole)
+
+
+def test_killed_again_and_again(whole, tmp_path):
+    words = flags(logdir=tmp_path)
+    in_trials_2_3_3_and_after = (
+        "fit: before the loss",
+        "search: between gradient and step",
+        "checkpoint: half",
+        "agent: half",
+    )
+    for moment in in_trials_2_3_3_and_after:
+        killed(MOMENTS[moment], lambda words=words: cli.main(words))
+        (directory,) = tmp_path.iterdir()
+        words = ["--resume", str(directory)]
+    resume(directory).run()
+    assert_same_run(directory, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_train_py_killed_and_resumed(moment, whole_with_figures, tmp_path):
+    words = [str(ROOT / "tests" / "deadly_run.py"), moment, *flags(logdir=tmp_path)]
+    assert subprocess.run([sys.executable, *words], check=False).returncode == -signal.SIGKILL
+    (directory,) = tmp_path.iterdir()
+    words = [str(ROOT / "train.py"), "--resume", str(directory)]
+    assert subprocess.run([sys.executable, *words], check=False).returncode == 0
+    assert_same_run(directory, whole_with_figures)
+
+
+@pytest.fixture(scope="module")
+def whole_with_figures(tmp_path_factory) -> Path:
+    """What train.py wrote where nothing interrupted it."""
+    logdir = tmp_path_factory.mktemp("whole")
+    subprocess.run([sys.executable, str(ROOT / "train.py"), *flags(logdir=logdir)], check=True)
+    (directory,) = logdir.iterdir()
+    return directory
