@@ -19,7 +19,11 @@ from mbrl_agent.interrupts import Interrupted, handling, interruptible
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
-LIMIT = 2.0  # seconds from the signal to the end of the process
+
+
+def limit() -> float:
+    """Seconds from the signal to the end of the process: 2, more where processes wait for a core."""
+    return 2.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -158,7 +162,7 @@ def test_it_ends_at_once_wherever_the_signal_comes(phase, number, tmp_path):
 
     words = flags(logdir=tmp_path / "runs", **sizes)
     assert interrupted(moment, act, words) == STATUS[number]
-    assert time.monotonic() - float(sent.read_text()) < LIMIT
+    assert time.monotonic() - float(sent.read_text()) < limit()
 
 
 @pytest.mark.parametrize("number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
@@ -171,7 +175,7 @@ def test_train_py(number, tmp_path):
     began = time.monotonic()
     process.send_signal(number)
     _, error = process.communicate()
-    assert time.monotonic() - began < LIMIT
+    assert time.monotonic() - began < limit()
     (directory,) = tmp_path.iterdir()
     expected = f"train.py: interrupted; continue with: python train.py --resume {directory}\n"
     assert (process.returncode, error) == (STATUS[number], expected)
