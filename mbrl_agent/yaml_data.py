@@ -16,7 +16,7 @@ import yaml
 from mbrl_agent.plain_data import read_file
 
 MAX_BYTES = 2**16
-"""The largest file [bytes] that is read unless the caller allows more (PyYAML takes some hundred times that)."""
+"""The largest file [bytes] that is read unless the caller allows more (PyYAML takes hundred times that)."""
 _MAX_DEPTH = 20
 _RESOLVED = ("bool", "int", "float", "null")
 
