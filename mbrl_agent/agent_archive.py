@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,11 +11,12 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.type_aliases import GymEnv
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from mbrl_agent.checkpoint import Archive, CheckpointError, read_archive, write_archive
 from mbrl_agent.dynamics import DYNAMICS
 from mbrl_agent.estimators import ESTIMATORS
-from mbrl_agent.options import build
+from mbrl_agent.options import build, shown
 from mbrl_agent.policy_search import SearchOptions
 from mbrl_agent.registry import Registry
 from mbrl_agent.replay import Episode, Replay
@@ -105,7 +106,9 @@ def load(
     _check_policy(cls, archive.config.get("policy"), custom_objects)
     try:
         agent = _restore(cls, archive, device, custom_objects, options)
-    except (KeyError, ValueError, TypeError, AttributeError, RuntimeError, IndexError) as error:
+    except (
+        LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError, AssertionError
+    ) as error:  # fmt: skip
         raise CheckpointError(f"{path}: the checkpoint's contents do not fit together: {error}") from error
     if env is not None:
         agent.set_env(env)
@@ -114,10 +117,11 @@ def load(
 
 def _check_policy(cls: type[AgentT], name: Any, custom_objects: Mapping[str, Any]) -> None:
     """Raise ValueError where the policy is one that only the user has."""
-    if "policy_class" not in custom_objects and name not in cls.policy_aliases:
+    known = isinstance(name, str) and name in cls.policy_aliases
+    if "policy_class" not in custom_objects and not known:
         raise ValueError(
-            f"the agent's policy {name!r} is not one of {', '.join(cls.policy_aliases)}: pass its class, "
-            "custom_objects={'policy_class': ...}"
+            f"the agent's policy {shown(name)} is not one of {', '.join(cls.policy_aliases)}: "
+            "pass its class, custom_objects={'policy_class': ...}"
         )
 
 
@@ -156,7 +160,8 @@ def _restore(
         initial_mean=archive.arrays.get("initial_mean"),
         initial_std=archive.arrays.get("initial_std"),
     )
-    agent.build()
+    with _AllocationLimit(sum(value.numel() for value in archive.tensors.values())):
+        agent.build()
     given = {name: getattr(agent.task, name) if name in config["given"] else None for name in GIVEN}
     agent._given_task = (agent.task.cost, given["angle_dims"], given["initial_mean"], given["initial_std"])
     _restore_state(agent, archive)
@@ -181,16 +186,66 @@ def _restore_state(agent: ParticlePILCO, archive: Archive) -> None:
             name: candidates[name].to(agent.device) for name, _ in agent.policy.named_parameters()
         }
         agent.candidate_costs = archive.tensors["candidate_costs"].to(agent.device)
+        _check_candidates(agent)
     count = sum(name.endswith("/observations") for name in archive.arrays)
     agent.replay = Replay()
     for i in range(count):
         parts = [archive.arrays[f"episodes/{i}/{part}"] for part in ("observations", "actions", "rewards")]
         agent.replay.add(Episode(*parts))
+    if count:
+        _check_shape(
+            "the episodes", parts[0].shape[1:] + parts[1].shape[1:], (agent.state_dims, agent.action_dims)
+        )
     for name in COUNTERS:
         setattr(agent, name, int(config["counters"][name]))
     window = agent._stats_window_size
-    agent.ep_info_buffer = deque(config["recent_episodes"], maxlen=window)
-    agent.ep_success_buffer = deque(config["recent_successes"], maxlen=window)
+    agent.ep_info_buffer = deque(map(_plain, config["recent_episodes"]), maxlen=window)
+    agent.ep_success_buffer = deque(map(bool, config["recent_successes"]), maxlen=window)
+
+
+def _check_candidates(agent: ParticlePILCO) -> None:
+    """Raise ValueError unless there is a cost for each candidate, and each is one of the policy's."""
+    assert agent.candidates is not None
+    assert agent.candidate_costs is not None
+    for name, value in agent.policy.named_parameters():
+        found = agent.candidates[name]
+        _check_shape(f"candidates/{name}", found.shape, (*agent.candidate_costs.shape, *value.shape))
+        if found.dtype != value.dtype:
+            raise ValueError(f"candidates/{name} is of {found.dtype}, not {value.dtype}")
+
+
+def _check_shape(what: str, found: Sequence[int], expected: Sequence[int]) -> None:
+    if tuple(found) != tuple(expected):
+        raise ValueError(f"{what} have the shape {tuple(found)} where {tuple(expected)} is expected")
+
+
+class _AllocationLimit(TorchFunctionMode):
+    """Refuse to make more numbers than a network takes whose weights are those of the file.
+
+    The options in the file say how large the networks are, and may say anything.
+
+    Args:
+        stored: Numbers in the file's tensors.
+    """
+
+    factories: tuple[Callable[..., Tensor], ...] = (
+        torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye, torch.arange
+    )  # fmt: skip
+
+    def __init__(self, stored: int) -> None:
+        super().__init__()
+        self._left = 4 * stored + 2**16
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        given = dict(kwargs or {})
+        if func in self.factories:
+            planned = {name: value for name, value in given.items() if name != "generator"}
+            self._left -= func(*args, **planned | {"device": "meta"}).numel()
+            if self._left < 0:
+                raise ValueError("its options describe larger networks than those whose weights it holds")
+        return func(*args, **given)
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -36,6 +36,7 @@ from mbrl_agent.plain_data import (
     encode_array,
     encode_json,
     encode_zip,
+    read_at_most,
     tensor_to_array,
 )
 
@@ -118,12 +119,12 @@ def read_archive(path: str | os.PathLike[str] | IO[bytes], max_bytes: int = MAX_
         file = _existing_file(Path(path))
         label = str(file)
         with file.open("rb") as stream:
-            data = _read_at_most(stream, max_bytes + 1)
+            data = read_at_most(stream, max_bytes + 1)
     else:
         label = str(getattr(path, "name", "") or f"the given {type(path).__name__}")
         if path.seekable():
             path.seek(0)
-        data = _read_at_most(path, max_bytes + 1)
+        data = read_at_most(path, max_bytes + 1)
     try:
         if len(data) > max_bytes:
             raise CheckpointError(f"it is larger than max_bytes = {max_bytes} bytes")
@@ -136,18 +137,6 @@ def _check_target(path: object, method: str) -> None:
     """Raise unless `path` is a path or has the method of a file object."""
     if not isinstance(path, str | os.PathLike) and not hasattr(path, method):
         raise TypeError(f"path must be a path or a binary file object, got {type(path).__name__}")
-
-
-def _read_at_most(stream: IO[bytes], limit: int) -> bytes:
-    """Up to about `limit` bytes, in pieces: `read(limit)` would allocate all of `limit` first."""
-    data = bytearray()
-    while len(data) < limit and (piece := stream.read(2**20)):
-        if not isinstance(piece, bytes):
-            raise TypeError(
-                f"{stream} gives {type(piece).__name__}, not bytes: open it in binary mode ('rb')"
-            )
-        data += piece
-    return bytes(data)
 
 
 def _existing_file(path: Path) -> Path:

@@ -20,13 +20,23 @@ import yaml
 from mbrl_agent.atomic import write_atomically
 from mbrl_agent.dynamics import DYNAMICS, DynamicsOptions
 from mbrl_agent.estimators import ESTIMATORS, Estimator
-from mbrl_agent.options import OptionError, build, convert_option, did_you_mean, options_of, to_plain, to_text
+from mbrl_agent.options import (
+    OptionError,
+    build,
+    convert_option,
+    did_you_mean,
+    options_of,
+    shown,
+    to_plain,
+    to_text,
+)
 from mbrl_agent.policies import POLICIES, PolicyOptions
 from mbrl_agent.policy_search import SearchOptions
 from mbrl_agent.registry import Registry
 from mbrl_agent.resampling import RESAMPLERS, Resampler
 from mbrl_agent.validation import require_count
 from mbrl_agent.version import __version__
+from mbrl_agent.yaml_data import read_yaml
 
 CHOICES: dict[str, Registry[Any]] = {
     "resampling": RESAMPLERS,
@@ -35,6 +45,8 @@ CHOICES: dict[str, Registry[Any]] = {
     "policy": POLICIES,
 }
 """Fields whose value is a class chosen by name, with options of its own."""
+MAX_THREADS = 1024
+"""More than any machine has; OpenMP ends the process where it cannot make as many as it was asked for."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,9 @@ class TrainConfig:
         require_count("threads", self.threads)
         if not self.env or not self.logdir:
             raise ValueError(f"{'logdir' if self.env else 'env'} must not be empty")
-        if not re.fullmatch(r"cpu|cuda(:\d+)?", self.device):
+        if self.threads > MAX_THREADS:
+            raise ValueError(f"threads must be at most {MAX_THREADS}, got {self.threads}")
+        if not re.fullmatch(r"cpu|cuda(:[0-9]{1,2})?", self.device):  # torch takes cuda:256 for cuda:0
             raise ValueError(f"device must be cpu, cuda or cuda:N, got {self.device!r}")
 
     def torch_device(self) -> torch.device:
@@ -177,11 +191,11 @@ class TrainConfig:
             ValueError: The file is unreadable, not YAML, not a mapping, or its content is refused.
         """
         try:
-            data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+            data = read_yaml(path)
         except OSError as error:
             raise ValueError(f"configuration {path} cannot be read: {error.strerror}") from error
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-            raise ValueError(f"configuration {path} is not valid YAML: {error}") from error
+        except ValueError as error:
+            raise ValueError(f"configuration {path} cannot be read: {error}") from error
         if not isinstance(data, dict):
             found = "nothing" if data is None else type(data).__name__
             raise ValueError(f"configuration {path} must map options to values, got {found}")
@@ -204,15 +218,24 @@ def known_keys() -> list[str]:
 
 
 def _nested(data: Mapping[str, Any]) -> dict[str, Any]:
-    """{"search.steps": 5, "policy": "mlp"} -> {"search": {"steps": 5}, "policy": {"name": "mlp"}}."""
+    """{"search.steps": 5, "policy": "mlp"} -> {"search": {"steps": 5}, "policy": {"name": "mlp"}}.
+
+    Raises:
+        OptionError: An option is given twice, in two spellings.
+    """
     result: dict[str, Any] = {}
     for key, value in data.items():
         outer, _, inner = str(key).partition(".")
         name_alone = outer in CHOICES and isinstance(value, str) and not inner
         part: Any = {inner or "name": value} if inner or name_alone else value
-        present = result.get(outer, {})
-        mergeable = isinstance(part, Mapping) and isinstance(present, Mapping)
-        result[outer] = dict(present) | dict(part) if mergeable else part
+        if outer in result:
+            present = result[outer]
+            mergeable = isinstance(part, Mapping) and isinstance(present, Mapping)
+            twice = sorted(map(str, set(present) & set(part))) if mergeable else [inner]
+            if twice:
+                raise OptionError((outer, *filter(None, twice[:1])), "is given twice")
+            part = dict(present) | dict(part)
+        result[outer] = part
     return result
 
 
@@ -229,7 +252,7 @@ def _refuse_unknown_keys(data: Mapping[str, Any]) -> None:
 
 def _mapping(key: str, value: object) -> dict[str, Any]:
     if not isinstance(value, Mapping):
-        raise OptionError((key,), f"expected options and their values, got {value!r}")
+        raise OptionError((key,), f"expected options and their values, got {shown(value)}")
     return dict(value)
 
 
@@ -239,7 +262,7 @@ def _build_choice(key: str, present: dict[str, Any], changes: object) -> Any:
     name = changes.pop("name", present["name"])
     registry = CHOICES[key]
     if not isinstance(name, str):
-        raise OptionError((key,), f"expected one of {', '.join(registry.names())}, got {name!r}")
+        raise OptionError((key,), f"expected one of {', '.join(registry.names())}, got {shown(name)}")
     try:
         cls = registry.get(name)
     except ValueError as error:

@@ -18,6 +18,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import docstring_parser
 
 NUMBERS = {int: "a whole number", float: "a number"}
+_SHOWN = 200
 TRUTH = {"true": True, "false": False}
 
 
@@ -112,7 +113,7 @@ def convert(value: object, hint: Any) -> Any:
             f"options of type {hint} are not supported; see mbrl_agent/options.py for those that are"
         )
     if not found:
-        raise ValueError(f"expected {expectation(hint)}, got {value!r}")
+        raise ValueError(f"expected {expectation(hint)}, got {shown(value)}")
     return found[0]
 
 
@@ -127,19 +128,31 @@ def _convert_tuple(value: object, hint: Any) -> tuple[Any, ...]:
     if isinstance(value, str):
         value = value.split(",") if value.strip() else []
     if not isinstance(value, list | tuple):
-        raise ValueError(f"expected {expectation(hint)}, got {value!r}")
+        raise ValueError(f"expected {expectation(hint)}, got {shown(value)}")
     return tuple(convert(item, get_args(hint)[0]) for item in value)
 
 
 def _convert_number(value: object, hint: type) -> list[Any]:
     """The number in a list, or an empty list."""
-    if isinstance(value, str):
-        try:
-            return [hint(value)]
-        except ValueError:
-            return []
     exact = isinstance(value, int if hint is int else (int, float)) and not isinstance(value, bool)
-    return [hint(value)] if exact else []
+    if not isinstance(value, str) and not exact:
+        return []
+    try:
+        number = hint(value)
+    except (ValueError, OverflowError):
+        return []
+    if hint is int and number.bit_length() > 63:
+        raise ValueError(f"a whole number must fit 64 bits, got {shown(value)}")
+    return [number]
+
+
+def shown(value: object) -> str:
+    """A value in a message: its beginning, if it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write out integers of more than some thousand digits
+        return "a number of very many digits"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def expectation(hint: Any) -> str:

@@ -14,13 +14,14 @@ import stat
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-_MAX_JSON_BYTES = 64 * 2**20
+_MAX_JSON_BYTES = 16 * 2**20  # empty objects take some twenty times their text in memory
 _MAX_JSON_DEPTH = 100
 _NUMBERS = (
     "bool int8 int16 int32 int64 uint8 uint16 uint32 uint64 float16 float32 float64 complex64 complex128"
@@ -31,6 +32,36 @@ _NPY_MAGIC = b"\x93NUMPY\x01\x00"
 _NPY_HEADER = re.compile(
     rb"\{'descr': '([^']{1,8})', 'fortran_order': False, 'shape': \(([0-9, ]*)\), \} *\n"
 )
+
+
+def read_at_most(stream: IO[bytes], limit: int) -> bytes:
+    """Up to about `limit` bytes, in pieces: `read(limit)` would allocate all of `limit` first.
+
+    Raises:
+        TypeError: The stream gives text.
+    """
+    data = bytearray()
+    while len(data) < limit and (piece := stream.read(2**20)):
+        if not isinstance(piece, bytes):
+            raise TypeError(
+                f"{stream} gives {type(piece).__name__}, not bytes: open it in binary mode ('rb')"
+            )
+        data += piece
+    return bytes(data)
+
+
+def read_file(path: Path, max_bytes: int) -> bytes:
+    """The bytes of a file.
+
+    Raises:
+        ValueError: It is larger than `max_bytes` (or has no end).
+        OSError: It cannot be read.
+    """
+    with path.open("rb") as stream:
+        data = read_at_most(stream, max_bytes + 1)
+    if len(data) > max_bytes:
+        raise ValueError(f"it is larger than {max_bytes} bytes")
+    return data
 
 
 def encode_json(data: dict[str, Any], name: str) -> bytes:
@@ -190,7 +221,7 @@ def _find_problem(infos: list[zipfile.ZipInfo], file_size: int) -> str:
     for info in infos:
         plain = info.compress_type == zipfile.ZIP_STORED and info.compress_size == info.file_size
         if not plain or info.flag_bits & 1:
-            return f"member {info.filename!r} is compressed or encrypted; checkpoints are stored plain"
+            return f"member {info.filename!r} is compressed or encrypted; only what is stored plain is read"
         if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
             return f"member {info.filename!r} is a directory, a link or another special file"
     if sum(info.file_size for info in infos) > file_size:

@@ -70,10 +70,9 @@ class Replay:
             ValueError: The arrays' shapes do not fit together or to the episodes before, or a value is not
                 finite.
         """
-        steps, state_dims, action_dims = (
-            len(episode),
-            *_widths(self.episodes[0] if self.episodes else episode),
-        )
+        widths = _widths(episode)
+        state_dims, action_dims = _widths(self.episodes[0]) if self.episodes else widths
+        steps = len(episode)
         expected = ((steps + 1, state_dims), (steps, action_dims), (steps,))
         arrays = (episode.observations, episode.actions, episode.rewards)
         if any(array.shape != shape for array, shape in zip(arrays, expected, strict=True)):

@@ -248,7 +248,7 @@ def test_files_that_cannot_be_read(tmp_path):
     with pytest.raises(ValueError, match="cannot be read: Is a directory"):
         TrainConfig.load(tmp_path)
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(ValueError, match="binary is not valid YAML"):
+    with pytest.raises(ValueError, match="binary cannot be read: it is not valid YAML"):
         TrainConfig.load(tmp_path / "binary")
 
 

@@ -164,6 +164,16 @@ def test_an_angle_given_twice():
         AngleFeatures(4, (2, 1, 2))
 
 
+@given(features_and_states(), st.sampled_from([0.0, 1e-6, 1e6, 1e30]))
+def test_features_and_changes_of_any_finite_state_are_finite(pair, scale):
+    features, states = pair
+    states = scale * torch.as_tensor(states, dtype=torch.float64)
+    assert features(states).isfinite().all()
+    assert features.change(states, -states).isfinite().all()
+    angles = list(features.angle_dims)
+    assert (features.change(states, -states)[..., angles].abs() <= math.pi + 1e-9).all()
+
+
 # replay ----------------------------------------------------------------------------------------------------
 
 
@@ -201,6 +211,45 @@ def test_any_episodes(lengths, dims, actions):
     columns = (transitions.states, transitions.actions, transitions.next_states)
     assert [tuple(column[i].tolist() for column in columns) for i in range(len(transitions))] == rows
     assert [column.shape[1] for column in columns] == [dims, min(actions, dims), dims]
+
+
+ANY_ARRAY = hnp.arrays(
+    np.float64,
+    hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3),
+    elements=st.sampled_from([0.0, -1.5, 1e300, 5e-324]) | st.floats(width=64),
+)
+
+
+@given(ANY_ARRAY, ANY_ARRAY, ANY_ARRAY)
+def test_any_arrays_are_an_episode_or_refused(observations, actions, rewards):
+    """What is refused leaves the replay as it was; what is not comes out as it went in."""
+    replay = replay_of(episode(2))
+    fits = (
+        observations.ndim == actions.ndim == 2
+        and observations.shape == (len(actions) + 1, 2)
+        and actions.shape[1:] == (1,)
+        and rewards.shape == (len(actions),)
+        and all(np.isfinite(array).all() for array in (observations, actions, rewards))
+    )
+    if fits:
+        replay.add(Episode(observations, actions, rewards))
+        assert np.array_equal(replay.transitions(torch.float64).next_states[2:], observations[1:])
+    else:
+        with pytest.raises(ValueError, match=r"must have|not finite"):
+            replay.add(Episode(observations, actions, rewards))
+        assert len(replay.episodes) == 1
+
+
+@given(st.data())
+def test_any_episode_that_fits_is_kept_bitwise(data):
+    steps = data.draw(st.integers(0, 3))
+    finite = st.floats(allow_nan=False, allow_infinity=False)
+    shapes = ((steps + 1, 2), (steps, 1), (steps,))
+    one = Episode(*(data.draw(hnp.arrays(np.float64, shape, elements=finite)) for shape in shapes))
+    kept = replay_of(one).episodes[0]
+    for given_array, array in zip(vars(one).values(), vars(kept).values(), strict=True):
+        assert array.tobytes() == given_array.tobytes()
+        assert array is not given_array
 
 
 def test_no_transition_crosses_from_one_episode_to_the_next():

@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mbrl_agent.run_directory import RunDirectory
 from mbrl_agent.study.baseline.algorithms import ALGORITHMS
 from mbrl_agent.study.baseline.config import BaselineConfig
@@ -18,6 +16,7 @@ from mbrl_agent.study.baseline.jobs import RunFailedError, do_runs
 from mbrl_agent.study.baseline.training import STOP_AFTER, make_baseline
 from mbrl_agent.study.seeds import parse_seeds
 from mbrl_agent.validation import require_count
+from mbrl_agent.yaml_data import decode_yaml, read_yaml
 
 SUMMARY = "Stable-Baselines3's own algorithms on the same task, in the same run format"
 EXAMPLES = f"""\
@@ -92,9 +91,9 @@ def parse_options(words: Iterable[str]) -> dict[str, Any]:
         if not equals or not all(keys):
             raise ValueError(f"option {word!r}: expected KEY=VALUE such as gamma=0.95")
         try:
-            value = yaml.safe_load(text)
+            value = decode_yaml(text)
             value = float(value) if isinstance(value, str) and _is_number(value) else value
-        except yaml.YAMLError as error:
+        except ValueError as error:
             raise ValueError(f"option {word!r}: {text!r} is not a value in YAML") from error
         inner = options
         for key in keys[:-1]:
@@ -157,8 +156,8 @@ def _is_missing(path: Path, config: BaselineConfig) -> bool:
     if not files.config.exists():
         return True
     try:
-        data = yaml.safe_load(files.config.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        data = read_yaml(files.config)
+    except (OSError, ValueError) as error:
         raise ValueError(f"{files.config} cannot be read: {error}") from error
     if BaselineConfig.from_dict(data if isinstance(data, Mapping) else {}, files.config) != config:
         raise ValueError(

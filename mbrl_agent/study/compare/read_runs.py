@@ -12,21 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from mbrl_agent.config import CHOICES, TrainConfig
 from mbrl_agent.experiment import step_duration
 from mbrl_agent.options import options_of, to_plain, to_text
+from mbrl_agent.plain_data import read_file
 from mbrl_agent.run_directory import RunDirectory
 from mbrl_agent.study.baseline.config import MARK, BaselineConfig
 from mbrl_agent.study.compare.read_evaluations import FILE, read_evaluations
 from mbrl_agent.study.compare.records import Run
 from mbrl_agent.study.compare.statistics import Array
 from mbrl_agent.study.scene import find_env
+from mbrl_agent.yaml_data import read_yaml
 
 STEPS, SUCCESS, REWARD = "time/total_timesteps", "eval/success_rate", "eval/mean_reward"
 CLOCK = ("time/trial", "time/evaluate", "time/log")
 """Wall clock of a row: learning, evaluation, figures; only the start of the program is in none of them."""
+
+MAX_PROGRESS = 2**24
+"""The largest progress.csv [bytes] that is read: that of some ten thousand trials."""
 
 
 def find_runs(arguments: Sequence[Path]) -> list[Run]:
@@ -86,9 +90,9 @@ def read_run(path: Path) -> Run:
     if not files.config.is_file() or ((path / FILE).is_file() and not files.progress.is_file()):
         return read_evaluations(path)
     try:
-        data = yaml.safe_load(files.config.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"{files.config} is not valid YAML: {error}") from error
+        data = read_yaml(files.config)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{files.config} cannot be read: {error}") from error
     if isinstance(data, Mapping) and MARK in data:
         return _baseline(files, BaselineConfig.from_dict(data, files.config))
     return _ours(files, TrainConfig.load(files.config))
@@ -166,8 +170,9 @@ def read_progress(path: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
     try:
-        table = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8")), strict=True))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        text = read_file(path, MAX_PROGRESS).decode()
+        table = list(csv.reader(io.StringIO(text), strict=True))
+    except (OSError, ValueError, csv.Error) as error:
         raise ValueError(f"{path} is not a table of comma-separated values: {error}") from error
     if not table:
         return []

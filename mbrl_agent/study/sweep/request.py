@@ -19,6 +19,7 @@ from mbrl_agent.study.seeds import parse_seeds
 from mbrl_agent.study.strategies import instance_of
 from mbrl_agent.study.sweep.cells import NOT_RESULT, Cell, make_cells
 from mbrl_agent.version import __version__
+from mbrl_agent.yaml_data import read_yaml
 
 NOT_HERE = {
     "--seed": "a sweep takes --seeds, for example --seeds 0-19",
@@ -27,6 +28,8 @@ NOT_HERE = {
     "--quiet": "the cells of a sweep are always quiet",
     "--no-quiet": "the cells of a sweep are always quiet; what they write is in their log files",
 }
+MAX_BYTES = 2**20
+"""The largest sweep.yaml that is read: that of a thousand requests."""
 STRATEGY_OPTION = "--resampling."
 HEADER = """\
 # A sweep of mbrl_agent: an entry for each request that this directory got. A cell, a strategy with a
@@ -116,9 +119,9 @@ def read_requests(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        entries = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not valid YAML: {error}") from error
+        entries = read_yaml(path, MAX_BYTES)
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ValueError(f"{path} does not hold the requests of a sweep; give another --out, or delete it")
     return entries

@@ -169,8 +169,8 @@ def pickled():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"timesteps": pickled()}, "Object arrays cannot be loaded"),
-        ({"results": pickled()}, "Object arrays cannot be loaded"),
+        ({"timesteps": pickled()}, "does not hold numbers: not a plain array"),
+        ({"results": pickled()}, "does not hold numbers: not a plain array"),
         ({"timesteps": np.array([200, 100])}, "timesteps must be growing"),
         ({"timesteps": np.array([[100, 200]])}, "timesteps must be growing"),
         ({"timesteps": np.array([0, 100])}, "timesteps must be growing"),
@@ -204,7 +204,7 @@ def test_evaluations_that_are_no_archive_lack_an_array_or_are_a_bomb(tmp_path):
         for _ in range(5):
             member.write(bytes(2**26))
     assert path.stat().st_size < 2**20
-    with pytest.raises(ValueError, match="unpacks to 335544320 bytes"):
+    with pytest.raises(ValueError, match="is compressed or encrypted"):
         read_run(tmp_path)
 
 
