@@ -38,7 +38,7 @@ def check_flat(memory: list[float], warm_up: int, before: list[str], label: str)
     start, end = memory[warm_up], memory[-1]
     print(f"\n{label}: {start:.1f} MB after the warm-up, {end:.1f} MB at the end, "  # noqa: T201
           f"{len(before)} and {len(handles())} open files")  # fmt: skip
-    assert end < 1.05 * start
+    assert end < 1.02 * start
     assert handles() == before
 
 
