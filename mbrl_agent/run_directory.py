@@ -20,10 +20,12 @@ from typing import IO, Any
 from mbrl_agent.atomic import write_atomically
 from mbrl_agent.checkpoint import CheckpointError, read_archive
 from mbrl_agent.messages import one_line
+from mbrl_agent.plain_data import decode_json, read_file
 from mbrl_agent.run_log import ProgressCsv
 from mbrl_agent.validation import require_count
 
 EVENTS = "events.out.tfevents.*"
+MAX_RECORD_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,8 @@ class RunDirectory:
         reasons = []
         for path in sorted(self.checkpoints.glob("trial_*.zip"), key=_trial, reverse=True):
             try:
-                state = RunState(**json.loads(path.with_suffix(".json").read_bytes()))
+                record = read_file(path.with_suffix(".json"), MAX_RECORD_BYTES)
+                state = RunState(**decode_json(record))
                 if state.trial != _trial(path):
                     raise ValueError(f"its record is that of trial {state.trial}")
                 read_archive(path)

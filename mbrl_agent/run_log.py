@@ -20,9 +20,11 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 from mbrl_agent.atomic import write_atomically
 from mbrl_agent.event_file import EventOutput
+from mbrl_agent.plain_data import read_file
 
 METRICS = ("eval/success_rate", "eval/mean_reward", "eval/steps_to_solve", "rollout/ep_rew")
 """Scalars that the HParams page shows beside the hyperparameters, at their latest values."""
+MAX_CSV_BYTES = 2**24
 NOT_HYPERPARAMETERS = ("device", "logdir", "quiet", "threads")
 
 
@@ -38,7 +40,7 @@ class ProgressCsv(KVWriter):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        table = list(csv.reader(io.StringIO(path.read_text(encoding="utf-8")))) if path.exists() else []
+        table = _read(path) if path.exists() else []
         self.columns: list[str] = table[0] if table else []
         self.rows: list[list[str]] = table[1:]
 
@@ -67,6 +69,20 @@ class ProgressCsv(KVWriter):
 
     def close(self) -> None:
         """Nothing is open between two rows."""
+
+
+def _read(path: Path) -> list[list[str]]:
+    """The table of a CSV file.
+
+    Raises:
+        ValueError: It is not one.
+        OSError: It cannot be read.
+    """
+    text = read_file(path, MAX_CSV_BYTES).decode()
+    try:
+        return list(csv.reader(io.StringIO(text)))
+    except csv.Error as error:
+        raise ValueError(f"{path.name} is damaged: {error}") from error
 
 
 def make_logger(directory: Path) -> Logger:

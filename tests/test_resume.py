@@ -103,8 +103,24 @@ def test_rows_that_are_gone_are_noticed(whole, tmp_path):
         resume(directory, trials=4)
 
 
+def test_a_table_that_is_none_is_one_error(whole, tmp_path):
+    directory = shutil.copytree(whole, tmp_path / "run")
+    (directory / "progress.csv").write_text("a" * 200_000)
+    with pytest.raises(ValueError, match=r"progress\.csv"):
+        resume(directory, trials=4)
+
+
 @pytest.mark.parametrize(
-    "record", ['{"trial": 3, "rows": "x", "columns": 1}', "3", '{"trial": 1, "rows": 1, "columns": 1}']
+    "record",
+    [
+        '{"trial": 3, "rows": "x", "columns": 1}',
+        "3",
+        '{"trial": 1, "rows": 1, "columns": 1}',
+        '{"trial": ' + "[" * 100_000,
+        '{"trial": 3, "trial": 3, "rows": 3, "columns": 1}',
+        " " * 2**21,
+    ],
+    ids=["types", "number", "other trial", "deep", "twice", "large"],
 )
 def test_a_record_that_makes_no_sense_falls_back_on_the_one_before(whole, tmp_path, record):
     directory = shutil.copytree(whole, tmp_path / "run")

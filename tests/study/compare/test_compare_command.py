@@ -5,6 +5,7 @@ import csv
 import pytest
 from PIL import Image
 
+from mbrl_agent.policy_search import SearchOptions
 from mbrl_agent.study.__main__ import main
 from mbrl_agent.study.compare import command
 from mbrl_agent.study.compare.drawing import comparison_figure, group_looks
@@ -63,7 +64,8 @@ def test_everything_in_one_figure(sweep, capsys):
 def test_the_files_go_beside_the_runs_and_do_not_change_what_is_found(sweep, capsys):
     for _ in range(2):
         assert main(["compare", str(sweep / "sweep"), "--by", "resampling", "search.steps"]) == 0
-        assert "gaussian, search.steps=300  4, 1 unfinished" in capsys.readouterr().out
+        default = SearchOptions().steps
+        assert f"gaussian, search.steps={default}  4, 1 unfinished" in capsys.readouterr().out
     assert (sweep / "sweep" / "study_compare.png").exists()
 
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from mbrl_agent.policy_search import SearchOptions
 from mbrl_agent.study.compare.curves import learning_curve
 from mbrl_agent.study.compare.grouping import group_runs, notes_on, with_time_step
 from mbrl_agent.study.compare.read_runs import find_runs
@@ -70,7 +71,8 @@ def test_notes_name_what_would_mislead(tmp_path):
     notes = "\n".join(notes_on(group_runs(find_runs([tmp_path])), []))
     assert f"gaussian: {tmp_path / 'c'} is unfinished, after 60 of 150 steps" in notes
     assert "more than one run of seed 1" in notes
-    assert "differ in search.steps: 300, 7 (--by resampling search.steps parts them)" in notes
+    default = SearchOptions().steps
+    assert f"differ in search.steps: {default}, 7 (--by resampling search.steps parts them)" in notes
     assert "differ in trials: 1, 5\n" in notes
     assert "evaluated by 20 episodes" in notes
     clean = group_runs(find_runs([make_run(tmp_path / "z", [0.0])]))
