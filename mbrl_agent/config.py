@@ -23,6 +23,7 @@ from mbrl_agent.estimators import ESTIMATORS, Estimator
 from mbrl_agent.options import (
     OptionError,
     build,
+    construct,
     convert_option,
     did_you_mean,
     options_of,
@@ -172,7 +173,8 @@ class TrainConfig:
                 values[key] = build(hint, key, key, present | _mapping(key, changes.get(key, {})))
             else:
                 values[key] = convert_option((key,), changes.get(key, present), hint)
-        return TrainConfig(**values)
+        config: TrainConfig = construct(TrainConfig, (), "", values)
+        return config
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the configuration as YAML; the file appears complete or not at all."""

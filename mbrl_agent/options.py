@@ -213,8 +213,8 @@ def build(cls: Any, prefix: str, label: str, values: Mapping[str, Any]) -> Any:
         values: By option; what is missing takes its default.
 
     Raises:
-        OptionError: An option that the class does not have, or a value that does not have its type.
-        ValueError: The dataclass refuses the values (or TypeError).
+        OptionError: An option that the class does not have, or a value that it cannot take.
+        ValueError: The dataclass refuses the values together (or TypeError).
     """
     options = options_of(cls)
     for key in values:
@@ -223,10 +223,29 @@ def build(cls: Any, prefix: str, label: str, values: Mapping[str, Any]) -> Any:
     converted = {
         key: convert_option((prefix, key), value, options[key].hint) for key, value in values.items()
     }
+    return construct(cls, (prefix,), label, converted)
+
+
+def construct(cls: Any, path: tuple[str, ...], label: str, values: Mapping[str, Any]) -> Any:
+    """An instance of an options dataclass from values of the right types.
+
+    Args:
+        cls: The dataclass.
+        path: Where its options are.
+        label: As in `build`; may be empty.
+        values: By option.
+
+    Raises:
+        OptionError: The dataclass refuses a value, with a message that begins with the option's name.
+        ValueError: It refuses the values for another reason (or TypeError).
+    """
     try:
-        return cls(**converted)
+        return cls(**values)
     except (ValueError, TypeError) as error:
         message = str(error)
+        name, _, reason = message.partition(" ")
+        if name in options_of(cls):
+            raise OptionError((*path, name), reason.removeprefix(f"of {label} ")) from error
         raise type(error)(message if label in message else f"{label}: {message}") from error
 
 

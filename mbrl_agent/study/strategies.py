@@ -100,5 +100,5 @@ def instance_of(registry: Registry[T], text: str) -> T:
         if key in values:
             raise ValueError(f"{registry.kind} {text!r}: option {key!r} is given twice")
         values[key] = value
-    instance: T = build(cls, f"{registry.kind} {text!r}", registry.kind, values)
+    instance: T = build(cls, f"{registry.kind} {text!r}", f"{registry.kind} {name!r}", values)
     return instance

@@ -192,7 +192,7 @@ def test_it_runs_outside_the_main_thread_too(tmp_path):
         ([], "the following arguments are required: --resampling, --seeds, --out"),
         (["--resampling", "gausian"], "did you mean 'gaussian'"),
         (["--resampling", "none", "none"], "resampling 'none' is given twice"),
-        (["--resampling", "interpolated:2"], "ratio of resampling 'interpolated' must be from 0 to 1"),
+        (["--resampling", "interpolated:2"], "resampling 'interpolated:2'.ratio: must be from 0 to 1"),
         (["--resampling", "mixture:2,1,0,0,0"], "cannot read"),
         (["--seeds", "9-1"], "ends below its begin"),
         (["--seeds", "1,0-3"], "seed 1 is given twice"),
