@@ -30,7 +30,8 @@ from mbrl_agent.config import TrainConfig
 from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.study.baseline.command import parse_options
 from mbrl_agent.study.compare.read_evaluations import read_evaluations
-from mbrl_agent.study.compare.read_runs import read_progress, read_run
+from mbrl_agent.study.compare.read_runs import read_run
+from mbrl_agent.study.progress_table import read_progress
 from mbrl_agent.study.sweep.request import read_requests
 from mbrl_agent.yaml_data import decode_yaml, read_yaml
 
@@ -109,9 +110,9 @@ HOSTILE_YAML = {
     "too large": ("# " + "x" * 2**16, "larger than 65536 bytes"),
     "not text": (b"seed: \xff", "not valid YAML"),
     "control characters": ("seed: \x01", "not valid YAML"),
-    "a directory's depth of threads": ("threads: 1000000", "threads must be at most 1024"),
-    "a device beyond torch's counting": ("device: cuda:200", "device must be"),
-    "another script's digits": ("device: cuda:\u0663", "device must be"),
+    "a directory's depth of threads": ("threads: 1000000", "threads: must be at most 1024"),
+    "a device beyond torch's counting": ("device: cuda:200", "device: must be"),
+    "another script's digits": ("device: cuda:\u0663", "device: must be"),
 }
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +13,14 @@ import numpy as np
 from mbrl_agent.config import CHOICES, TrainConfig
 from mbrl_agent.experiment import step_duration
 from mbrl_agent.options import options_of, to_plain, to_text
-from mbrl_agent.plain_data import read_file
 from mbrl_agent.run_directory import RunDirectory
 from mbrl_agent.study.baseline.config import MARK, BaselineConfig
 from mbrl_agent.study.compare.read_evaluations import FILE, read_evaluations
 from mbrl_agent.study.compare.records import Run
 from mbrl_agent.study.compare.statistics import Array
+from mbrl_agent.study.progress_table import CLOCK, REWARD, STEPS, SUCCESS, read_progress
 from mbrl_agent.study.scene import find_env
 from mbrl_agent.yaml_data import read_yaml
-
-STEPS, SUCCESS, REWARD = "time/total_timesteps", "eval/success_rate", "eval/mean_reward"
-CLOCK = ("time/trial", "time/evaluate", "time/log")
-"""Wall clock of a row: learning, evaluation, figures; only the start of the program is in none of them."""
-
-MAX_PROGRESS = 2**24
-"""The largest progress.csv [bytes] that is read: that of some ten thousand trials."""
 
 
 def find_runs(arguments: Sequence[Path]) -> list[Run]:
@@ -159,51 +149,6 @@ def _run(files: RunDirectory, rows: list[dict[str, float]], **known: Any) -> Run
         end_clock=float(clock[-1]) if rows else 0.0,
         **known,
     )
-
-
-def read_progress(path: Path) -> list[dict[str, float]]:
-    """The numbers of a progress.csv that a comparison needs, a row a trial; none where there is no file.
-
-    Raises:
-        ValueError: It is not such a table; the message says where.
-    """
-    if not path.exists():
-        return []
-    try:
-        text = read_file(path, MAX_PROGRESS).decode()
-        table = list(csv.reader(io.StringIO(text), strict=True))
-    except (OSError, ValueError, csv.Error) as error:
-        raise ValueError(f"{path} is not a table of comma-separated values: {error}") from error
-    if not table:
-        return []
-    header = table[0]
-    if STEPS not in header:
-        raise ValueError(f"{path} has no column {STEPS}: it is not the progress of a run")
-    rows = [_progress_row(path, number, header, cells) for number, cells in enumerate(table[1:], start=2)]
-    for number, (before, after) in enumerate(pairwise(rows), start=3):
-        if not before[STEPS] < after[STEPS]:
-            raise ValueError(f"{path}, line {number}: {STEPS} must grow, got {after[STEPS]:g}")
-    return rows
-
-
-def _progress_row(path: Path, number: int, header: list[str], cells: list[str]) -> dict[str, float]:
-    if len(cells) != len(header):
-        raise ValueError(f"{path}, line {number}: {len(cells)} cells for {len(header)} columns")
-    row = {}
-    for name, cell in zip(header, cells, strict=True):
-        if name not in (STEPS, SUCCESS, REWARD, *CLOCK) or not cell:
-            continue
-        try:
-            value = float(cell)
-        except ValueError:
-            value = math.nan
-        fits = 0 <= value <= 1 if name == SUCCESS else value >= 0 or name == REWARD
-        if not math.isfinite(value) or not fits:
-            raise ValueError(f"{path}, line {number}: {name} cannot be {cell[:40]!r}")
-        row[name] = value
-    if STEPS not in row:
-        raise ValueError(f"{path}, line {number}: {STEPS} is empty")
-    return row
 
 
 def choice_label(key: str, value: Any) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
 import json
-import math
 import re
 import time
 from collections.abc import Sequence
@@ -17,12 +15,11 @@ from mbrl_agent.config import TrainConfig
 from mbrl_agent.options import options_of, to_text
 from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.run_directory import InUseError, RunDirectory
+from mbrl_agent.study.progress_table import CLOCK, SOLVED, SUCCESS, read_progress
 from mbrl_agent.study.strategies import instance_of
 
 NOT_RESULT = ("logdir", "quiet")
 """Options that do not change what a run computes; all others make another cell."""
-PHASES = ("time/trial", "time/evaluate", "time/log")
-"""Columns of progress.csv that add up to the wall clock of a trial."""
 
 
 @dataclass(frozen=True)
@@ -73,18 +70,17 @@ class Cell:
         path = RunDirectory(self.directory).progress
         try:
             written = path.stat().st_mtime
-            rows = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
-        except (OSError, UnicodeDecodeError, csv.Error):
+            rows = read_progress(path)
+        except (OSError, ValueError):
             return Progress()
         if not rows:
             return Progress()
-        solved_after = _number(rows[-1].get("eval/steps_to_solve"))
-        seconds = sum(_number(row.get(phase)) or 0.0 for row in rows for phase in PHASES)
+        solved_after = rows[-1].get(SOLVED)
         return Progress(
             trials=len(rows),
-            success_rate=_number(rows[-1].get("eval/success_rate")),
+            success_rate=rows[-1].get(SUCCESS),
             solved_after=None if solved_after is None else int(solved_after),
-            seconds=seconds,
+            seconds=sum(row.get(phase, 0.0) for row in rows for phase in CLOCK),
             written=written,
         )
 
@@ -114,14 +110,6 @@ class Cell:
             return self.log.stat().st_size
         except OSError:
             return 0
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return None
-    return value if math.isfinite(value) else None
 
 
 def cell_name(config: TrainConfig) -> str:

@@ -102,9 +102,9 @@ def write_progress(cell, text, agent=True):
         (cell.directory / "agent.zip").touch()
 
 
-ROWS = """time/trial,time/evaluate,time/log,eval/success_rate,eval/steps_to_solve
-1.5,0.25,,0.5,
-2.0,0.25,1.0,1.0,60
+ROWS = """time/total_timesteps,time/trial,time/evaluate,time/log,eval/success_rate,eval/steps_to_solve
+30,1.5,0.25,,0.5,
+60,2.0,0.25,1.0,1.0,60
 """
 
 
@@ -128,7 +128,7 @@ def test_finished_needs_all_trials_and_the_agent(tmp_path):
     assert not cell.finished()
 
 
-@pytest.mark.parametrize("text", ["", "\n", "time/trial\n"])
+@pytest.mark.parametrize("text", ["", "\n", "time/total_timesteps\n", "time/trial\n1.5\n", "\0"])
 def test_a_run_without_trials_has_no_progress(tmp_path, text):
     (cell,) = cells(tmp_path)
     write_progress(cell, text)
