@@ -13,28 +13,17 @@ import gymnasium
 import numpy as np
 import pytest
 from deadly_run import MOMENTS, Moment, in_a_fork, replace
-from tiny_run import assert_same_run, flags, quick_figures, resume, tiny
+from tiny_run import assert_same_run, flags, resume
 
 from envs.cartpole_swingup import CartPoleSwingUpEnv
 from mbrl_agent import ParticlePILCO, cli
 from mbrl_agent.event_file import EventFile
 from mbrl_agent.run_directory import RunDirectory
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_figures():
-    with quick_figures():
-        yield
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
-    """The run to which nothing happened."""
-    run = tiny(tmp_path_factory.mktemp("whole"))
-    run.run()
-    return run.directory
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
+    pytest.mark.usefixtures("quickly"),
+]
 
 
 def fail(number):
@@ -68,7 +57,7 @@ WRITES = {
 
 
 @pytest.mark.parametrize("fault", WRITES)
-def test_a_file_that_cannot_be_written(fault, whole, tmp_path, capfd):
+def test_a_file_that_cannot_be_written(fault, undisturbed, tmp_path, capfd):
     name, target, call, number = WRITES[fault]
 
     def work() -> int:
@@ -81,12 +70,12 @@ def test_a_file_that_cannot_be_written(fault, whole, tmp_path, capfd):
     assert the_line(capfd) == f"{directory / name}: {os.strerror(number)}; {go_on}"
     assert not list(directory.rglob("*.tmp"))
     resume(directory).run()
-    assert_same_run(directory, whole)
+    assert_same_run(directory, undisturbed)
 
 
 @pytest.mark.parametrize("half", [False, True])
 @pytest.mark.parametrize("flush", [4, 5])
-def test_events_that_cannot_be_written(flush, half, whole, tmp_path, capfd):
+def test_events_that_cannot_be_written(flush, half, undisturbed, tmp_path, capfd):
     def work() -> int:
         class Full:
             closed = False
@@ -123,10 +112,10 @@ def test_events_that_cannot_be_written(flush, half, whole, tmp_path, capfd):
     go_on = f"continue with: python train.py --resume {directory}"
     assert the_line(capfd) == f"{events}: No space left on device; {go_on}"
     resume(directory).run()
-    assert_same_run(directory, whole)
+    assert_same_run(directory, undisturbed)
 
 
-def test_an_event_file_that_cannot_be_made(whole, tmp_path, capfd):
+def test_an_event_file_that_cannot_be_made(undisturbed, tmp_path, capfd):
     assert in_a_fork(lambda: cli.main(flags(logdir=tmp_path, trials=2))) == 0
     (directory,) = tmp_path.iterdir()
 
@@ -144,12 +133,12 @@ def test_an_event_file_that_cannot_be_made(whole, tmp_path, capfd):
     line = the_line(capfd)
     assert re.fullmatch(rf"{directory}/events\.\S+: Permission denied; {go_on}", line)
     resume(directory).run()
-    assert_same_run(directory, whole)
+    assert_same_run(directory, undisturbed)
 
 
-def test_a_disk_without_room_for_another_checkpoint(whole, tmp_path, capfd):
+def test_a_disk_without_room_for_another_checkpoint(undisturbed, tmp_path, capfd):
     """Here it is the system that refuses, and that has taken the first bytes."""
-    size = (whole / "checkpoints" / "trial_001.zip").stat().st_size
+    size = (undisturbed / "checkpoints" / "trial_001.zip").stat().st_size
 
     def act() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 1000, resource.RLIM_INFINITY))
@@ -163,7 +152,7 @@ def test_a_disk_without_room_for_another_checkpoint(whole, tmp_path, capfd):
     reason = f"{directory}/checkpoints/trial_002.zip: File too large"
     assert the_line(capfd) == f"{reason}; continue with: python train.py --resume {directory}"
     resume(directory).run()
-    assert_same_run(directory, whole)
+    assert_same_run(directory, undisturbed)
 
 
 def test_in_the_first_trial_there_is_nothing_to_continue(tmp_path, capfd):
@@ -200,8 +189,8 @@ def remove_the_record(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut, empty, flip_a_bit, remove_the_record])
-def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(damage, whole, tmp_path, capsys):
-    directory = shutil.copytree(whole, tmp_path / "run")
+def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(damage, undisturbed, tmp_path, capsys):
+    directory = shutil.copytree(undisturbed, tmp_path / "run")
     (directory / "agent.zip").unlink()
     damage(directory / "checkpoints" / "trial_003.zip")
     assert cli.main(["--resume", str(directory)]) == 0
@@ -210,11 +199,11 @@ def test_a_damaged_checkpoint_is_named_and_the_one_before_is_used(damage, whole,
     assert warning.startswith(
         "train.py: warning: a checkpoint cannot be used, trial_002.zip is taken instead (trial_003.zip: "
     )
-    assert_same_run(directory, whole)
+    assert_same_run(directory, undisturbed)
 
 
-def test_a_damaged_checkpoint_is_told_once(whole, tmp_path):
-    directory = shutil.copytree(whole, tmp_path / "run")
+def test_a_damaged_checkpoint_is_told_once(undisturbed, tmp_path):
+    directory = shutil.copytree(undisturbed, tmp_path / "run")
     flip_a_bit(directory / "checkpoints" / "trial_003.zip")
     with pytest.warns(UserWarning, match=r"trial_003\.zip: cannot load"):
         run = resume(directory)
@@ -224,8 +213,8 @@ def test_a_damaged_checkpoint_is_told_once(whole, tmp_path):
     run.files.unlock()
 
 
-def test_when_all_are_damaged_nothing_is_touched(whole, tmp_path, capsys):
-    directory = shutil.copytree(whole, tmp_path / "run")
+def test_when_all_are_damaged_nothing_is_touched(undisturbed, tmp_path, capsys):
+    directory = shutil.copytree(undisturbed, tmp_path / "run")
     for path in directory.glob("checkpoints/*.zip"):
         flip_a_bit(path)
     before = {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
@@ -237,9 +226,11 @@ def test_when_all_are_damaged_nothing_is_touched(whole, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("name", ["trial_003.zip", "trial_003.json"])
-def test_a_checkpoint_that_cannot_be_read_now_is_not_passed_over(name, whole, tmp_path, monkeypatch, capsys):
+def test_a_checkpoint_that_cannot_be_read_now_is_not_skipped(
+    name, undisturbed, tmp_path, monkeypatch, capsys
+):
     """Or a disk that fails for a moment would cost a trial."""
-    directory = shutil.copytree(whole, tmp_path / "run")
+    directory = shutil.copytree(undisturbed, tmp_path / "run")
     (directory / "agent.zip").unlink()
     before = sorted(directory.rglob("*"))
     path = directory / "checkpoints" / name
@@ -366,7 +357,7 @@ def test_a_model_that_diverges(tmp_path, capfd):
 # two runs at once ------------------------------------------------------------------------------------------
 
 
-def test_runs_that_begin_at_the_same_time_with_the_same_name(whole, tmp_path, monkeypatch):
+def test_runs_that_begin_at_the_same_time_with_the_same_name(undisturbed, tmp_path, monkeypatch):
     import multiprocessing
 
     monkeypatch.setattr("mbrl_agent.run_directory.time.strftime", lambda _: "20260101-000000")
@@ -390,11 +381,11 @@ def test_runs_that_begin_at_the_same_time_with_the_same_name(whole, tmp_path, mo
     directories = sorted(tmp_path.iterdir())
     assert [path.name for path in directories] == [stem, f"{stem}-2", f"{stem}-3", f"{stem}-4"]
     for directory in directories:
-        assert_same_run(directory, whole)
+        assert_same_run(directory, undisturbed)
 
 
 @pytest.mark.parametrize("resumed", [False, True])
-def test_a_run_that_another_process_runs_cannot_be_resumed(resumed, whole, tmp_path, capfd):
+def test_a_run_that_another_process_runs_cannot_be_resumed(resumed, undisturbed, tmp_path, capfd):
     words = flags(logdir=tmp_path)
     if resumed:
         assert in_a_fork(lambda: cli.main([*words, "--trials", "1"])) == 0
@@ -416,4 +407,4 @@ def test_a_run_that_another_process_runs_cannot_be_resumed(resumed, whole, tmp_p
     (directory,) = tmp_path.iterdir()
     expected = f"{directory} is in use: another process is running it (see train.py --help)"
     assert the_line(capfd) == expected
-    assert_same_run(directory, whole)
+    assert_same_run(directory, undisturbed)

@@ -6,18 +6,20 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
 from deadly_run import MOMENTS, ROOT, Moment, in_a_fork
-from tiny_run import assert_same_run, flags, quick_figures, resume, tiny
+from tiny_run import assert_same_run, flags, resume
 
 from mbrl_agent import cli
 from mbrl_agent.collect import _Recorder
 from mbrl_agent.interrupts import Interrupted, handling, interruptible
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
+    pytest.mark.usefixtures("quickly"),
+]
 STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143}
 
 
@@ -28,20 +30,6 @@ def limit() -> float:
     asserts no more than that the run does not wait for the end of its trial.
     """
     return 20.0 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_figures():
-    with quick_figures():
-        yield
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
-    """The run that nothing interrupted."""
-    run = tiny(tmp_path_factory.mktemp("whole"))
-    run.run()
-    return run.directory
 
 
 def send(number, times=1):
@@ -83,14 +71,14 @@ def interrupted(moment, act, words, *more) -> int:
         ("agent: after the rename", signal.SIGINT),
     ],
 )
-def test_one_line_and_a_checkpoint(moment, number, whole, tmp_path, capfd):
+def test_one_line_and_a_checkpoint(moment, number, undisturbed, tmp_path, capfd):
     status = interrupted(MOMENTS[moment], send(number), flags(logdir=tmp_path))
     (directory,) = tmp_path.iterdir()
     expected = f"train.py: interrupted; continue with: python train.py --resume {directory}\n"
     assert (status, capfd.readouterr().err) == (STATUS[number], expected)
     assert not list(directory.rglob("*.tmp"))
     resume(directory).run()
-    assert_same_run(directory, whole)
+    assert_same_run(directory, undisturbed)
 
 
 @pytest.mark.parametrize("number", STATUS)
@@ -123,14 +111,14 @@ CLEANING_UP = {
 
 @pytest.mark.parametrize("when", CLEANING_UP)
 @pytest.mark.parametrize("number", STATUS)
-def test_a_second_signal_changes_nothing(when, number, whole, tmp_path, capfd):
+def test_a_second_signal_changes_nothing(when, number, undisturbed, tmp_path, capfd):
     act, words = send(number, times=2), flags(logdir=tmp_path)
     assert interrupted(MOMENTS["fit: before the loss"], act, words, *CLEANING_UP[when]) == STATUS[number]
     (directory,) = tmp_path.iterdir()
     expected = f"train.py: interrupted; continue with: python train.py --resume {directory}\n"
     assert capfd.readouterr().err == expected
     resume(directory).run()
-    assert_same_run(directory, whole)
+    assert_same_run(directory, undisturbed)
 
 
 FULL_SIZE = {

@@ -12,25 +12,14 @@ from pathlib import Path
 
 import pytest
 from deadly_run import MOMENTS, RESUMING, ROOT, in_a_fork
-from tiny_run import assert_same_run, flags, quick_figures, resume, tiny
+from tiny_run import assert_same_run, flags, resume
 
 from mbrl_agent import cli
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _quick_figures():
-    with quick_figures():
-        yield
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Path:
-    """The run that nothing interrupted."""
-    run = tiny(tmp_path_factory.mktemp("whole"))
-    run.run()
-    return run.directory
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
+    pytest.mark.usefixtures("quickly"),
+]
 
 
 def killed(moment, work) -> None:
@@ -44,25 +33,25 @@ def killed(moment, work) -> None:
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_killed_and_resumed(moment, whole, tmp_path):
+def test_killed_and_resumed(moment, undisturbed, tmp_path):
     killed(MOMENTS[moment], lambda: cli.main(flags(logdir=tmp_path)))
     (directory,) = tmp_path.iterdir()
     assert (directory / "agent.zip").exists() == (moment == "agent: after the rename")
     resume(directory).run()
-    assert_same_run(directory, whole)
+    assert_same_run(directory, undisturbed)
 
 
 @pytest.mark.parametrize("moment", RESUMING)
-def test_killed_while_it_is_resumed(moment, whole, tmp_path):
+def test_killed_while_it_is_resumed(moment, undisturbed, tmp_path):
     killed(MOMENTS["between progress and events"], lambda: cli.main(flags(logdir=tmp_path)))
     (directory,) = tmp_path.iterdir()
     (directory / "figures" / "prediction_trial_003.png").write_bytes(b"")  # there is something to remove
     killed(RESUMING[moment], lambda: cli.main(["--resume", str(directory)]))
     resume(directory).run()
-    assert_same_run(directory, whole)
+    assert_same_run(directory, undisturbed)
 
 
-def test_killed_again_and_again(whole, tmp_path):
+def test_killed_again_and_again(undisturbed, tmp_path):
     words = flags(logdir=tmp_path)
     in_trials_2_3_3_and_after = (
         "fit: before the loss",
@@ -75,7 +64,7 @@ def test_killed_again_and_again(whole, tmp_path):
         (directory,) = tmp_path.iterdir()
         words = ["--resume", str(directory)]
     resume(directory).run()
-    assert_same_run(directory, whole)
+    assert_same_run(directory, undisturbed)
 
 
 @pytest.mark.slow
