@@ -65,7 +65,7 @@ class TrainConfig:
     eval_episodes: int = 100
     """Evaluation episodes after each trial (they do not count as interaction); 0 turns evaluation off."""
     gradient_probe: int = 16
-    """Gradient estimates a trial whose variance is logged (about 0.1 s of a trial's 13 s); 0 turns it off."""
+    """Gradient estimates a trial whose variance is logged (about 0.1 s a trial); 0 turns it off."""
     logdir: str = "runs"
     """Directory that holds run directories."""
     device: str = "cpu"

@@ -40,7 +40,7 @@ class ProgressCsv(KVWriter):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        table = _read(path) if path.exists() else []
+        table = read_table(path) if path.exists() else []
         self.columns: list[str] = table[0] if table else []
         self.rows: list[list[str]] = table[1:]
 
@@ -56,9 +56,12 @@ class ProgressCsv(KVWriter):
         self._write()
 
     def rewind(self, rows: int, columns: int) -> None:
-        """Forget all but the first rows and columns."""
+        """Forget all but the first rows and columns; without rows there is no file."""
         self.rows, self.columns = [row[:columns] for row in self.rows[:rows]], self.columns[:columns]
-        self._write()
+        if self.rows:
+            self._write()
+        else:
+            self.path.unlink(missing_ok=True)
 
     def _write(self) -> None:
         buffer = io.StringIO()
@@ -71,8 +74,8 @@ class ProgressCsv(KVWriter):
         """Nothing is open between two rows."""
 
 
-def _read(path: Path) -> list[list[str]]:
-    """The table of a CSV file.
+def read_table(path: Path) -> list[list[str]]:
+    """The rows of a CSV file, the header first.
 
     Raises:
         ValueError: It is not one.
@@ -80,7 +83,7 @@ def _read(path: Path) -> list[list[str]]:
     """
     text = read_file(path, MAX_CSV_BYTES).decode()
     try:
-        return list(csv.reader(io.StringIO(text)))
+        return list(csv.reader(io.StringIO(text), strict=True))
     except csv.Error as error:
         raise ValueError(f"{path.name} is damaged: {error}") from error
 

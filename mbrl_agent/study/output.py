@@ -33,7 +33,7 @@ class Table:
     rows: list[list[Cell]]
 
     def text(self) -> str:
-        """As CSV; numbers with six digits, and `inf` and `nan` as such."""
+        """As CSV; numbers with eight digits, and `inf` and `nan` as such."""
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(self.columns)
@@ -88,7 +88,7 @@ def open_output(directory: Path, run: Path | None, step: int) -> Iterator[Output
 
 
 def _cell(value: Cell) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.8g}" if isinstance(value, float) else str(value)
 
 
 def landscape_table(landscapes: Sequence[Landscape]) -> Table:

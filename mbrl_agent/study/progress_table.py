@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from itertools import pairwise
 from pathlib import Path
 
-from mbrl_agent.plain_data import read_file
+from mbrl_agent.run_log import read_table
 
 STEPS, SUCCESS, REWARD = "time/total_timesteps", "eval/success_rate", "eval/mean_reward"
 SOLVED = "eval/steps_to_solve"
 CLOCK = ("time/trial", "time/evaluate", "time/log")
 """Wall clock of a row: learning, evaluation, figures; only the start of the program is in none of them."""
 COLUMNS = (STEPS, SUCCESS, REWARD, SOLVED, *CLOCK)
-
-MAX_PROGRESS = 2**24
-"""The largest progress.csv [bytes] that is read: that of some ten thousand trials."""
 
 
 def read_progress(path: Path) -> list[dict[str, float]]:
@@ -29,11 +24,10 @@ def read_progress(path: Path) -> list[dict[str, float]]:
     if not path.exists():
         return []
     try:
-        text = read_file(path, MAX_PROGRESS).decode()
-        table = list(csv.reader(io.StringIO(text), strict=True))
-    except (OSError, ValueError, csv.Error) as error:
+        table = read_table(path)
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path} is not a table of comma-separated values: {error}") from error
-    if not table:
+    if not any(table):
         return []
     header = table[0]
     if STEPS not in header:

@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from mbrl_agent.config import CHOICES
 from mbrl_agent.options import did_you_mean, to_text
 from mbrl_agent.study.compare.read_evaluations import DIRECTORY
-from mbrl_agent.study.compare.records import Run
+from mbrl_agent.study.compare.records import Run, Setting
 
 NOT_COMPARED = {"seed", "logdir", "device", "threads", "quiet", "gradient_probe", "env"}
 """Settings that may differ inside a group without a word; environments are looked at apart."""
+NAMES = ("resampling", "algorithm")
+"""Settings whose values name what learned."""
 BUDGETS = ("trials", "steps", "keep_going")
 
 
@@ -38,7 +40,8 @@ def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
     Args:
         runs: At least one.
         by: Keys of config.yaml whose values tell the groups apart; none takes the resampling strategy with
-            its options. Runs without any of the keys (baselines, evaluations.npz) go by their own label.
+            its options. Runs that lack one of the keys, and are named by none of the others (baselines,
+            evaluations.npz), go by their own label.
 
     Raises:
         ValueError: No run has such a key, or runs on different environments would be compared.
@@ -56,8 +59,8 @@ def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
         )
     ambiguous = _ambiguous(runs)
     found: dict[str, list[Run]] = {}
-    for run in sorted(runs, key=lambda run: _order(run, by)):
-        found.setdefault(_label(run, by, ambiguous), []).append(run)
+    for run in sorted(runs, key=lambda run: _order(run, _parts(run, by, ambiguous))):
+        found.setdefault(_label(_parts(run, by, ambiguous)), []).append(run)
     return [Group(label, members[0].kind, tuple(members)) for label, members in found.items()]
 
 
@@ -69,23 +72,24 @@ def _ambiguous(runs: Sequence[Run]) -> set[str]:
     return {label for label, where in places.items() if len(where) > 1}
 
 
-def _label(run: Run, by: Sequence[str], ambiguous: set[str]) -> str:
-    words = []
-    for key in by:
-        if key in run.settings:
-            value = to_text(run.settings[key])
-            words.append(value if key in ("resampling", "algorithm") else f"{key}={value}")
-    if words:
-        return ", ".join(words)
-    if DIRECTORY in run.settings and run.label in ambiguous:
-        return os.sep.join(str(run.settings[DIRECTORY]).split(os.sep)[-2:])
-    return run.label
+def _parts(run: Run, by: Sequence[str], ambiguous: set[str]) -> list[tuple[str, Setting]]:
+    """What names a run's group: the settings asked for, and its own label if they do not say what learned."""
+    parts: list[tuple[str, Setting]] = [(key, run.settings[key]) for key in by if key in run.settings]
+    if not parts or (len(parts) < len(by) and not any(key in NAMES for key, _ in parts)):
+        elsewhere = DIRECTORY in run.settings and run.label in ambiguous
+        own = os.sep.join(str(run.settings[DIRECTORY]).split(os.sep)[-2:]) if elsewhere else run.label
+        parts.append(("", own))
+    return parts
 
 
-def _order(run: Run, by: Sequence[str]) -> tuple[object, ...]:
+def _label(parts: Sequence[tuple[str, Setting]]) -> str:
+    texts = [(key, to_text(value)) for key, value in parts]
+    return ", ".join(text if key in ("", *NAMES) else f"{key}={text}" for key, text in texts)
+
+
+def _order(run: Run, parts: Sequence[tuple[str, Setting]]) -> tuple[object, ...]:
     """Our agent first; numbers by their size, the rest by the alphabet."""
-    values = [run.settings[key] for key in by if key in run.settings] or [run.label]
-    keys = [(0, float(v), "") if isinstance(v, int | float) else (1, 0.0, str(v)) for v in values]
+    keys = [(0, float(v), "") if isinstance(v, int | float) else (1, 0.0, str(v)) for _, v in parts]
     return ("resampling" not in run.settings, keys, run.settings.get("seed", 0))
 
 

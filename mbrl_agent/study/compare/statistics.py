@@ -98,7 +98,8 @@ class Reached:
     """A quantile of the times at which runs got somewhere.
 
     Attributes:
-        value: The time; where `open` is set, a bound that it is above.
+        value: The time; where `open` is set, a bound that it is above, with runs that never got there
+            counted as later than all that did.
         open: Too few runs got there: the quantile lies beyond what was observed.
     """
 
@@ -122,4 +123,5 @@ def reached_quantile(reached: Sequence[float | None], watched: Sequence[float], 
     if math.isfinite(times[position]):
         return Reached(times[position])
     bounds = sorted(end if time is None else time for time, end in zip(reached, watched, strict=True))
-    return Reached(bounds[position], open=True)
+    latest = max((time for time in times if math.isfinite(time)), default=bounds[position])
+    return Reached(max(bounds[position], latest), open=True)

@@ -120,7 +120,7 @@ def runs_table(groups: Sequence[Group]) -> Table:
     for group in groups:
         for run in group.runs:
             unit = math.nan if run.time_step is None else time_unit(run)
-            solved = math.nan if run.solved_steps is None else run.solved_steps
+            end, solved = int(run.end_steps), run.solved_steps
             identity: list[Cell] = [
                 group.label,
                 str(run.path),
@@ -128,10 +128,11 @@ def runs_table(groups: Sequence[Group]) -> Table:
                 run.env or "",
             ]
             state: list[Cell] = [str(run.finished).lower(), len(run.steps), run.episodes or 0]
-            ends = [run.end_steps, solved, run.end_steps * unit, solved * unit]
+            steps: list[Cell] = [end, math.nan if solved is None else int(solved)]
+            seconds = [end * unit, math.nan if solved is None else solved * unit]
             last = [float(v[-1]) if len(v) else math.nan for v in (run.success, run.reward)]
             clocks = [run.end_clock, math.nan if run.solved_clock is None else run.solved_clock]
-            rows.append([*identity, *state, *ends, *last, *clocks])
+            rows.append([*identity, *state, *steps, *seconds, *last, *clocks])
     return Table(columns, rows)
 
 

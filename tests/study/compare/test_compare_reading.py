@@ -7,8 +7,11 @@ import zipfile
 import numpy as np
 import pytest
 
+from mbrl_agent.run_directory import START, RunDirectory
+from mbrl_agent.study.compare.grouping import group_runs
 from mbrl_agent.study.compare.read_evaluations import group_directory
 from mbrl_agent.study.compare.read_runs import find_runs, read_run
+from mbrl_agent.study.compare.table import runs_table
 from tests.study.compare.made_runs import make_baseline_run, make_evaluations, make_run
 
 
@@ -54,6 +57,21 @@ def test_a_run_that_was_killed_in_its_first_trial(tmp_path):
     run = read_run(make_run(tmp_path / "a", [], trials=3, finished=False))
     assert (len(run.steps), run.end_steps, run.end_clock, run.finished) == (0, 0, 0, False)
     assert not run.judged
+
+
+def test_a_run_that_a_sweep_has_just_begun(tmp_path):
+    begun = make_run(tmp_path / "a", [], trials=3, finished=False)
+    RunDirectory(begun).make()
+    RunDirectory(begun).rewind(START)
+    before = make_run(tmp_path / "b", [], trials=3, finished=False)
+    (before / "progress.csv").write_text("\n")  # as an earlier version left it
+    assert [len(run.steps) for run in find_runs([tmp_path])] == [0, 0]
+
+
+def test_the_table_of_runs_keeps_every_digit(tmp_path):
+    make_baseline_run(tmp_path / "a", [1234567], [1.0], budget=1234567)
+    text = runs_table(group_runs(find_runs([tmp_path]))).text()
+    assert text.count("1234567,1234567,123456.7,123456.7,") == 1
 
 
 def test_trials_without_evaluation_count_their_time(tmp_path):

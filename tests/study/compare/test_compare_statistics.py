@@ -96,3 +96,9 @@ def test_a_quantile_with_runs_that_did_not_get_there():
     assert reached_quantile(reached, watched, 0.5) == Reached(12.0)
     assert reached_quantile(reached, watched, 0.75) == Reached(30.0, open=True)
     assert reached_quantile([None, None], [30.0, 6.0], 0.5) == Reached(6.0, open=True)  # not above 30
+
+
+def test_a_run_that_was_not_watched_long_counts_as_later_than_those_that_got_there():
+    reached, watched = [500.0, None, None, None], [600.0, 10.0, 10.0, 0.0]
+    quartiles = [reached_quantile(reached, watched, share) for share in (0.25, 0.5, 0.75)]
+    assert quartiles == [Reached(500.0), Reached(500.0, open=True), Reached(500.0, open=True)]
