@@ -8,6 +8,7 @@ import socket
 import time
 from typing import Any
 
+from mbrl_agent.messages import one_line
 from mbrl_agent.study.sweep.cell_process import CellProcess
 from mbrl_agent.study.sweep.cells import Cell
 from mbrl_agent.study.sweep.engine import Ending, Outcome
@@ -87,6 +88,7 @@ class RayEngine:
             raise ValueError(f"Ray cannot be used: {error}") from error
         self._task = self._ray.remote(attempt)
         self._cells: dict[Any, Cell] = {}
+        self._refused: list[tuple[Cell, Outcome]] = []
 
     def submit(self, cell: Cell) -> None:
         """Queue a task; Ray's own retries are off, because a lost one is resumed by the scheduler."""
@@ -97,10 +99,17 @@ class RayEngine:
             max_retries=0,
             scheduling_strategy="SPREAD",
         )
-        self._cells[task.remote(cell)] = cell
+        try:
+            self._cells[task.remote(cell)] = cell
+        except (self._ray.exceptions.RayError, RuntimeError, ConnectionError) as error:
+            self._refused.append((cell, Outcome(Ending.LOST, _short(error))))  # the cluster's fault
 
     def collect(self, timeout: float) -> list[tuple[Cell, Outcome]]:
-        """The tasks that have ended."""
+        """The tasks that have ended, and the cells that Ray did not take."""
+        if self._refused:
+            refused, self._refused = self._refused, []
+            time.sleep(timeout)  # so that the cluster has a moment to recover before the next try
+            return refused
         if not self._cells:
             time.sleep(timeout)
             return []
@@ -118,7 +127,7 @@ class RayEngine:
             last = str(error).strip().splitlines()[-1]
             return Outcome(Ending.CRASHED, last)
         except errors.RayError as error:  # the worker or its machine is gone
-            return Outcome(Ending.LOST, " ".join(str(error).split())[:200])
+            return Outcome(Ending.LOST, _short(error))
         return outcome
 
     def stop(self) -> None:
@@ -134,3 +143,8 @@ class RayEngine:
                         del self._cells[task]
         finally:
             self._ray.shutdown()
+
+
+def _short(error: Exception) -> str:
+    """The beginning of a message of Ray, which may be pages long, on one line."""
+    return one_line(error)[:200] or type(error).__name__

@@ -29,6 +29,7 @@ class FakeRay:
 
     def __init__(self):
         self.inits, self.options, self.results, self.cancelled, self.stubborn = [], [], {}, [], set()
+        self.refused = {}
         self.shut_down = False
 
     def init(self, **options):
@@ -39,9 +40,14 @@ class FakeRay:
 
         def with_options(**options):
             self.options.append(options)
-            return SimpleNamespace(remote=lambda cell: f"task {cell.config.seed}")
+            return SimpleNamespace(remote=self.start)
 
         return SimpleNamespace(options=with_options)
+
+    def start(self, cell):
+        if cell.config.seed in self.refused:
+            raise self.refused[cell.config.seed]
+        return f"task {cell.config.seed}"
 
     def wait(self, tasks, num_returns, timeout):
         assert tasks
@@ -96,6 +102,25 @@ def test_outcomes(ray, tmp_path):
     assert ray.options[0]["num_gpus"] == 0
     assert ray.options[0]["max_retries"] == 0
     assert ray.options[0]["name"] == found[0].directory.name
+
+
+def test_what_ray_does_not_take_is_an_outcome_of_that_cell(ray, tmp_path):
+    engine = RayEngine()
+    found = cells(tmp_path, seeds=range(4))
+    ray.refused = {
+        0: ray.exceptions.RayError("the head\nis gone" + "." * 999),
+        1: RuntimeError("not initialised"),
+        2: ConnectionError(),
+    }
+    for cell in found:
+        engine.submit(cell)
+    assert engine.collect(0.0) == [
+        (found[0], Outcome(Ending.LOST, "the head is gone" + "." * 184)),
+        (found[1], Outcome(Ending.LOST, "not initialised")),
+        (found[2], Outcome(Ending.LOST, "ConnectionError")),
+    ]
+    ray.results["task 3"] = Outcome(Ending.DONE)
+    assert engine.collect(0.0) == [(found[3], Outcome(Ending.DONE))]
 
 
 def test_stop_cancels_and_kills_what_does_not_listen(ray, tmp_path):
