@@ -140,7 +140,10 @@ def read_request(arguments: argparse.Namespace) -> Request:
         if name.startswith(STRATEGY_OPTION):
             raise ValueError(f"{name}: write a strategy's options with its name, as in interpolated:0.25")
     seeds = parse_seeds(arguments.seeds)
-    base = cli.parse(arguments.train_options).config
+    local = arguments.engine == "local"
+    base = cli.parse(arguments.train_options, device_is_here=local).config
+    if not local and base.device.startswith("cuda:"):
+        raise ValueError(f"--device {base.device}: Ray gives every cell a GPU of its own; give --device cuda")
     try:
         return Request(tuple(arguments.resampling), tuple(seeds), base, arguments.out, _command(arguments))
     except OptionError as error:
