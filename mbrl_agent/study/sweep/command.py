@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mbrl_agent.interrupts import handling
-from mbrl_agent.messages import INTERRUPTED
+from mbrl_agent.messages import FAILED, INTERRUPTED
 from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.study.strategies import SYNTAX
 from mbrl_agent.validation import require_count
+from mbrl_agent.version import __version__
 
 if TYPE_CHECKING:
     from mbrl_agent.config import TrainConfig
@@ -48,7 +49,6 @@ examples:
 exit status: 0 if all cells are done, 1 if some failed, 2 for a mistake in the command line, 130 if
 interrupted by Ctrl-C or SIGTERM
 """
-FAILED = 1
 
 
 def add_parser(commands: Any) -> None:
@@ -93,18 +93,24 @@ def run(arguments: argparse.Namespace) -> int:
     cells = request.cells()
     view = View(check_cells(cells, request.seeds[0], here=arguments.engine == "local"))
     request.record()
+    for version in request.other_versions():
+        sys.stderr.write(
+            f"study: warning: {request.out} has cells of mbrl_agent {version}, and this is {__version__}: "
+            "their results may differ\n"
+        )
     interrupted = not _execute(arguments, cells, view)
+    failed = [track for track in view.tracks if track.state is State.FAILED]
+    if not interrupted:
+        sys.stdout.write(f"{request.out}: {count(view.tracks)}\n")
+    for track in failed:
+        log = os.path.relpath(track.cell.log)
+        sys.stderr.write(f"study: {track.cell.title} failed: {track.error} (see {log})\n")
     if interrupted:
         done = sum(track.state is State.DONE for track in view.tracks)
         sys.stderr.write(
             f"study: interrupted: {done} of {len(cells)} cells are done; go on with: {request.command}\n"
         )
         return INTERRUPTED
-    sys.stdout.write(f"{request.out}: {count(view.tracks)}\n")
-    failed = [track for track in view.tracks if track.state is State.FAILED]
-    for track in failed:
-        log = os.path.relpath(track.cell.log)
-        sys.stderr.write(f"study: {track.cell.title} failed: {track.error} (see {log})\n")
     return FAILED if failed else 0
 
 
