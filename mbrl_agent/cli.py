@@ -134,8 +134,12 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(message.removeprefix("argument "))
 
 
-def parse(argv: Sequence[str]) -> Command:
+def parse(argv: Sequence[str], device_is_here: bool = True) -> Command:
     """Turn the words of a command line into the run that they ask for.
+
+    Args:
+        argv: The words.
+        device_is_here: Refuse a device that this machine does not have; not for a run on another one.
 
     Raises:
         ValueError: The command line, or the configuration file that it names, is wrong.
@@ -151,7 +155,8 @@ def parse(argv: Sequence[str]) -> Command:
     given = {key: value for key, value in vars(namespace).items() if key in options}
     try:
         command = _command(namespace.config, namespace.resume, given)
-        command.config.torch_device()  # refuse a device that is not there now, not after the first episode
+        if device_is_here:
+            command.config.torch_device()  # refused now, not after the first episode
         return command
     except OptionError as error:
         raise ValueError(f"{flag('.'.join(error.path))}: {error.reason}") from error

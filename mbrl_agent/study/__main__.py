@@ -21,7 +21,11 @@ from mbrl_agent.study.strategies import Strategy, combine, instance_of
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line and return the exit status: 0, 2 for a user's mistake, 130 when interrupted."""
+    """Run a command line and return the exit status.
+
+    It is 0, 1 if some runs of a sweep or a baseline failed, 2 for a user's mistake or a file that cannot be
+    read or written, and 130 when interrupted.
+    """
     try:
         return _main(sys.argv[1:] if argv is None else argv)
     except (ValueError, TypeError, OSError) as error:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from mbrl_agent.interrupts import interruptible
+from mbrl_agent.messages import FAILED
 from mbrl_agent.run_directory import RunDirectory
 from mbrl_agent.study.baseline.algorithms import ALGORITHMS
 from mbrl_agent.study.baseline.config import BaselineConfig
 from mbrl_agent.study.baseline.jobs import RunFailedError, do_runs
-from mbrl_agent.study.baseline.training import STOP_AFTER, make_baseline
+from mbrl_agent.study.baseline.training import STOP_AFTER, is_finished, make_baseline
 from mbrl_agent.study.seeds import parse_seeds
 from mbrl_agent.validation import require_count
-from mbrl_agent.yaml_data import decode_yaml, read_yaml
+from mbrl_agent.yaml_data import decode_yaml
 
 SUMMARY = "Stable-Baselines3's own algorithms on the same task, in the same run format"
 EXAMPLES = f"""\
@@ -30,6 +33,9 @@ examples:
 A run is judged as one of train.py: 100 fresh episodes, solved when 95 of them succeed. It ends after
 {STOP_AFTER} evaluations in a row that solve the task (with --keep-going, after all steps). Given again, the
 command leaves finished runs alone and starts unfinished ones afresh.
+
+exit status: 0 if all runs are done, 1 if some failed, 2 for a mistake in the command line, 130 if
+interrupted by Ctrl-C or SIGTERM
 """
 
 
@@ -114,11 +120,12 @@ def _is_number(text: str) -> bool:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do the runs that are missing; one line a run as it ends.
+    """Do the runs that are missing, one line a run as it ends, and return the exit status.
 
     Raises:
-        ValueError: A mistake in the arguments, a directory that holds a run with other settings, or runs
-            that failed (the others were done).
+        ValueError: A mistake in the arguments, or a directory that holds a run with other settings.
+        OSError: A file cannot be read or written.
+        Interrupted: A signal came; the runs that were not done are ended.
     """
     require_count("jobs", arguments.jobs)
     first = BaselineConfig(
@@ -138,13 +145,17 @@ def run(arguments: argparse.Namespace) -> int:
     }
     make_baseline(first)[1].close()  # refuse what cannot work now, once, not in every process
     missing = {path: config for path, config in configs.items() if _is_missing(path, config)}
-    failures = []
-    for path, result in do_runs(missing, arguments.jobs):
-        failures += [f"{path}: {result}"] if isinstance(result, RunFailedError) else []
-        sys.stderr.write(f"{result}\n" if isinstance(result, str) else f"{failures[-1]}\n")
-    if failures:
-        rest = f"; {len(failures) - 1} more failed" if len(failures) > 1 else ""
-        raise ValueError(f"{failures[0]}{rest}")
+    failed = 0
+    with interruptible(), closing(do_runs(missing, arguments.jobs)) as results:
+        for path, result in results:
+            if isinstance(result, RunFailedError):
+                failed += 1
+                sys.stderr.write(f"study: {path} failed: {result}\n")
+            else:
+                sys.stderr.write(f"{result}\n")
+    if failed:
+        sys.stderr.write(f"study: {failed} of {len(configs)} runs failed\n")
+        return FAILED
     where = arguments.out
     sys.stdout.write(f"{len(configs)} runs in {where}   compare them: study compare {where}\n")
     return 0
@@ -155,15 +166,7 @@ def _is_missing(path: Path, config: BaselineConfig) -> bool:
     files = RunDirectory(path)
     if not files.config.exists():
         return True
-    try:
-        data = read_yaml(files.config)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{files.config} cannot be read: {error}") from error
-    if BaselineConfig.from_dict(data if isinstance(data, Mapping) else {}, files.config) != config:
-        raise ValueError(
-            f"{path} holds a run with other settings (see its config.yaml): choose another --out"
-        )
-    finished = files.agent.exists()
+    finished = is_finished(files, config)
     state = "is finished, left alone" if finished else "was not finished, starts afresh"
     sys.stderr.write(f"{path} {state}\n")
     return not finished

@@ -27,6 +27,7 @@ from mbrl_agent.study.baseline.algorithms import ALGORITHMS
 from mbrl_agent.study.baseline.config import BaselineConfig
 from mbrl_agent.study.baseline.observation import FeatureObservation
 from mbrl_agent.study.scene import find_env
+from mbrl_agent.yaml_data import read_yaml
 
 STOP_AFTER = 2
 """Evaluations in a row that solve the task, after which a run need not go on."""
@@ -123,10 +124,29 @@ def _argument(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
+def is_finished(files: RunDirectory, config: BaselineConfig) -> bool:
+    """Whether a directory holds the result of a run.
+
+    Raises:
+        ValueError: It holds a run with other settings, or its config.yaml cannot be read.
+    """
+    if not files.config.exists():
+        return False
+    try:
+        data = read_yaml(files.config)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{files.config} cannot be read: {error}") from error
+    if BaselineConfig.from_dict(data if isinstance(data, Mapping) else {}, files.config) != config:
+        raise ValueError(
+            f"{files.path} holds a run with other settings (see its config.yaml): choose another --out"
+        )
+    return files.agent.exists()
+
+
 def run_baseline(config: BaselineConfig, directory: Path) -> str:
     """Train and write config.yaml, progress.csv, TensorBoard events, and the model as agent.zip.
 
-    Whatever an unfinished run has left in the directory is replaced.
+    Whatever a run has left in the directory is replaced: the caller keeps other processes from it.
 
     Args:
         config: The run.
@@ -137,13 +157,12 @@ def run_baseline(config: BaselineConfig, directory: Path) -> str:
 
     Raises:
         ValueError: The run cannot be made.
-        OSError: The directory cannot be written, or another process is running it.
+        OSError: The directory cannot be written.
     """
     torch.set_num_threads(1)
     model, observation = make_baseline(config)
     directory.mkdir(parents=True, exist_ok=True)
     files = RunDirectory(directory)
-    files.lock()
     try:
         for path in [files.agent, files.progress, *directory.glob(EVENTS)]:
             path.unlink(missing_ok=True)
@@ -160,7 +179,6 @@ def run_baseline(config: BaselineConfig, directory: Path) -> str:
         model.save(archive)
         write_atomically(files.agent, archive.getvalue())
     finally:
-        files.unlock()
         observation.close()
     return f"{directory}: {_outcome(callback, step_duration(observation))}"
 

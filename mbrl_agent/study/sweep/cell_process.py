@@ -97,14 +97,21 @@ class CellProcess:
 
     def _error(self, status: int) -> str:
         """The last line that it wrote; where it wrote none, what ended it."""
-        with self.cell.log.open("rb") as log:
-            size = log.seek(0, os.SEEK_END)
-            log.seek(max(self._output_begins, size - TAIL))
-            lines = log.read().decode(errors="replace").split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        last = self._last_line()
         if status < 0:
             return f"killed by {_signal_name(-status)}" + (f"; it wrote last: {last}" if last else "")
         return last or f"exit status {status}"
+
+    def _last_line(self) -> str:
+        """Of the output of this attempt; empty where there is none, or the log is gone."""
+        try:
+            with self.cell.log.open("rb") as log:
+                size = log.seek(0, os.SEEK_END)
+                log.seek(max(self._output_begins, size - TAIL))
+                lines = log.read().decode(errors="replace").split("\n")
+        except OSError:
+            return ""
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def environment(threads: int) -> dict[str, str]:

@@ -85,15 +85,26 @@ class Cell:
         )
 
     def finished(self) -> bool:
-        """Whether all trials are done and the final agent is saved."""
-        return RunDirectory(self.directory).agent.is_file() and self.progress().trials >= self.config.trials
+        """Whether all trials are done and the final agent is saved; not, where that cannot be seen."""
+        try:
+            saved = RunDirectory(self.directory).agent.is_file()
+        except OSError:  # the attempt at the cell will say why
+            return False
+        return saved and self.progress().trials >= self.config.trials
 
     def resumable(self) -> bool:
-        """Whether it has got as far as a checkpoint."""
-        return RunDirectory(self.directory).has_checkpoint()
+        """Whether it has got as far as a checkpoint; not, where that cannot be seen."""
+        try:
+            return RunDirectory(self.directory).has_checkpoint()
+        except OSError:
+            return False
 
     def in_use(self) -> bool:
-        """Whether a process, here or on another machine, is running it."""
+        """Whether a process, here or on another machine, is running it.
+
+        Raises:
+            OSError: The directory cannot be locked.
+        """
         if not self.directory.is_dir():
             return False
         files = RunDirectory(self.directory)

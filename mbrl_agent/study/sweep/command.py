@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import signal
 import sys
@@ -10,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mbrl_agent.interrupts import handling
-from mbrl_agent.messages import INTERRUPTED
+from mbrl_agent.messages import FAILED, INTERRUPTED
 from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.study.strategies import SYNTAX
 from mbrl_agent.validation import require_count
+from mbrl_agent.version import __version__
 
 if TYPE_CHECKING:
+    from mbrl_agent.config import TrainConfig
     from mbrl_agent.study.sweep.cells import Cell
     from mbrl_agent.study.sweep.engine import Engine
     from mbrl_agent.study.sweep.table import View
@@ -46,7 +49,6 @@ examples:
 exit status: 0 if all cells are done, 1 if some failed, 2 for a mistake in the command line, 130 if
 interrupted by Ctrl-C or SIGTERM
 """
-FAILED = 1
 
 
 def add_parser(commands: Any) -> None:
@@ -89,20 +91,26 @@ def run(arguments: argparse.Namespace) -> int:
     _check(arguments)
     request = read_request(arguments)
     cells = request.cells()
-    view = View(check_cells(cells, request.seeds[0]))
+    view = View(check_cells(cells, request.seeds[0], here=arguments.engine == "local"))
     request.record()
+    for version in request.other_versions():
+        sys.stderr.write(
+            f"study: warning: {request.out} has cells of mbrl_agent {version}, and this is {__version__}: "
+            "their results may differ\n"
+        )
     interrupted = not _execute(arguments, cells, view)
+    failed = [track for track in view.tracks if track.state is State.FAILED]
+    if not interrupted:
+        sys.stdout.write(f"{request.out}: {count(view.tracks)}\n")
+    for track in failed:
+        log = os.path.relpath(track.cell.log)
+        sys.stderr.write(f"study: {track.cell.title} failed: {track.error} (see {log})\n")
     if interrupted:
         done = sum(track.state is State.DONE for track in view.tracks)
         sys.stderr.write(
             f"study: interrupted: {done} of {len(cells)} cells are done; go on with: {request.command}\n"
         )
         return INTERRUPTED
-    sys.stdout.write(f"{request.out}: {count(view.tracks)}\n")
-    failed = [track for track in view.tracks if track.state is State.FAILED]
-    for track in failed:
-        log = os.path.relpath(track.cell.log)
-        sys.stderr.write(f"study: {track.cell.title} failed: {track.error} (see {log})\n")
     return FAILED if failed else 0
 
 
@@ -114,8 +122,13 @@ def _check(arguments: argparse.Namespace) -> None:
         raise ValueError("address belongs to the ray engine: give --engine ray")
 
 
-def check_cells(cells: list[Cell], seed: int) -> float | None:
+def check_cells(cells: list[Cell], seed: int, here: bool) -> float | None:
     """Refuse what cannot work before the first cell runs, by building each strategy's agent once.
+
+    Args:
+        cells: All cells.
+        seed: The one whose cells are checked.
+        here: Whether they run on this machine; if not, it need not have their device, and the CPU will do.
 
     Returns:
         Duration of an environment step [s], None where the environment does not tell.
@@ -130,7 +143,7 @@ def check_cells(cells: list[Cell], seed: int) -> float | None:
     for cell in cells:
         if cell.config.seed == seed:
             try:
-                new_agent(cell.config, env)
+                new_agent(cell.config if here else dataclasses.replace(cell.config, device="cpu"), env)
             except (ValueError, TypeError) as error:
                 reason = str(error)
                 raise ValueError(reason if cell.label in reason else f"{cell.label}: {reason}") from error
@@ -142,11 +155,12 @@ def _execute(arguments: argparse.Namespace, cells: list[Cell], view: View) -> bo
     from mbrl_agent.study.sweep.local import LocalEngine
     from mbrl_agent.study.sweep.scheduler import Scheduler
 
-    threads = cells[0].config.threads
-    engine = make_engine(arguments) if any(not cell.finished() for cell in cells) else LocalEngine()
+    config = cells[0].config
+    todo = any(not cell.finished() for cell in cells)
+    engine = make_engine(arguments, config) if todo else LocalEngine()
     try:
         with handling(signal.SIGTERM, _interrupt):  # after the engine is made: Ray has a handler of its own
-            jobs = _jobs(arguments, threads)
+            jobs = _jobs(arguments, config.threads)
             scheduler = Scheduler(cells, engine, jobs, arguments.retries, view.report)
             view.tracks = scheduler.tracks
             with view:
@@ -163,8 +177,12 @@ def _execute(arguments: argparse.Namespace, cells: list[Cell], view: View) -> bo
     return True
 
 
-def make_engine(arguments: argparse.Namespace) -> Engine:
+def make_engine(arguments: argparse.Namespace, config: TrainConfig) -> Engine:
     """The engine that was chosen.
+
+    Args:
+        arguments: The command line.
+        config: Of any cell: threads and device are those of all.
 
     Raises:
         ValueError: It cannot be used.
@@ -173,7 +191,7 @@ def make_engine(arguments: argparse.Namespace) -> Engine:
     if arguments.engine == "ray":
         from mbrl_agent.study.sweep.ray_engine import RayEngine
 
-        return RayEngine(arguments.address, arguments.jobs)
+        return RayEngine(config, arguments.address, arguments.jobs)
     from mbrl_agent.study.sweep.local import LocalEngine
 
     return LocalEngine()

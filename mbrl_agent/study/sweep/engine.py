@@ -43,7 +43,11 @@ class Engine(Protocol):
     """
 
     def submit(self, cell: Cell) -> None:
-        """Start an attempt at a cell, now or when there is room."""
+        """Start an attempt at a cell, now or when there is room.
+
+        Raises:
+            OSError: It cannot be started. Whatever else goes wrong is an outcome of the attempt.
+        """
 
     def collect(self, timeout: float) -> list[tuple[Cell, Outcome]]:
         """The attempts that have ended since the last call; waits for one for up to `timeout` [s]."""

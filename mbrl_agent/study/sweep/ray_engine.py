@@ -6,8 +6,11 @@ import importlib
 import os
 import socket
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mbrl_agent.config import TrainConfig
+from mbrl_agent.messages import one_line
 from mbrl_agent.study.sweep.cell_process import CellProcess
 from mbrl_agent.study.sweep.cells import Cell
 from mbrl_agent.study.sweep.engine import Ending, Outcome
@@ -61,46 +64,91 @@ def require_reachable(address: str) -> None:
         raise OSError(f"no Ray cluster at {address}: {error.strerror or error}") from error
 
 
+def gpus(config: TrainConfig) -> int:
+    """How many GPUs a cell takes."""
+    return 1 if config.device.startswith("cuda") else 0
+
+
+def require_room(nodes: Sequence[Mapping[str, Any]], config: TrainConfig) -> None:
+    """Refuse cells that no machine can ever run; Ray would wait for one for ever.
+
+    Args:
+        nodes: The machines, as `ray.nodes()` describes them.
+        config: Of the cells.
+
+    Raises:
+        ValueError: None has enough CPUs and, where one is needed, a GPU.
+    """
+    machines = [node["Resources"] for node in nodes if node["Alive"]]
+    if any(
+        machine.get("CPU", 0) >= config.threads and machine.get("GPU", 0) >= gpus(config)
+        for machine in machines
+    ):
+        return
+    cpus = "a CPU" if config.threads == 1 else f"{config.threads} CPUs"
+    wanted = f"{cpus} and a GPU" if gpus(config) else cpus
+    raise ValueError(
+        f"Ray has no machine with {wanted}, which a cell takes with --threads {config.threads} "
+        f"--device {config.device}"
+    )
+
+
 class RayEngine:
     """Hands every cell to Ray at once, which starts it where there is room.
 
     Args:
+        config: What every cell takes of a machine: its threads and its device.
         address: Of a running cluster (`auto` or `HOST:PORT`); None takes that of the
             environment variable RAY_ADDRESS or, without one, starts Ray on this machine.
-        jobs: CPUs of the Ray that is started on this machine.
+        jobs: Cells for which the Ray that is started on this machine has CPUs; None takes all cores.
 
     Raises:
-        ValueError: Ray is not installed, or does not fit to the cluster.
+        ValueError: Ray is not installed, does not fit to the cluster, or has no machine that is large enough
+            for a cell.
         OSError: The cluster cannot be reached.
     """
 
-    def __init__(self, address: str | None = None, jobs: int | None = None) -> None:
+    def __init__(self, config: TrainConfig, address: str | None = None, jobs: int | None = None) -> None:
         self._ray = import_ray()
         address = address or os.environ.get("RAY_ADDRESS")
         if address:
             require_reachable(address)
-        here = {"address": "local", "num_cpus": jobs, "include_dashboard": False}
+        cpus = None if jobs is None else jobs * config.threads
+        here = {"address": "local", "num_cpus": cpus, "include_dashboard": False}
         try:
             where = {"address": address} if address else here
             self._ray.init(**where, log_to_driver=False, logging_level="error")
         except (RuntimeError, AssertionError) as error:
             raise ValueError(f"Ray cannot be used: {error}") from error
+        try:
+            require_room(self._ray.nodes(), config)
+        except ValueError:
+            self._ray.shutdown()
+            raise
         self._task = self._ray.remote(attempt)
         self._cells: dict[Any, Cell] = {}
+        self._refused: list[tuple[Cell, Outcome]] = []
 
     def submit(self, cell: Cell) -> None:
         """Queue a task; Ray's own retries are off, because a lost one is resumed by the scheduler."""
         task = self._task.options(
             name=cell.directory.name,
             num_cpus=cell.config.threads,
-            num_gpus=1 if cell.config.device.startswith("cuda") else 0,
+            num_gpus=gpus(cell.config),
             max_retries=0,
             scheduling_strategy="SPREAD",
         )
-        self._cells[task.remote(cell)] = cell
+        try:
+            self._cells[task.remote(cell)] = cell
+        except (self._ray.exceptions.RayError, RuntimeError, ConnectionError) as error:
+            self._refused.append((cell, Outcome(Ending.LOST, _short(error))))  # the cluster's fault
 
     def collect(self, timeout: float) -> list[tuple[Cell, Outcome]]:
-        """The tasks that have ended."""
+        """The tasks that have ended, and the cells that Ray did not take."""
+        if self._refused:
+            refused, self._refused = self._refused, []
+            time.sleep(timeout)  # so that the cluster has a moment to recover before the next try
+            return refused
         if not self._cells:
             time.sleep(timeout)
             return []
@@ -118,7 +166,7 @@ class RayEngine:
             last = str(error).strip().splitlines()[-1]
             return Outcome(Ending.CRASHED, last)
         except errors.RayError as error:  # the worker or its machine is gone
-            return Outcome(Ending.LOST, " ".join(str(error).split())[:200])
+            return Outcome(Ending.LOST, _short(error))
         return outcome
 
     def stop(self) -> None:
@@ -134,3 +182,8 @@ class RayEngine:
                         del self._cells[task]
         finally:
             self._ray.shutdown()
+
+
+def _short(error: Exception) -> str:
+    """The beginning of a message of Ray, which may be pages long, on one line."""
+    return one_line(error)[:200] or type(error).__name__

@@ -79,13 +79,25 @@ class Request:
         self.out.mkdir(parents=True, exist_ok=True)
         if not os.access(self.out, os.W_OK):
             raise ValueError(f"out {self.out} is not writable")
-        path = self.out / "sweep.yaml"
         entry = self._entry()
-        if any(_asked(other) == _asked(entry) for other in read_requests(path)):
+        if any(_asked(other) == _asked(entry) for other in read_requests(self._file)):
             return
         text = yaml.safe_dump([entry], sort_keys=False, default_flow_style=None, width=2**20)
-        with path.open("ab") as file:
+        with self._file.open("ab") as file:
             file.write(((HEADER if file.tell() == 0 else "") + text).encode())
+
+    def other_versions(self) -> list[str]:
+        """The versions of the package, other than this one, that were asked to work in this directory.
+
+        Raises:
+            ValueError: Its sweep.yaml is none.
+        """
+        versions = {str(entry.get("version", "unknown")) for entry in read_requests(self._file)}
+        return sorted(versions - {__version__})
+
+    @property
+    def _file(self) -> Path:
+        return self.out / "sweep.yaml"
 
     def _entry(self) -> dict[str, Any]:
         strategies = [RESAMPLERS.to_dict(instance_of(RESAMPLERS, text)) for text in self.resampling]
@@ -107,7 +119,7 @@ class Request:
 
 
 def _asked(entry: dict[str, Any]) -> list[Any]:
-    return [entry.get(key) for key in ("resampling", "seeds", "options")]
+    return [entry.get(key) for key in ("version", "resampling", "seeds", "options")]
 
 
 def read_requests(path: Path) -> list[dict[str, Any]]:
@@ -140,7 +152,10 @@ def read_request(arguments: argparse.Namespace) -> Request:
         if name.startswith(STRATEGY_OPTION):
             raise ValueError(f"{name}: write a strategy's options with its name, as in interpolated:0.25")
     seeds = parse_seeds(arguments.seeds)
-    base = cli.parse(arguments.train_options).config
+    local = arguments.engine == "local"
+    base = cli.parse(arguments.train_options, device_is_here=local).config
+    if not local and base.device.startswith("cuda:"):
+        raise ValueError(f"--device {base.device}: Ray gives every cell a GPU of its own; give --device cuda")
     try:
         return Request(tuple(arguments.resampling), tuple(seeds), base, arguments.out, _command(arguments))
     except OptionError as error:

@@ -132,18 +132,18 @@ class Scheduler:
     def _start(self, track: Track) -> bool:
         """Whether the cell takes room now."""
         cell = track.cell
-        if cell.finished():  # another sweep has done it meanwhile
-            self._done(track)
-            return False
-        if cell.in_use():
-            self._elsewhere(track)
-            return False
         track.log_size = cell.log_size()
-        track.submitted = True
-        track.state = State.WAITING
         try:
+            if cell.finished():  # another sweep has done it meanwhile
+                self._done(track)
+                return False
+            if cell.in_use():
+                self._elsewhere(track)
+                return False
+            track.submitted = True
+            track.state = State.WAITING
             self.engine.submit(cell)
-        except OSError as error:  # the disk is full, there are too many processes, ...
+        except OSError as error:  # no permission, no locks, a full disk, too many processes, ...
             self._end(track, Outcome(Ending.CRASHED, one_line(error)))
             return False
         self._look_at(track)

@@ -78,14 +78,22 @@ class View(AbstractContextManager["View"]):
             self._live.update(render(self.tracks, self.time_step, room), refresh=True)
 
     def report(self, track: Track, text: str) -> None:
-        """Say what happened to a cell, where there is no table that shows it."""
-        if self._live is not None:
+        """Say what happened to a cell, where there is no table that shows it.
+
+        Why an attempt ended without a result is in no column, so that is said above the table.
+        """
+        failed = bool(track.error) and track.state in (State.WAITING, State.FAILED)
+        if self._live is not None and not failed:
             return
         cells = row(track, self.time_step)
         if track.state is State.DONE:
             text += f": success rate {cells[4]}, solved after {cells[5]}, wall clock {cells[6]}"
         counts = Counter(track.state for track in self.tracks)
-        self._console.file.write(f"[{counts[State.DONE]}/{len(self.tracks)}] {track.cell.title}: {text}\n")
+        line = f"[{counts[State.DONE]}/{len(self.tracks)}] {track.cell.title}: {text}"
+        if self._live is not None:
+            self._live.console.print(Text(line, style=STYLES[track.state]), soft_wrap=True)
+            return
+        self._console.file.write(f"{line}\n")
         self._console.file.flush()
 
 

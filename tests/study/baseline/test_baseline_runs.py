@@ -3,6 +3,8 @@
 import csv
 import multiprocessing
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -15,12 +17,14 @@ from stable_baselines3 import SAC
 
 import envs  # noqa: F401
 from mbrl_agent.evaluation import Evaluation
+from mbrl_agent.run_directory import InUseError, RunDirectory
 from mbrl_agent.study.__main__ import main
 from mbrl_agent.study.baseline import jobs, training
 from mbrl_agent.study.baseline.config import BaselineConfig
 from mbrl_agent.study.baseline.observation import FeatureObservation
 from mbrl_agent.study.baseline.training import make_baseline, run_baseline
 from mbrl_agent.study.compare.read_runs import read_run
+from tests.study.sweep.sweeps import ROOT, wait_until
 from tests.tiny_run import read_events
 
 TINY = {"steps": 120, "eval_every": 30, "eval_episodes": 4}
@@ -186,17 +190,77 @@ def test_jobs_in_processes_give_the_same_runs(tmp_path):
 
 def test_a_run_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
     def run(config, path):
-        path.mkdir(parents=True)
         if config.seed == 0:
             raise RuntimeError("the environment\nfell over")
         return f"{path}: done"
 
     monkeypatch.setattr(jobs, "run_baseline", run)
-    assert main([*COMMAND, "--seeds", "0-1", "--out", str(tmp_path)]) == 2
-    error = capsys.readouterr().err
-    assert "sac_seed1: done" in error
-    assert error.splitlines()[-1].startswith(f"study: error: {tmp_path}/sac_seed0: the environment fell over")
+    assert main([*COMMAND, "--seeds", "0-1", "--out", str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == [
+        f"study: {tmp_path}/sac_seed0 failed: the environment fell over",
+        f"{tmp_path}/sac_seed1: done",
+        "study: 1 of 2 runs failed",
+    ]
     assert "RuntimeError" in (tmp_path / "sac_seed0" / "failed.txt").read_text()
+
+
+def test_a_run_that_another_process_has_finished_meanwhile_is_left_alone(tmp_path):
+    configs = {tmp_path / "a": BaselineConfig(options=FAST, **TINY)}
+    ((_, first),) = jobs.do_runs(configs, 1)
+    assert "not solved" in first
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").iterdir()}
+    ((_, second),) = jobs.do_runs(configs, 1)  # as by a command that looked before the first was done
+    assert second == f"{tmp_path}/a is finished, left alone"
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "a").iterdir()} == before
+    other = {tmp_path / "a": BaselineConfig(options=FAST, seed=1, **TINY)}
+    ((_, third),) = jobs.do_runs(other, 1)
+    assert "holds a run with other settings" in str(third)
+    assert isinstance(third, jobs.RunFailedError)
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "a").iterdir()} == before
+
+
+def test_nothing_is_written_into_a_directory_that_is_in_use(tmp_path):
+    pytest.importorskip("fcntl")
+    files = RunDirectory(tmp_path)
+    files.lock()
+    before = list(tmp_path.iterdir())
+    ((_, result),) = jobs.do_runs({tmp_path: BaselineConfig(options=FAST, **TINY)}, 1)
+    assert str(result) == f"{tmp_path} is in use: another process is running it"
+    assert list(tmp_path.iterdir()) == before
+    files.unlock()
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_command_that_is_killed_leaves_no_process_behind(tmp_path, how):
+    pytest.importorskip("fcntl")
+    endless = ["--algorithm", "sac", "--steps", "1000000000", "--eval-every", "30", "--eval-episodes", "2",
+               "--option", "learning_starts=1000000", "--jobs", "2", "--out", str(tmp_path)]  # fmt: skip
+    command = [sys.executable, "-m", "mbrl_agent.study", "baseline", *endless]
+    files = RunDirectory(tmp_path / "sac_seed0")
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    try:
+        wait_until(files.progress.exists)
+        process.send_signal(how)
+        _, error = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    if how is signal.SIGKILL:  # nobody is left to end the run: it notices
+        wait_until(lambda: not in_use(files), seconds=10)
+    else:
+        assert not in_use(files)
+        assert process.returncode == 130
+        assert error == "study: interrupted\n"
+
+
+def in_use(files):
+    try:
+        files.lock()
+    except InUseError:
+        return True
+    files.unlock()
+    return False
 
 
 def test_an_interrupt_ends_the_processes_of_all_runs(tmp_path):

@@ -1,10 +1,19 @@
 """Cells as processes on this machine."""
 
 from mbrl_agent import cli
+from mbrl_agent.study.sweep.cell_process import CellProcess
 from mbrl_agent.study.sweep.cells import make_cells
-from mbrl_agent.study.sweep.engine import Ending
+from mbrl_agent.study.sweep.engine import Ending, Outcome
 from mbrl_agent.study.sweep.local import LocalEngine
-from tests.study.sweep.sweeps import TINY, troubled, wait_until
+from tests.study.sweep.sweeps import TINY, cells, troubled, wait_until
+
+
+def test_a_crash_whose_log_is_gone_is_an_outcome_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr("mbrl_agent.study.sweep.cell.__name__", "no_such_module")
+    (cell,) = cells(tmp_path)
+    process = CellProcess(cell)
+    cell.log.unlink()
+    assert process.wait() == Outcome(Ending.CRASHED, "exit status 1")
 
 
 def test_stop_ends_the_processes_and_they_can_be_resumed(tmp_path, monkeypatch):

@@ -6,8 +6,10 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from mbrl_agent import cli
+from mbrl_agent.config import TrainConfig
 from mbrl_agent.study.__main__ import main
 from mbrl_agent.study.sweep import ray_engine
 from mbrl_agent.study.sweep.cells import make_cells
@@ -15,6 +17,12 @@ from mbrl_agent.study.sweep.engine import Ending, Outcome
 from mbrl_agent.study.sweep.ray_engine import RayEngine, attempt, require_reachable
 from tests.study.sweep.sweeps import TINY, cells, directories, troubled, wait_until
 from tests.tiny_run import progress
+
+
+def machine(cpus, gpus=None, alive=True):
+    """As ray.nodes() tells: what a machine does not have is not named."""
+    resources = {"CPU": cpus, "GPU": gpus, "memory": 1e9}
+    return {"Alive": alive, "Resources": {name: n for name, n in resources.items() if n is not None}}
 
 
 class FakeRay:
@@ -29,19 +37,29 @@ class FakeRay:
 
     def __init__(self):
         self.inits, self.options, self.results, self.cancelled, self.stubborn = [], [], {}, [], set()
+        self.refused = {}
+        self.machines = [machine(4)]
         self.shut_down = False
 
     def init(self, **options):
         self.inits.append(options)
+
+    def nodes(self):
+        return self.machines
 
     def remote(self, function):
         assert function is attempt
 
         def with_options(**options):
             self.options.append(options)
-            return SimpleNamespace(remote=lambda cell: f"task {cell.config.seed}")
+            return SimpleNamespace(remote=self.start)
 
         return SimpleNamespace(options=with_options)
+
+    def start(self, cell):
+        if cell.config.seed in self.refused:
+            raise self.refused[cell.config.seed]
+        return f"task {cell.config.seed}"
 
     def wait(self, tasks, num_returns, timeout):
         assert tasks
@@ -73,7 +91,7 @@ def ray(monkeypatch):
 
 
 def test_outcomes(ray, tmp_path):
-    engine = RayEngine()
+    engine = RayEngine(TrainConfig())
     found = cells(tmp_path, seeds=range(4), threads=2)
     for cell in found:
         engine.submit(cell)
@@ -98,8 +116,27 @@ def test_outcomes(ray, tmp_path):
     assert ray.options[0]["name"] == found[0].directory.name
 
 
+def test_what_ray_does_not_take_is_an_outcome_of_that_cell(ray, tmp_path):
+    engine = RayEngine(TrainConfig())
+    found = cells(tmp_path, seeds=range(4))
+    ray.refused = {
+        0: ray.exceptions.RayError("the head\nis gone" + "." * 999),
+        1: RuntimeError("not initialised"),
+        2: ConnectionError(),
+    }
+    for cell in found:
+        engine.submit(cell)
+    assert engine.collect(0.0) == [
+        (found[0], Outcome(Ending.LOST, "the head is gone" + "." * 184)),
+        (found[1], Outcome(Ending.LOST, "not initialised")),
+        (found[2], Outcome(Ending.LOST, "ConnectionError")),
+    ]
+    ray.results["task 3"] = Outcome(Ending.DONE)
+    assert engine.collect(0.0) == [(found[3], Outcome(Ending.DONE))]
+
+
 def test_stop_cancels_and_kills_what_does_not_listen(ray, tmp_path):
-    engine = RayEngine()
+    engine = RayEngine(TrainConfig())
     for cell in cells(tmp_path, seeds=range(2)):
         engine.submit(cell)
     ray.stubborn = {"task 1"}
@@ -110,15 +147,45 @@ def test_stop_cancels_and_kills_what_does_not_listen(ray, tmp_path):
 
 def test_where_it_runs(ray, monkeypatch):
     monkeypatch.setattr(ray_engine, "require_reachable", lambda address: None)
-    RayEngine(None, 3)
+    RayEngine(TrainConfig(), None, 3)
     assert (ray.inits[-1]["address"], ray.inits[-1]["num_cpus"]) == ("local", 3)
-    RayEngine("auto", 3)
+    RayEngine(TrainConfig(threads=2), None, 3)
+    assert ray.inits[-1]["num_cpus"] == 6  # three cells of two threads each
+    RayEngine(TrainConfig(threads=2))
+    assert ray.inits[-1]["num_cpus"] is None
+    RayEngine(TrainConfig(), "auto", 3)
     assert ray.inits[-1]["address"] == "auto"
     assert "num_cpus" not in ray.inits[-1]  # a running cluster has its own
     monkeypatch.setenv("RAY_ADDRESS", "host:1")
-    RayEngine()
+    RayEngine(TrainConfig())
     assert ray.inits[-1]["address"] == "host:1"
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("options", "wanted"),
+    [({"threads": 5}, "5 CPUs"), ({"threads": 3, "device": "cuda"}, "3 CPUs and a GPU")],
+)
+def test_cells_for_which_no_machine_is_large_enough(ray, options, wanted):
+    ray.machines = [machine(2, 1), machine(4), machine(8, 1, alive=False), machine(None)]
+    RayEngine(TrainConfig(threads=4))
+    RayEngine(TrainConfig(threads=2, device="cuda"))
+    assert not ray.shut_down
+    with pytest.raises(ValueError, match=f"Ray has no machine with {wanted}, which a cell takes with --thr"):
+        RayEngine(TrainConfig(**options))
+    assert ray.shut_down
+
+
+def test_the_device_need_not_be_where_the_command_runs(ray, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    ray.machines = [machine(4)]
+    words = ["sweep", "--resampling", "none", "--seeds", "0", "--out", str(tmp_path), *TINY]
+    assert main([*words, "--engine", "ray", "--device", "cuda"]) == 2
+    assert "Ray has no machine with a CPU and a GPU" in capsys.readouterr().err  # all else was accepted
+    assert main([*words, "--engine", "ray", "--device", "cuda:0"]) == 2
+    assert "--device cuda:0: Ray gives every cell a GPU of its own" in capsys.readouterr().err
+    assert main([*words, "--device", "cuda"]) == 2
+    assert "device 'cuda' is not there" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("address", ["nonsense", "host:port", ":1", "host:99999"])

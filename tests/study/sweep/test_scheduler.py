@@ -6,6 +6,7 @@ import pytest
 
 from mbrl_agent.run_directory import RunDirectory
 from mbrl_agent.study.sweep import scheduler as scheduler_module
+from mbrl_agent.study.sweep.cells import Cell
 from mbrl_agent.study.sweep.engine import Ending, Outcome
 from mbrl_agent.study.sweep.scheduler import MAX_LOST, Scheduler, State
 from tests.study.sweep.sweeps import cells
@@ -97,7 +98,7 @@ def test_a_cell_that_another_process_runs_is_waited_for(tmp_path, monkeypatch):
     def tick():
         states.append(scheduler.tracks[0].state)
         if states.count(State.ELSEWHERE) == 20:  # the other process finishes it
-            files.progress.write_text("time/trial\n1\n")
+            files.progress.write_text("time/total_timesteps,time/trial\n30,1\n")
             files.agent.touch()
             files.unlock()
 
@@ -111,7 +112,7 @@ def test_finished_cells_are_left_alone(tmp_path):
     found = cells(tmp_path, "none", "gaussian", trials=1)
     files = RunDirectory(found[0].directory)
     files.make()
-    files.progress.write_text("time/trial\n1\n")
+    files.progress.write_text("time/total_timesteps,time/trial\n30,1\n")
     files.agent.touch()
     engine = ScriptedEngine()
     run(found, engine)
@@ -151,6 +152,25 @@ def test_a_log_that_cannot_be_written_fails_the_cell_alone(tmp_path):
     tracks, _ = run(cells(tmp_path, "none", "gaussian"), Full(), retries=0)
     assert (tracks["none"].state, tracks["none"].error) == (State.FAILED, "x.log: No space left on device")
     assert tracks["gaussian"].state is State.DONE
+
+
+@pytest.mark.parametrize("method", ["in_use", "finished"])
+def test_a_directory_that_cannot_be_looked_into_fails_the_cell_alone(tmp_path, monkeypatch, method):
+    def look(cell):
+        if cell.label == "none" and len(tracks) == 2:
+            raise PermissionError(13, "Permission denied", "none/.lock")
+        return False
+
+    tracks = []
+    monkeypatch.setattr(Cell, method, look)
+    engine = ScriptedEngine()
+    scheduler = Scheduler(cells(tmp_path, "none", "gaussian"), engine, None, 1, lambda track, text: None)
+    tracks += scheduler.tracks
+    scheduler.run(lambda: None)
+    assert [track.state for track in tracks] == [State.FAILED, State.DONE]
+    assert tracks[0].error == "none/.lock: Permission denied"
+    assert tracks[0].crashes == 2
+    assert engine.submitted == ["gaussian"]
 
 
 def test_interrupted(tmp_path):

@@ -128,6 +128,18 @@ def test_finished_needs_all_trials_and_the_agent(tmp_path):
     assert not cell.finished()
 
 
+def test_what_cannot_be_seen_is_not_there(tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (cell,) = cells(tmp_path, trials=2)
+    write_progress(cell, ROWS)
+    monkeypatch.setattr("pathlib.Path.is_file", refuse)
+    monkeypatch.setattr(RunDirectory, "has_checkpoint", refuse)
+    assert not cell.finished()
+    assert not cell.resumable()
+
+
 @pytest.mark.parametrize("text", ["", "\n", "time/total_timesteps\n", "time/trial\n1.5\n", "\0"])
 def test_a_run_without_trials_has_no_progress(tmp_path, text):
     (cell,) = cells(tmp_path)

@@ -11,6 +11,8 @@ from mbrl_agent.run_directory import RunDirectory
 from mbrl_agent.study.__main__ import main
 from mbrl_agent.study.sweep.cells import make_cells
 from mbrl_agent.study.sweep.request import read_requests
+from mbrl_agent.study.sweep.scheduler import State, Track
+from mbrl_agent.version import __version__
 from tests.study.sweep.sweeps import TINY, directories, start_sweep, troubled, wait_until
 from tests.tiny_run import progress
 
@@ -119,6 +121,34 @@ def test_a_crash_takes_nobody_down(tmp_path, monkeypatch, capfd):
     calm.touch()  # the environment is mended
     assert sweep(out, *ENV, seeds="0-1") == 0
     assert attempts(out) == {f"{good.name}.log": 1, f"{bad.name}.log": 3}
+
+
+def test_after_an_interrupt_the_cells_that_failed_are_named_too(tmp_path, monkeypatch, capsys):
+    def execute(arguments, cells, view):
+        view.tracks = [Track(cells[0], State.FAILED, error="no luck"), Track(cells[1], State.INTERRUPTED)]
+        return False
+
+    monkeypatch.setattr("mbrl_agent.study.sweep.command._execute", execute)
+    assert sweep(tmp_path, seeds="0-1") == 130
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    failed, interrupted = captured.err.splitlines()
+    assert failed.startswith("study: gaussian seed 0 failed: no luck (see ")
+    assert interrupted.startswith("study: interrupted: 0 of 2 cells are done; go on with: ")
+
+
+def test_cells_of_another_version_are_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("mbrl_agent.study.sweep.command._execute", lambda arguments, cells, view: True)
+    assert sweep(tmp_path) == 0
+    assert capsys.readouterr().err == ""
+    for module in ("command", "request"):
+        monkeypatch.setattr(f"mbrl_agent.study.sweep.{module}.__version__", "99.0")
+    for _ in range(2):
+        assert sweep(tmp_path) == 0
+        other = f"{tmp_path} has cells of mbrl_agent {__version__}, and this is 99.0"
+        assert capsys.readouterr().err == f"study: warning: {other}: their results may differ\n"
+    entries = read_requests(tmp_path / "sweep.yaml")
+    assert [entry["version"] for entry in entries] == [__version__, "99.0"]
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

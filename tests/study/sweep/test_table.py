@@ -1,6 +1,7 @@
 """The table of cells, and the lines that stand for it where there is no terminal."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -100,6 +101,13 @@ def test_a_table_where_there_is_one(tmp_path, monkeypatch):
     with view:
         view.tick()
         view.report(view.tracks[0], "this is in the table")
-    assert "strategy" in stream.getvalue()
-    assert "1 running, 1 waiting" in stream.getvalue()
-    assert "this is in the table" not in stream.getvalue()
+        view.tracks[1].error = "ValueError: a [bold] reason " + "x" * 200
+        view.report(view.tracks[1], f"crashed: {view.tracks[1].error}")
+        view.tracks[1].state = State.RUNNING
+        view.report(view.tracks[1], "this is in the table")
+    text = stream.getvalue()
+    assert "1 running, 1 waiting" in text
+    assert "this is in the table" not in text
+    above = re.sub("\x1b.*?[A-Za-z]", "", text)  # without colours and the like
+    line = f"[0/2] gaussian seed 1: crashed: {view.tracks[1].error}\n"
+    assert 0 <= above.find(line) < above.rindex("strategy")  # the table is shown again below it
