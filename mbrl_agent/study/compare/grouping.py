@@ -16,6 +16,8 @@ NOT_COMPARED = {"seed", "logdir", "device", "threads", "quiet", "gradient_probe"
 """Settings that may differ inside a group without a word; environments are looked at apart."""
 NAMES = ("resampling", "algorithm")
 """Settings whose values name what learned."""
+OPTION = "resampling."
+"""What the names of a strategy's options begin with."""
 BUDGETS = ("trials", "steps", "keep_going")
 
 
@@ -57,11 +59,33 @@ def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
             f"these runs are on different environments, {', '.join(environments)}: compare one at a time, or "
             "give --by env resampling to put them into groups of their own"
         )
+    runs = _spelled_out(runs)
     ambiguous = _ambiguous(runs)
     found: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: _order(run, _parts(run, by, ambiguous))):
         found.setdefault(_label(_parts(run, by, ambiguous)), []).append(run)
     return [Group(label, members[0].kind, tuple(members)) for label, members in found.items()]
+
+
+def _spelled_out(runs: Sequence[Run]) -> list[Run]:
+    """The runs with labels that name every option in which runs of one strategy differ, its default too."""
+    values: dict[tuple[str, str], set[Setting]] = {}
+    for run in runs:
+        for key, value in run.settings.items():
+            values.setdefault((run.kind, key), set()).add(value)
+    found = []
+    for run in runs:
+        told = {word.partition("=")[0] for word in run.label.partition(":")[2].split(",")}
+        words = [
+            f"{name}={to_text(value)}"
+            for key, value in run.settings.items()
+            if key.startswith(OPTION) and "resampling" in run.settings
+            if (name := key.removeprefix(OPTION).replace("_", "-")) in told or len(values[run.kind, key]) > 1
+        ]
+        label = f"{run.kind}:{','.join(words)}" if words else run.label
+        changed = {"resampling": label} if "resampling" in run.settings else {}
+        found.append(replace(run, label=label, settings={**run.settings, **changed}))
+    return found
 
 
 def _ambiguous(runs: Sequence[Run]) -> set[str]:

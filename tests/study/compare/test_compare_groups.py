@@ -32,6 +32,19 @@ def test_groups_by_resampling_with_its_options(tmp_path):
     assert list(found) == list(expected)
 
 
+def test_a_default_is_named_beside_its_variants(tmp_path):
+    for components in (2, 3, 5):  # 3 is the default
+        options = {"resampling__components": components, "resampling__em_iterations": 1}
+        make_run(tmp_path / f"m{components}", [0.0], resampling="mixture", **options)
+    make_run(tmp_path / "i", [0.0], resampling="interpolated")
+    make_run(tmp_path / "g", [0.0])
+    assert list(labels(find_runs([tmp_path]))) == [
+        "gaussian",
+        "interpolated",
+        *(f"mixture:components={components},em-iterations=1" for components in (2, 3, 5)),
+    ]
+
+
 def test_groups_by_other_keys_in_the_order_of_their_numbers(tmp_path):
     for steps in (1000, 20, 300):
         make_run(tmp_path / f"g{steps}", [0.0], search__steps=steps)
