@@ -1,5 +1,6 @@
 """Sweeps of tiny runs in an environment that makes trouble when it is told to."""
 
+import signal
 import subprocess
 import sys
 import time
@@ -58,7 +59,11 @@ def cells(out: Path, *resampling: str, seeds=(0,), **options) -> list[Cell]:
 def start_sweep(*words: str) -> subprocess.Popen[str]:
     """A sweep in a process of its own."""
     command = [sys.executable, "-m", "mbrl_agent.study", "sweep", *words]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:  # a child of tests that run in the background would ignore Ctrl-C, as they do
+        return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def wait_until(condition, seconds=60.0) -> None:
