@@ -199,6 +199,22 @@ class RunDirectory:
             self.unlock()
             raise InUseError(f"{self.path} is in use: another process is running it") from error
 
+    def in_use(self) -> bool:
+        """Whether anybody, here or on another machine, has locked it.
+
+        Raises:
+            OSError: It cannot be locked.
+        """
+        if not self.path.is_dir():
+            return False
+        other = RunDirectory(self.path)  # a lock of our own stays as it is
+        try:
+            other.lock()
+        except InUseError:
+            return True
+        other.unlock()
+        return False
+
     def unlock(self) -> None:
         """Let others in."""
         if self._lock is not None:

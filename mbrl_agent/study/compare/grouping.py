@@ -79,7 +79,7 @@ def _spelled_out(runs: Sequence[Run]) -> list[Run]:
         words = [
             f"{name}={to_text(value)}"
             for key, value in run.settings.items()
-            if key.startswith(OPTION) and "resampling" in run.settings
+            if key.startswith(OPTION)
             if (name := key.removeprefix(OPTION).replace("_", "-")) in told or len(values[run.kind, key]) > 1
         ]
         label = f"{run.kind}:{','.join(words)}" if words else run.label

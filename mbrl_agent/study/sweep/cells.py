@@ -14,7 +14,7 @@ from pathlib import Path
 from mbrl_agent.config import TrainConfig
 from mbrl_agent.options import options_of, to_text
 from mbrl_agent.resampling import RESAMPLERS
-from mbrl_agent.run_directory import InUseError, RunDirectory
+from mbrl_agent.run_directory import RunDirectory
 from mbrl_agent.study.progress_table import CLOCK, SOLVED, SUCCESS, read_progress
 from mbrl_agent.study.strategies import instance_of
 
@@ -105,15 +105,7 @@ class Cell:
         Raises:
             OSError: The directory cannot be locked.
         """
-        if not self.directory.is_dir():
-            return False
-        files = RunDirectory(self.directory)
-        try:
-            files.lock()
-        except InUseError:
-            return True
-        files.unlock()
-        return False
+        return RunDirectory(self.directory).in_use()
 
     def log_size(self) -> int:
         """Bytes in the log."""

@@ -17,7 +17,7 @@ from stable_baselines3 import SAC
 
 import envs  # noqa: F401
 from mbrl_agent.evaluation import Evaluation
-from mbrl_agent.run_directory import InUseError, RunDirectory
+from mbrl_agent.run_directory import RunDirectory
 from mbrl_agent.study.__main__ import main
 from mbrl_agent.study.baseline import jobs, training
 from mbrl_agent.study.baseline.config import BaselineConfig
@@ -247,20 +247,11 @@ def test_a_command_that_is_killed_leaves_no_process_behind(tmp_path, how):
     finally:
         process.kill()
     if how is signal.SIGKILL:  # nobody is left to end the run: it notices
-        wait_until(lambda: not in_use(files), seconds=10)
+        wait_until(lambda: not files.in_use(), seconds=10)
     else:
-        assert not in_use(files)
+        assert not files.in_use()
         assert process.returncode == 130
         assert error == "study: interrupted\n"
-
-
-def in_use(files):
-    try:
-        files.lock()
-    except InUseError:
-        return True
-    files.unlock()
-    return False
 
 
 def test_an_interrupt_ends_the_processes_of_all_runs(tmp_path):

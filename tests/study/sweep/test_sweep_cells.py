@@ -156,6 +156,8 @@ def test_in_use(tmp_path):
     assert not cell.in_use()
     files.lock()
     assert cell.in_use()
+    assert files.in_use()  # and asking does not let go of it
+    assert cell.in_use()
     files.unlock()
     assert not cell.in_use()
 
