@@ -90,8 +90,7 @@ def new_agent(config: TrainConfig, env: Env) -> ParticlePILCO:
         ValueError: Something in the configuration cannot work in this environment.
         TypeError: Likewise.
     """
-    require_bounded_actions(env.action_space)
-    return ParticlePILCO(
+    agent = ParticlePILCO(
         config.policy.policy_class,
         env,
         policy_kwargs=config.policy.policy_kwargs(),
@@ -104,6 +103,8 @@ def new_agent(config: TrainConfig, env: Env) -> ParticlePILCO:
         seed=config.seed,
         device=config.torch_device(),
     )
+    require_bounded_actions(agent.action_space)  # now, not when it begins to learn
+    return agent
 
 
 def _check_unchanged(config: TrainConfig, agent: ParticlePILCO, files: RunDirectory) -> None:
