@@ -1,5 +1,7 @@
 """Observations arrive as they were, whatever the environment does with its arrays afterwards."""
 
+from typing import ClassVar
+
 import gymnasium
 import numpy as np
 import pytest
@@ -209,6 +211,31 @@ def test_successes_are_plain():
 
     _, steps = collect(DummyVecEnv([Successful]))
     assert [step.infos[0]["is_success"] for step in steps] == [True, True, False, False, False]
+
+
+@pytest.mark.parametrize("clear", [False, True])
+@pytest.mark.parametrize("monitor", [False, True])
+def test_dictionaries_that_are_used_again(clear, monitor):
+    class Reused(Countdown):
+        info: ClassVar[dict] = {}
+
+        def reset(self, **options):
+            if clear:
+                self.info.clear()
+            return super().reset(**options)[0], self.info
+
+        def step(self, action):
+            *rest, _ = super().step(action)
+            self.info["t"] = self.t
+            return *rest, self.info
+
+    env = DummyVecEnv([lambda: Monitor(Reused()) if monitor else Reused()])
+    for _ in range(2):
+        (episode,), steps = collect(env)
+        assert episode.observations[-1, 0] == 95
+        assert [step.infos[0]["t"] for step in steps] == [1, 2, 3, 4, 5]
+        assert ["episode" in step.infos[0] for step in steps] == [False] * 4 + [monitor]
+        assert ["terminal_observation" in step.infos[0] for step in steps] == [False] * 4 + [True]
 
 
 def test_an_action_that_is_not_finite_is_not_sent():
