@@ -13,7 +13,6 @@ from stable_baselines3.common.callbacks import CallbackList
 
 from mbrl_agent.agent import ParticlePILCO
 from mbrl_agent.animation import can_render
-from mbrl_agent.checked_env import CheckedEnv
 from mbrl_agent.config import TrainConfig
 from mbrl_agent.failures import RunFailure
 from mbrl_agent.run_callbacks import (
@@ -25,6 +24,7 @@ from mbrl_agent.run_callbacks import (
 )
 from mbrl_agent.run_directory import START, RunDirectory, RunState
 from mbrl_agent.run_log import log_config, make_logger
+from mbrl_agent.tasks import require_bounded_actions
 from mbrl_agent.terminal import Terminal
 
 Env = gymnasium.Env[Any, Any]
@@ -90,7 +90,7 @@ def new_agent(config: TrainConfig, env: Env) -> ParticlePILCO:
         ValueError: Something in the configuration cannot work in this environment.
         TypeError: Likewise.
     """
-    return ParticlePILCO(
+    agent = ParticlePILCO(
         config.policy.policy_class,
         env,
         policy_kwargs=config.policy.policy_kwargs(),
@@ -103,6 +103,8 @@ def new_agent(config: TrainConfig, env: Env) -> ParticlePILCO:
         seed=config.seed,
         device=config.torch_device(),
     )
+    require_bounded_actions(agent.action_space)  # now, not when it begins to learn
+    return agent
 
 
 def _check_unchanged(config: TrainConfig, agent: ParticlePILCO, files: RunDirectory) -> None:
@@ -141,7 +143,7 @@ def make_env(env_id: str) -> Env:
         raise ValueError(f"env {env_id!r} cannot be made: {reason}{hint}") from error
     if env.spec is None or env.spec.max_episode_steps is None:
         raise ValueError(f"env {env_id!r} has no time limit: register it with max_episode_steps")
-    return CheckedEnv(env)
+    return env
 
 
 def make_film_env(env: Env, env_id: str) -> Env | None:

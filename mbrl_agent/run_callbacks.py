@@ -64,8 +64,10 @@ class EvaluationCallback(RunCallback):
         self.solved: bool | None = None
 
     def on_trial_end(self) -> None:
-        """Record `eval/*`."""
+        """Record `eval/*`, once the policy has been improved."""
         agent = self.agent
+        if not agent.improved:
+            return
         assert agent.seed is not None
         seed = derive_seed(agent.seed, "evaluation", agent.trials)
         with self.timed("evaluate"):
@@ -106,7 +108,7 @@ class PredictionCallback(RunCallback):
     def on_trial_end(self) -> None:
         """Draw the episode of this trial, and predict that of the next."""
         with self.timed("log"):
-            if self.particles is not None:
+            if self.particles is not None and self.agent.latest:
                 self._draw(self.particles)
             self._predict()
 
@@ -115,7 +117,7 @@ class PredictionCallback(RunCallback):
         agent = self.agent
         assert agent.seed is not None
         self.particles = None
-        if agent.trials < agent.random_trials:
+        if not agent.improved:
             return
         generator = derive_generator(agent.seed, "prediction", agent.trials, agent.device)
         parameters = {name: value[None] for name, value in agent.policy.parameter_dict().items()}
@@ -128,7 +130,7 @@ class PredictionCallback(RunCallback):
         agent = self.agent
         figure = prediction_figure(
             particles,
-            agent.replay.episodes[-1].observations,
+            agent.latest[-1].observations,
             self.labels,
             f"Trial {agent.trials}: prediction against reality",
             self.time_step,
@@ -158,12 +160,14 @@ class AnimationCallback(RunCallback):
 
     def on_trial_end(self) -> None:
         """Write the animation, unless the environment does not repeat itself."""
+        if not self.agent.latest:  # the trial learned from added episodes alone
+            return
         with self.timed("log"):
             agent = self.agent
-            episode = agent.replay.episodes[-agent.n_envs]
+            episode = agent.latest[0]
             actions = agent.scale_action(episode.actions)
             with environment_acts(f"when the episode of trial {agent.trials} was filmed"):
-                frames = replay_frames(self.env, episode, actions, agent.episode_seed(agent.trials - 1))
+                frames = replay_frames(self.env, episode, actions, agent.episode_seed(agent.collections - 1))
             if frames is None:
                 self._warn()
                 return
