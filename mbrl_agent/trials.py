@@ -18,6 +18,8 @@ from torch import Tensor
 from mbrl_agent import trial_log
 from mbrl_agent.callbacks import trial_callbacks
 from mbrl_agent.collect import Step, collect_episodes
+from mbrl_agent.cost_check import CostCheck
+from mbrl_agent.dimension_names import dimension_names
 from mbrl_agent.dynamics.base import DynamicsModel, FitReport
 from mbrl_agent.estimators import Estimator
 from mbrl_agent.policies.base import SearchPolicy
@@ -25,7 +27,7 @@ from mbrl_agent.policy_search import PolicySearch, SearchOptions, SearchReport
 from mbrl_agent.randomness import derive_generator, derive_seed
 from mbrl_agent.replay import Replay
 from mbrl_agent.resampling import Resampler
-from mbrl_agent.tasks import Task, time_limit
+from mbrl_agent.tasks import Task, offered, time_limit
 
 PROGRESS_EVERY = 10  # gradient steps between reports of progress
 
@@ -62,6 +64,7 @@ class TrialAlgorithm(BaseAlgorithm):
     fit_steps: int
     search_steps: int
     unfinished_timesteps: int
+    _cost_check: CostCheck
 
     @property
     def state_dims(self) -> int:
@@ -73,12 +76,18 @@ class TrialAlgorithm(BaseAlgorithm):
         """U."""
         return int(self.action_space.shape[0])  # type: ignore[index]
 
+    def dimension_names(self) -> list[str]:
+        """(D), the names in the environment's `observation_labels`, or the indices where it has none."""
+        labels = None if self.env is None else offered(self.env, "observation_labels")
+        return dimension_names(labels, self.state_dims)
+
     def _trial(self, callback: BaseCallback, total_timesteps: int, log_interval: int) -> bool:
         """Collect, fit, improve; False once a callback asks to stop."""
         began = time.perf_counter()
         with self._timed("collect"):
             if not self.collect(callback, total_timesteps - self.num_timesteps):
                 return False
+        self._check_cost()
         with self._timed("fit"):
             self.fit()
         with self._timed("improve"):
@@ -166,7 +175,8 @@ class TrialAlgorithm(BaseAlgorithm):
         assert self.seed is not None
         if self.trials:  # the last trial's model has not seen this trial's episodes
             latest = Replay(self.replay.episodes[-self.n_envs :])
-            trial_log.record_score(self.logger, self.dynamics.score(latest.transitions(device=self.device)))
+            score = self.dynamics.score(latest.transitions(device=self.device))
+            trial_log.record_score(self.logger, score, self.dimension_names())
         generator = derive_generator(self.seed, "fit", self.trials, self.device)
         report = self.dynamics.fit(self.replay.transitions(device=self.device), generator)
         trial_log.record_fit(self.logger, report, self.fit_steps)
@@ -232,6 +242,11 @@ class TrialAlgorithm(BaseAlgorithm):
         generator = derive_generator(self.seed, "probe", self.trials, self.device)
         probe = self.policy_search().probe(self.policy.parameter_dict(), self.gradient_probe, generator)
         trial_log.record_probe(self.logger, probe)
+
+    def _check_cost(self) -> None:
+        """Log and warn where cost and reward disagree on the real episodes."""
+        assert self.task.cost is not None
+        self._cost_check(self.task.cost, self.replay.episodes, self.logger, self.device)
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:
