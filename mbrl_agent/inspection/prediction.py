@@ -178,13 +178,19 @@ def _windows(
         return np.pad(array, ((0, rows - len(array)), (0, 0)))
 
     def tensor(arrays: list[FloatArray]) -> Tensor:
-        return torch.as_tensor(np.stack(arrays), dtype=torch.float32, device=device)
+        return torch.as_tensor(np.stack(arrays), dtype=_dtype(model), device=device)
 
     return _Windows(
         tensor([padded(e.observations[start : start + steps + 1], steps + 1) for e, start in chosen]),
         tensor([padded(e.actions[start : start + steps], steps) for e, start in chosen]),
         torch.tensor(lengths, device=device),
     )
+
+
+def _dtype(model: DynamicsModel) -> torch.dtype:
+    """That in which the model computes."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
 
 
 def _copies(values: Tensor, particles: int) -> Tensor:

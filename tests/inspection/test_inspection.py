@@ -120,6 +120,14 @@ def test_equal_seeds_give_equal_numbers():
     np.testing.assert_array_equal(first.spread, second.spread)
 
 
+def test_numbers_are_those_of_the_models_precision():
+    """Where the model computes in float64, nothing is rounded to float32 on the way."""
+    model = Shift()
+    model.register_buffer("scale", torch.ones((), dtype=torch.float64))
+    assert errors(Shift(), [episode(8)]).error.max() > 0
+    assert errors(model, [episode(8)]).error.max() < 1e-13
+
+
 def test_many_states_are_thinned_out():
     assert errors(Shift(), [episode(900)], particles=2).starts[0] == 200
 
