@@ -15,6 +15,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
 from stable_baselines3.common.utils import check_for_correct_spaces
 
 from mbrl_agent import agent_archive
+from mbrl_agent.cost_check import CostCheck
 from mbrl_agent.dynamics import DYNAMICS, DynamicsOptions
 from mbrl_agent.episode_limit import limit_episodes
 from mbrl_agent.estimators import ESTIMATORS, Estimator
@@ -27,6 +28,7 @@ from mbrl_agent.randomness import derive_generator
 from mbrl_agent.registry import unknown_name
 from mbrl_agent.replay import Replay
 from mbrl_agent.resampling import RESAMPLERS, Resampler
+from mbrl_agent.scalar_layout import log_layout
 from mbrl_agent.tasks import Cost, check_env, make_env, read_task, require_bounded_actions
 from mbrl_agent.trials import TrialAlgorithm
 from mbrl_agent.validation import require_amount, require_count, require_seed
@@ -140,6 +142,7 @@ class ParticlePILCO(TrialAlgorithm):
         self.fit_steps = 0
         self.search_steps = 0
         self.unfinished_timesteps = 0
+        self._cost_check = CostCheck()
         if _init_setup_model:
             self._setup_model()
 
@@ -248,6 +251,7 @@ class ParticlePILCO(TrialAlgorithm):
         total_timesteps, callback = self._setup_learn(
             steps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
+        log_layout(self.logger, self.dimension_names())
         callback.on_training_start(locals(), globals())
         while self.num_timesteps < total_timesteps and self._trial(callback, total_timesteps, log_interval):
             pass

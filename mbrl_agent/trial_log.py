@@ -33,11 +33,11 @@ def record_episodes(
         logger.record("rollout/success_rate", float(np.mean([float(success) for success in successes])))
 
 
-def record_score(logger: Logger, score: Score) -> None:
-    """How well the last trial's model predicted this trial's episodes."""
+def record_score(logger: Logger, score: Score, names: Sequence[str]) -> None:
+    """How well the last trial's model predicted this trial's episodes, by the names (D) of the dimensions."""
     logger.record("dynamics/validation_nll", score.nll)
-    for dimension, rmse in enumerate(score.rmse):
-        logger.record(f"dynamics/rmse_{dimension}", rmse)
+    for name, rmse in zip(names, score.rmse, strict=True):
+        logger.record(f"dynamics/rmse_{name}", rmse)
 
 
 def record_fit(logger: Logger, report: FitReport, first_step: int) -> None:

@@ -18,6 +18,8 @@ from torch import Tensor
 from mbrl_agent import trial_log
 from mbrl_agent.callbacks import trial_callbacks
 from mbrl_agent.collect import Step, collect_episodes
+from mbrl_agent.cost_check import CostCheck
+from mbrl_agent.dimension_names import dimension_names
 from mbrl_agent.dynamics.base import DynamicsModel, FitReport
 from mbrl_agent.estimators import Estimator
 from mbrl_agent.logged import logged_episode
@@ -26,7 +28,7 @@ from mbrl_agent.policy_search import LONGEST_HORIZON, PolicySearch, SearchOption
 from mbrl_agent.randomness import derive_generator, derive_seed
 from mbrl_agent.replay import Episode, Replay
 from mbrl_agent.resampling import Resampler
-from mbrl_agent.tasks import Task, time_limit
+from mbrl_agent.tasks import Task, offered, time_limit
 
 PROGRESS_EVERY = 10  # gradient steps between reports of progress
 
@@ -71,6 +73,7 @@ class TrialAlgorithm(BaseAlgorithm):
     search_steps: int
     unfinished_timesteps: int
     _horizon_capped = False
+    _cost_check: CostCheck
 
     @property
     def state_dims(self) -> int:
@@ -92,6 +95,11 @@ class TrialAlgorithm(BaseAlgorithm):
         """Trials that act at random before the first fit; each episode that the user added is one less."""
         return 0 if self.improved else self.random_trials - self.added_episodes - self.trials
 
+    def dimension_names(self) -> list[str]:
+        """(D), the names in the environment's `observation_labels`, or the indices where it has none."""
+        labels = None if self.env is None else offered(self.env, "observation_labels")
+        return dimension_names(labels, self.state_dims)
+
     def _trial(self, callback: BaseCallback, total_timesteps: int, log_interval: int) -> bool:
         """Collect, fit, improve; False once a callback asks to stop, or the steps are used up too early.
 
@@ -103,6 +111,7 @@ class TrialAlgorithm(BaseAlgorithm):
         with self._timed("collect"):
             if not self._collect_enough(callback, total_timesteps, needed):
                 return False
+        self._check_cost()
         if learns:
             with self._timed("fit"):
                 self.fit()
@@ -241,8 +250,8 @@ class TrialAlgorithm(BaseAlgorithm):
         """
         assert self.seed is not None
         if self.improved and self.latest:  # the last trial's model has not seen this trial's episodes
-            latest = Replay(self.latest)
-            trial_log.record_score(self.logger, self.dynamics.score(latest.transitions(device=self.device)))
+            score = self.dynamics.score(Replay(self.latest).transitions(device=self.device))
+            trial_log.record_score(self.logger, score, self.dimension_names())
         generator = derive_generator(self.seed, "fit", self.trials, self.device)
         report = self.dynamics.fit(self.replay.transitions(device=self.device), generator)
         trial_log.record_fit(self.logger, report, self.fit_steps)
@@ -320,6 +329,11 @@ class TrialAlgorithm(BaseAlgorithm):
         generator = derive_generator(self.seed, "probe", self.trials, self.device)
         probe = self.policy_search().probe(self.policy.parameter_dict(), self.gradient_probe, generator)
         trial_log.record_probe(self.logger, probe)
+
+    def _check_cost(self) -> None:
+        """Log and warn where cost and reward disagree on the real episodes."""
+        assert self.task.cost is not None
+        self._cost_check(self.task.cost, self.replay.episodes, self.logger, self.device)
 
     @contextmanager
     def _timed(self, phase: str) -> Iterator[None]:

@@ -61,7 +61,11 @@ def test_the_final_agent_is_the_last_checkpoint_and_loads(finished):
 def test_progress_has_a_row_a_trial(finished):
     rows = progress(finished)
     assert [row["time/total_timesteps"] for row in rows] == ["30", "60", "90"]
-    assert [row["dynamics/rmse_0"] == "" for row in rows] == [True, False, False]  # no model before trial 1
+    assert [row["dynamics/rmse_theta"] == "" for row in rows] == [
+        True,
+        False,
+        False,
+    ]  # no model before trial 1
     for key in ("rollout/ep_rew", "eval/mean_reward", "eval/success_rate", "policy/predicted_cost"):
         assert all(np.isfinite(float(row[key])) for row in rows)
 

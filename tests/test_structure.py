@@ -26,6 +26,7 @@ LAYERS = [
     ["mbrl_agent.adjoint"],
     ["mbrl_agent.rollout"],
     ["mbrl_agent.policies", "mbrl_agent.dynamics", "mbrl_agent.resampling"],
+    ["mbrl_agent.costs"],
     ["mbrl_agent.replay", "mbrl_agent.tasks"],
     [
         "mbrl_agent.features",

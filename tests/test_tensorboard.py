@@ -18,7 +18,10 @@ TRIAL_TAGS = {
     "gradient/variance", "gradient/snr", "resampling/jitter",
     "time/collect", "time/fit", "time/improve", "time/probe", "time/evaluate", "time/log", "time/trial",
 }  # fmt: skip
-LATER_TAGS = {"dynamics/validation_nll", *(f"dynamics/rmse_{i}" for i in range(4))}
+LATER_TAGS = {
+    "dynamics/validation_nll",
+    *(f"dynamics/rmse_{name}" for name in ("x", "x_dot", "theta", "theta_dot")),
+}
 SEARCH_TAGS = {"policy_search/expected_cost", "policy_search/grad_norm"}
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -20,25 +17,9 @@ from mbrl_agent.study.bias import STATISTICS, Bias
 from mbrl_agent.study.bimodal import ForwardError
 from mbrl_agent.study.landscape import Landscape, Values
 from mbrl_agent.study.trajectories import Prediction, weighted_percentiles
+from mbrl_agent.table import Cell, Table
 
 PERCENTILES = (5.0, 25.0, 50.0, 75.0, 95.0)
-Cell = str | int | float
-
-
-@dataclass(frozen=True)
-class Table:
-    """Numbers of a figure."""
-
-    columns: list[str]
-    rows: list[list[Cell]]
-
-    def text(self) -> str:
-        """As CSV; numbers with eight digits, and `inf` and `nan` as such."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows([_cell(value) for value in row] for row in self.rows)
-        return buffer.getvalue()
 
 
 class Output:
@@ -85,10 +66,6 @@ def open_output(directory: Path, run: Path | None, step: int) -> Iterator[Output
         yield Output(directory, logger, step)
     finally:
         logger.close()
-
-
-def _cell(value: Cell) -> str:
-    return f"{value:.8g}" if isinstance(value, float) else str(value)
 
 
 def landscape_table(landscapes: Sequence[Landscape]) -> Table:

@@ -9,7 +9,7 @@ from mbrl_agent.study.compare.curves import Curve, Measure, time_unit
 from mbrl_agent.study.compare.grouping import Group
 from mbrl_agent.study.compare.statistics import Reached
 from mbrl_agent.study.compare.summaries import Summary
-from mbrl_agent.study.output import Cell, Table
+from mbrl_agent.table import Cell, Table
 
 NOTHING = "-"
 FOOTNOTES = """\

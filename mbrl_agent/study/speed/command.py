@@ -15,11 +15,12 @@ from tqdm import tqdm
 from mbrl_agent.config import TrainConfig
 from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.resampling import RESAMPLERS
-from mbrl_agent.study.output import Cell, Output, Table
+from mbrl_agent.study.output import Output
 from mbrl_agent.study.parsing import adder, formatter
 from mbrl_agent.study.speed.drawing import speed_figure
 from mbrl_agent.study.speed.measure import Setting, Timing, fit_seconds, measure
 from mbrl_agent.study.strategies import SYNTAX, instance_of
+from mbrl_agent.table import Cell, Table
 from mbrl_agent.validation import require_count
 
 COLUMNS = ("particles", "horizon", "members", "resampling", "threads")
