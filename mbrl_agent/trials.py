@@ -23,7 +23,7 @@ from mbrl_agent.estimators import Estimator
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.policy_search import PolicySearch, SearchOptions, SearchReport
 from mbrl_agent.randomness import derive_generator, derive_seed
-from mbrl_agent.replay import Replay
+from mbrl_agent.replay import Replay, Transitions
 from mbrl_agent.resampling import Resampler
 from mbrl_agent.tasks import Task, time_limit
 
@@ -166,18 +166,23 @@ class TrialAlgorithm(BaseAlgorithm):
         assert self.seed is not None
         if self.trials:  # the last trial's model has not seen this trial's episodes
             latest = Replay(self.replay.episodes[-self.n_envs :])
-            trial_log.record_score(self.logger, self.dynamics.score(latest.transitions(device=self.device)))
+            trial_log.record_score(self.logger, self.dynamics.score(self._for_model(latest)))
         generator = derive_generator(self.seed, "fit", self.trials, self.device)
-        report = self.dynamics.fit(self.replay.transitions(device=self.device), generator)
+        report = self.dynamics.fit(self._for_model(self.replay), generator)
         trial_log.record_fit(self.logger, report, self.fit_steps)
         self.fit_steps += len(report.curve)
         return report
+
+    def _for_model(self, replay: Replay) -> Transitions:
+        return replay.transitions(self.dynamics.data_dtype, self.device)
 
     def improve(self, callback: BaseCallback | None = None) -> SearchReport:
         """Improve the candidate policies in the model and deploy the best one."""
         assert self.seed is not None
         generator = derive_generator(self.seed, "improve", self.trials, self.device)
         search = self.policy_search()
+        visited = self.replay.transitions(torch.float64, self.device).states
+        self.candidates = self.policy.restandardize(visited, self.candidates)
         hooks = list(trial_callbacks(callback)) if callback is not None else []
 
         def on_step(step: int, expected_cost: Tensor) -> None:
