@@ -182,7 +182,7 @@ class EnsembleModel(DynamicsModel):
             transitions.states.to(like).repeat(members, 1), transitions.actions.to(like).repeat(members, 1)
         )  # particle i belongs to member i // N
         mean = prediction.mean.view(members, len(transitions), -1)
-        error = self.features.change(mean, transitions.next_states.to(like.device))
+        error = self.features.change(mean, transitions.next_states.to(like))
         rmse = error.mean(0).square().mean(0).sqrt()
         varied = self.target_std > 0
         log_std = prediction.std.log().view_as(mean)[..., varied]

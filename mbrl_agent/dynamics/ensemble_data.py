@@ -44,7 +44,9 @@ def fit_scalings(features: AngleFeatures, transitions: Transitions, dtype: torch
     changes = features.change(states, after)
     noise = resolution(torch.cat([states, after]), dtype)
     change, spread = mean_and_std(changes, noise)
-    change = torch.where(changes.abs().amax(0) > noise, change, 0.0)  # what never changes, does not drift
+    # rounding noise is not a drift, but a clock ticks
+    ticks = (spread > 0) | (change.abs() > noise / len(changes) ** 0.5)
+    change = torch.where(ticks, change, 0.0)
     return Scalings(Scaling(mean, inverse(std)), Scaling(change, inverse(spread)))
 
 
