@@ -215,12 +215,13 @@ class EnsembleModel(DynamicsModel):
         The columns of the last layer that give the standard deviations start at zero: at first the noise
         is the same everywhere, and only data can make it depend on the input.
         """
-        members = self.options.members
-        like = torch.zeros((), dtype=torch.float32, device=generator.device)  # whatever torch's defaults are
+        members, device = self.options.members, generator.device
+        single = torch.float32  # whatever torch's default is
         layers = [
             (
-                like.new_empty(members, fan_in, fan_out).normal_(generator=generator) / math.sqrt(fan_in),
-                like.new_zeros(members, 1, fan_out),
+                torch.randn((members, fan_in, fan_out), generator=generator, dtype=single, device=device)
+                / math.sqrt(fan_in),
+                torch.zeros((members, 1, fan_out), dtype=single, device=device),
             )
             for fan_in, fan_out in itertools.pairwise(self._sizes)
         ]

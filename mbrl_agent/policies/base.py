@@ -236,7 +236,7 @@ class SearchPolicy(BasePolicy):
     def _scaling(self) -> Scaling:
         return Scaling(self.feature_mean, self.feature_scale)
 
-    def normal(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+    def draw_normal(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
         """Standard-normal numbers like the policy's parameters, which do not depend on its dtype."""
         drawn = torch.randn(shape, generator=generator, dtype=torch.float32, device=generator.device)
         return drawn.to(self.feature_mean)

@@ -52,13 +52,13 @@ class LinearPolicy(SearchPolicy):
     def change_inputs(self, parameters: Parameters, factor: Tensor, shift: Tensor) -> dict[str, Tensor]:
         """See `SearchPolicy.change_inputs`."""
         weights, bias = affine_layer(parameters["weights"], parameters["bias"], factor, shift)
-        return {"weights": weights, "bias": bias}
+        return {**parameters, "weights": weights, "bias": bias}
 
     def initial_parameters(
         self, states: Tensor, replicates: int, generator: torch.Generator
     ) -> dict[str, Tensor]:
         """Small weights, so that the actions at the visited states are centred on zero."""
-        weights = 0.5 * self.normal((replicates, *self.weights.shape), generator)
+        weights = 0.5 * self.draw_normal((replicates, *self.weights.shape), generator)
         return {"weights": weights, "bias": torch.zeros_like(weights[:, 0])}
 
 

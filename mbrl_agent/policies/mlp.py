@@ -73,7 +73,7 @@ class MlpPolicy(SearchPolicy):
         """LeCun-normal weights, and no biases."""
         parameters: dict[str, Tensor] = {}
         for index, (fan_in, fan_out) in enumerate(itertools.pairwise(self._sizes)):
-            weight = self.normal((replicates, fan_in, fan_out), generator) / math.sqrt(fan_in)
+            weight = self.draw_normal((replicates, fan_in, fan_out), generator) / math.sqrt(fan_in)
             parameters[f"weight_{index}"] = weight
             parameters[f"bias_{index}"] = torch.zeros_like(weight[:, 0])
         return parameters

@@ -85,8 +85,8 @@ class RbfPolicy(SearchPolicy):
         z = self.standardized(states.to(self.feature_mean))
         count, features = self.centers.shape
         chosen = torch.randint(len(z), (replicates, count), generator=generator, device=generator.device)
-        centers = z[chosen.to(z.device)] + 0.5 * self.normal((replicates, count, features), generator)
-        weights = self.normal((replicates, count, self.action_dims), generator)
+        centers = z[chosen.to(z.device)] + 0.5 * self.draw_normal((replicates, count, features), generator)
+        weights = self.draw_normal((replicates, count, self.action_dims), generator)
         return {
             "centers": centers,
             "log_lengthscales": torch.zeros_like(centers[:, 0]),

@@ -1,6 +1,7 @@
 """What never changes is predicted exactly, and noise is relative to a dimension's own change."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from mbrl_agent.dynamics.base import Predictor
 from mbrl_agent.dynamics.ensemble import Ensemble, EnsembleModel
 from mbrl_agent.dynamics.ensemble_fit import LOG_STD_MIN
+from mbrl_agent.failures import DivergedError
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.replay import Transitions
 
@@ -157,13 +159,16 @@ def test_a_warm_start_from_data_in_which_a_dimension_did_not_vary(first):
     assert not predicted(model, data(goal=0.1)).std[:, GOAL].any()
 
 
-def test_a_fit_that_diverges_leaves_the_model_as_it_was():
+def test_a_fit_that_fails_leaves_the_model_as_it_was():
     model = fitted(data(), learning_rate=3e-3)
+    model.options = replace(model.options, learning_rate=1e3, weight_decay=1.0)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     broken = data(seed=3)
     broken.states[0, 0] = math.inf
     with pytest.raises(ValueError, match="not finite"):
         model.fit(broken, generator())
+    with pytest.raises(DivergedError):
+        model.fit(data(seed=3, magnitude=7.0), generator())
     assert all(torch.equal(model.state_dict()[key], value) for key, value in before.items())
 
 
