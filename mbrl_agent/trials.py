@@ -26,7 +26,7 @@ from mbrl_agent.logged import logged_episode
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.policy_search import LONGEST_HORIZON, PolicySearch, SearchOptions, SearchReport
 from mbrl_agent.randomness import derive_generator, derive_seed
-from mbrl_agent.replay import Episode, Replay
+from mbrl_agent.replay import Episode, Replay, Transitions
 from mbrl_agent.resampling import Resampler
 from mbrl_agent.tasks import Task, offered, time_limit
 
@@ -250,19 +250,24 @@ class TrialAlgorithm(BaseAlgorithm):
         """
         assert self.seed is not None
         if self.improved and self.latest:  # the last trial's model has not seen this trial's episodes
-            score = self.dynamics.score(Replay(self.latest).transitions(device=self.device))
+            score = self.dynamics.score(self._for_model(Replay(self.latest)))
             trial_log.record_score(self.logger, score, self.dimension_names())
         generator = derive_generator(self.seed, "fit", self.trials, self.device)
-        report = self.dynamics.fit(self.replay.transitions(device=self.device), generator)
+        report = self.dynamics.fit(self._for_model(self.replay), generator)
         trial_log.record_fit(self.logger, report, self.fit_steps)
         self.fit_steps += len(report.curve)
         return report
+
+    def _for_model(self, replay: Replay) -> Transitions:
+        return replay.transitions(self.dynamics.data_dtype, self.device)
 
     def improve(self, callback: BaseCallback | None = None) -> SearchReport:
         """Improve the candidate policies in the model and deploy the best one."""
         assert self.seed is not None
         generator = derive_generator(self.seed, "improve", self.trials, self.device)
         search = self.policy_search()
+        visited = self.replay.transitions(torch.float64, self.device).states
+        self.candidates = self.policy.restandardize(visited, self.candidates)
         hooks = list(trial_callbacks(callback)) if callback is not None else []
 
         def on_step(step: int, expected_cost: Tensor) -> None:

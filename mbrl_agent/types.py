@@ -23,7 +23,7 @@ class Prediction:
 
     Attributes:
         mean: (*R, P, D), in the units of the state.
-        std: (*R, P, D), standard deviation, in the units of the state.
+        std: (*R, P, D), standard deviation, in the units of the state; zero where the mean is exact.
     """
 
     mean: Tensor

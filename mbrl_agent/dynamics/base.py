@@ -26,7 +26,7 @@ class FitReport:
 
     Attributes:
         train_nll: Negative log-likelihood of the training data at the end [nats a dimension], of
-            standardised targets.
+            standardised targets; dimensions that are predicted exactly do not count.
         curve: (steps,), the same by optimiser step.
     """
 
@@ -39,7 +39,8 @@ class Score:
     """How well a model predicts transitions, best ones that it was not fitted to.
 
     Attributes:
-        nll: Negative log-likelihood of one network [nats a dimension], of standardised targets.
+        nll: Negative log-likelihood of one network [nats a dimension], of standardised targets;
+            dimensions that are predicted exactly do not count.
         rmse: (D), root mean squared one-step error of the mean prediction, in the state's units.
     """
 
@@ -83,6 +84,8 @@ class DynamicsModel(nn.Module, ABC):
     """Standard-normal columns consumed a step: D to sample the next state, and any more for the model."""
     min_transitions: int = 1
     """Fewest transitions to which the model can be fitted."""
+    data_dtype: ClassVar[torch.dtype] = torch.float32
+    """Of the transitions that an agent gives to `fit` and `score`; float64 is as they were observed."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

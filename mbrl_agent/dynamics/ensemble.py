@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from mbrl_agent.dynamics.base import DynamicsModel, DynamicsOptions, FitReport, Score
+from mbrl_agent.dynamics.ensemble_data import Scalings, fit_scalings, seen_from, standardise
 from mbrl_agent.dynamics.ensemble_fit import (
     Layers,
     bootstrap,
@@ -30,6 +31,7 @@ from mbrl_agent.dynamics.ensemble_fit import (
 from mbrl_agent.dynamics.ensemble_predictor import EnsemblePredictor
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.replay import Transitions
+from mbrl_agent.standardization import Scaling, inverse
 from mbrl_agent.types import Prediction
 from mbrl_agent.validation import (
     require_choice,
@@ -83,8 +85,8 @@ class Ensemble(DynamicsOptions):
 class EnsembleModel(DynamicsModel):
     """The ensemble itself.
 
-    The stored networks see raw features and return raw state changes: the standardisation that a fit
-    works with is folded into the first and the last layer, so that a rollout does not pay for it.
+    The stored networks see standardised features and actions and return standardised state changes. What
+    has never varied has a scale of zero: as an input it is ignored, and as a change it is predicted exactly.
 
     Args:
         options: Sizes and fit settings.
@@ -94,8 +96,10 @@ class EnsembleModel(DynamicsModel):
     """
 
     min_transitions = MIN_TRANSITIONS
+    data_dtype = torch.float64  # changes of large numbers are taken before they are rounded
+
     input_mean: Tensor
-    input_std: Tensor
+    input_scale: Tensor
     target_mean: Tensor
     target_std: Tensor
 
@@ -112,10 +116,13 @@ class EnsembleModel(DynamicsModel):
         layers = self._draw_layers(generator)
         self.weights = nn.ParameterList([nn.Parameter(w, requires_grad=False) for w, _ in layers])
         self.biases = nn.ParameterList([nn.Parameter(b, requires_grad=False) for _, b in layers])
-        self.register_buffer("input_mean", torch.zeros(inputs))
-        self.register_buffer("input_std", torch.ones(inputs))
-        self.register_buffer("target_mean", torch.zeros(self.state_dims))
-        self.register_buffer("target_std", torch.ones(self.state_dims))
+        for name, count, value in (
+            ("input_mean", inputs, 0.0),
+            ("input_scale", inputs, 1.0),
+            ("target_mean", self.state_dims, 0.0),
+            ("target_std", self.state_dims, 1.0),
+        ):
+            self.register_buffer(name, layers[0][0].new_full((count,), value))
 
     def validate(self, num_particles: int) -> None:
         """Raise ValueError unless the particles split evenly over the members."""
@@ -134,8 +141,16 @@ class EnsembleModel(DynamicsModel):
 
     def predictor(self) -> EnsemblePredictor:
         """The ensemble as it is now, as a function."""
-        layers = list(zip(self.weights, self.biases, strict=True))
-        return EnsemblePredictor(self.features, layers, self.target_std)
+        (first, first_bias), *middle, (last, last_bias) = self._layers()
+        # what scales inputs and outputs is folded into the outer layers: a rollout does not pay for it
+        unit = torch.cat([self.target_std, torch.ones_like(self.target_std)])
+        zero = torch.cat([self.target_mean, torch.zeros_like(self.target_mean)])
+        layers = [
+            (first * self.input_scale[:, None], first_bias),
+            *middle,
+            (last * unit, last_bias * unit + zero),
+        ]
+        return EnsemblePredictor(self.features, self.input_mean, layers, self.target_std)
 
     def fit(self, transitions: Transitions, generator: torch.Generator) -> FitReport:
         """Fit all members by maximum likelihood on a bootstrap of the data each."""
@@ -144,36 +159,56 @@ class EnsembleModel(DynamicsModel):
                 f"a fit needs at least {self.min_transitions} transitions, got {len(transitions)}: "
                 "collect a longer episode"
             )
-        inputs = torch.cat([self.features(transitions.states), transitions.actions], dim=-1)
-        targets = self.features.change(transitions.states, transitions.next_states)
-        if not (inputs.isfinite().all() and targets.isfinite().all()):
-            raise ValueError("the transitions hold values that are not finite")
-        fitted = bool((self.target_std != 1).any())
-        self.input_mean, self.input_std = _mean_and_std(inputs)
-        self.target_mean, self.target_std = _mean_and_std(targets)
-        start = self._unfold() if self.options.warm_start and fitted else self._draw_layers(generator)
+        like = self.target_std
+        scalings = fit_scalings(self.features, transitions, like.dtype)
+        inputs, targets = standardise(self.features, transitions, scalings)
+        if self.options.warm_start and bool((like != 1).any()):
+            start = seen_from(self._layers(), self._scalings(), scalings)
+        else:
+            start = self._draw_layers(generator)
         result = fit_layers(
-            [(weight.to(inputs.dtype), bias.to(inputs.dtype)) for weight, bias in start],
-            (inputs - self.input_mean) / self.input_std,
-            (targets - self.target_mean) / self.target_std,
-            bootstrap(self.options.members, len(inputs), generator),
+            [(weight.to(like), bias.to(like)) for weight, bias in start],
+            inputs.to(like),
+            targets.to(like),
+            bootstrap(self.options.members, len(inputs), generator).to(like),
             self.options,
         )
-        self._store(result.layers)
+        self._store(scalings, result.layers)
         return FitReport(float(result.curve[-1]), result.curve)
 
     def score(self, transitions: Transitions) -> Score:
         """Judge the model on transitions: each member's likelihood, and the error of their mean."""
-        members = self.options.members
+        members, like = self.options.members, self.target_std
         prediction = self.predict(
-            transitions.states.repeat(members, 1), transitions.actions.repeat(members, 1)
+            transitions.states.to(like).repeat(members, 1), transitions.actions.to(like).repeat(members, 1)
         )  # particle i belongs to member i // N
         mean = prediction.mean.view(members, len(transitions), -1)
-        log_std = prediction.std.log().view_as(mean)
-        error = self.features.change(mean, transitions.next_states)
-        nll = negative_log_likelihood(torch.zeros_like(mean), log_std, error) - self.target_std.log()
+        error = self.features.change(mean, transitions.next_states.to(like))
         rmse = error.mean(0).square().mean(0).sqrt()
-        return Score(float(nll.mean()), rmse.tolist())
+        varied = self.target_std > 0
+        log_std = prediction.std.log().view_as(mean)[..., varied]
+        nll = negative_log_likelihood(torch.zeros_like(log_std), log_std, error[..., varied])
+        nll = nll - self.target_std[varied].log()
+        return Score(float(nll.mean()) if varied.any() else 0.0, rmse.tolist())
+
+    def _layers(self) -> Layers:
+        return list(zip(self.weights, self.biases, strict=True))
+
+    def _scalings(self) -> Scalings:
+        return Scalings(
+            Scaling(self.input_mean, self.input_scale), Scaling(self.target_mean, inverse(self.target_std))
+        )
+
+    def _store(self, scalings: Scalings, layers: Layers) -> None:
+        """Keep the fitted networks, and what they were fitted to."""
+        self.input_mean.copy_(scalings.inputs.mean)
+        self.input_scale.copy_(scalings.inputs.scale)
+        self.target_mean.copy_(scalings.targets.mean)
+        self.target_std.copy_(inverse(scalings.targets.scale))
+        for stored, (weight, _) in zip(self.weights, layers, strict=True):
+            stored.data = weight
+        for stored, (_, bias) in zip(self.biases, layers, strict=True):
+            stored.data = bias
 
     def _draw_layers(self, generator: torch.Generator) -> Layers:
         """Fresh weights (E, in, out), LeCun normal, and biases (E, 1, out), zero.
@@ -182,42 +217,14 @@ class EnsembleModel(DynamicsModel):
         is the same everywhere, and only data can make it depend on the input.
         """
         members, device = self.options.members, generator.device
+        single = torch.float32  # whatever torch's default is
         layers = [
             (
-                torch.randn(members, fan_in, fan_out, generator=generator, device=device) / math.sqrt(fan_in),
-                torch.zeros(members, 1, fan_out, device=device),
+                torch.randn((members, fan_in, fan_out), generator=generator, dtype=single, device=device)
+                / math.sqrt(fan_in),
+                torch.zeros((members, 1, fan_out), dtype=single, device=device),
             )
             for fan_in, fan_out in itertools.pairwise(self._sizes)
         ]
         layers[-1][0][..., self.state_dims :] = 0
         return layers
-
-    def _store(self, layers: Layers) -> None:
-        """Keep the fitted networks, with the standardisation folded into the outer layers."""
-        (first, first_bias), *middle, (last, last_bias) = layers
-        first = first / self.input_std[:, None]
-        first_bias = first_bias - self.input_mean[None, None] @ first
-        scale = torch.cat([self.target_std, torch.ones_like(self.target_std)])
-        shift = torch.cat([self.target_mean, torch.zeros_like(self.target_mean)])
-        folded = [(first, first_bias), *middle, (last * scale, last_bias * scale + shift)]
-        for stored, (weight, _) in zip(self.weights, folded, strict=True):
-            stored.data = weight
-        for stored, (_, bias) in zip(self.biases, folded, strict=True):
-            stored.data = bias
-
-    def _unfold(self) -> Layers:
-        """The stored networks as they look to standardised data: the inverse of `_store`."""
-        (first, first_bias), *middle, (last, last_bias) = zip(self.weights, self.biases, strict=True)
-        scale = torch.cat([self.target_std, torch.ones_like(self.target_std)])
-        shift = torch.cat([self.target_mean, torch.zeros_like(self.target_mean)])
-        return [
-            (first * self.input_std[:, None], first_bias + self.input_mean[None, None] @ first),
-            *middle,
-            (last / scale, (last_bias - shift) / scale),
-        ]
-
-
-def _mean_and_std(values: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each column; a constant column gets one, so that it is left alone."""
-    mean, std = values.mean(0), values.std(0)
-    return mean, torch.where(std > 1e-6 * mean.abs().clamp_min(1e-6), std, torch.ones_like(std))

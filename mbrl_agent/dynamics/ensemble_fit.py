@@ -68,7 +68,7 @@ def bootstrap(members: int, count: int, generator: torch.Generator) -> Tensor:
     Reference:
         Rubin (1981), The Bayesian Bootstrap.
     """
-    uniform = torch.rand(members, count, generator=generator, device=generator.device)
+    uniform = torch.rand((members, count), generator=generator, dtype=torch.float32, device=generator.device)
     weights = -(1 - uniform).log()
     return weights / weights.mean(-1, keepdim=True)
 
@@ -85,7 +85,7 @@ def fit_layers(
     Args:
         layers: Initial weights.
         inputs: (N, F + U), standardised.
-        targets: (N, D), standardised.
+        targets: (N, D), standardised; a column of zeros never varies, and does not count.
         sample_weights: (E, N), of mean one a member.
         options: Steps, step size and weight decay.
 
@@ -100,12 +100,14 @@ def fit_layers(
         lr=options.learning_rate,
         fused=True,
     )
+    varied = (targets != 0).any(0)
+    shares = varied.to(targets) / varied.sum().clamp_min(1)  # of the dimensions in the loss
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.fit_steps)
     inputs = inputs.expand(len(sample_weights), *inputs.shape)
     curve = []
     for _ in range(options.fit_steps):
         mean, raw_std = forward(current, inputs).chunk(2, dim=-1)
-        nll = negative_log_likelihood(mean, bounded_log_std(raw_std), targets).mean(-1)  # (E, N)
+        nll = negative_log_likelihood(mean, bounded_log_std(raw_std), targets) @ shares  # (E, N)
         losses = (nll * sample_weights).mean(-1)
         curve.append(losses.detach().mean())
         optimizer.zero_grad()

@@ -23,14 +23,20 @@ class EnsemblePredictor(Predictor):
 
         m = x + c,  log s = log target_std + LOG_STD_MIN + (LOG_STD_MAX - LOG_STD_MIN) sigmoid(r).
 
+    A dimension that never varied has target_std = 0: log s is minus infinity, and s zero.
+
     Args:
         features: What the networks see of a state.
+        input_mean: (F + U), subtracted before the first layer: 101325 Pa +- 1 would cancel in it.
         layers: Weights (E, in, out) and biases (E, 1, out), constant in the backward pass.
         target_std: (D), the unit of the predicted standard deviations.
     """
 
-    def __init__(self, features: AngleFeatures, layers: Layers, target_std: Tensor) -> None:
+    def __init__(
+        self, features: AngleFeatures, input_mean: Tensor, layers: Layers, target_std: Tensor
+    ) -> None:
         self.features = features
+        self.input_mean = input_mean
         self.layers = layers
         self.members = len(layers[0][0])
         self.least_log_std = target_std.log() + LOG_STD_MIN
@@ -46,7 +52,7 @@ class EnsemblePredictor(Predictor):
         if extra_noise is not None:
             return self._linearize_shuffled(state, action, extra_noise)
         inputs = torch.cat([*self.features.parts(state), action], dim=-1)  # (*R, P, F + U)
-        hidden = self._to_blocks(inputs)
+        hidden = self._to_blocks(inputs - self.input_mean)
         before = []
         for weight, bias in self.layers[:-1]:
             before.append(torch.baddbmm(bias, hidden, weight))

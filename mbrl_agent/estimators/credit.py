@@ -43,10 +43,15 @@ def predict_all(simulation: Simulation, state: Tensor, action: Tensor) -> Predic
 
 
 def log_density(prediction: Prediction, next_state: Tensor) -> Tensor:
-    """Log-density log N(next_state | mean, diag(std^2)), summed over the dimensions: (..., D) -> (...)."""
-    scaled = (next_state - prediction.mean) / prediction.std
+    """Log-density log N(next_state | mean, diag(std^2)), summed over the dimensions: (..., D) -> (...).
+
+    A dimension that is predicted exactly, with a standard deviation of zero, has no density and is left out.
+    """
+    exact = prediction.std == 0
+    std = prediction.std.masked_fill(exact, 1.0)
+    scaled = (next_state - prediction.mean) / std
     constant = 0.5 * math.log(2 * math.pi)
-    return -(0.5 * scaled.square() + prediction.std.log() + constant).sum(-1)
+    return -(0.5 * scaled.square() + std.log() + constant).masked_fill(exact, 0.0).sum(-1)
 
 
 def advantage(returns: Tensor) -> Tensor:

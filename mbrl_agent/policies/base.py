@@ -24,6 +24,7 @@ from torch import Tensor
 from mbrl_agent.failures import PolicyError
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.pullback import Gradients, PullBack, keep_in_step
+from mbrl_agent.standardization import Scaling, StandardizedFeatures, visited_scaling
 from mbrl_agent.types import Parameters
 
 Controller = Callable[[Tensor], Tensor]
@@ -66,6 +67,23 @@ def require_finite_actions(actions: NDArray[Any], observations: NDArray[Any], wh
             f"the policy's action dimension {dimension} is {actions[row, dimension]} at {where}, "
             f"for the observation {seen.tolist()}; {cause}"
         )
+
+
+def normal(*shape: int) -> Tensor:
+    """Standard-normal numbers from the global generator, whatever torch's default dtype and device are."""
+    return torch.randn(shape, dtype=torch.float32, device="cpu")
+
+
+def affine_layer(weights: Tensor, bias: Tensor, factor: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """A layer z @ weights + bias as a layer of w, where z = factor * w + shift.
+
+    Args:
+        weights: (*R, F, U).
+        bias: (*R, U).
+        factor: (F).
+        shift: (F).
+    """
+    return factor.unsqueeze(-1) * weights, bias + shift @ weights
 
 
 class DifferentiableController:
@@ -123,12 +141,22 @@ class PolicyOptions:
 class SearchPolicy(BasePolicy):
     """A deterministic policy whose parameters a policy search improves.
 
+    Policies work on standardised features, `standardized`, so that neither units nor zero points matter.
+    A policy of one's own that takes raw ones leaves `change_inputs` alone.
+
     Args:
         observation_space: Box of D dimensions.
         action_space: Box of U dimensions with finite bounds; [-1, 1] is rescaled to them.
         lr_schedule: Not used; Stable-Baselines3 passes it to every policy.
         angle_dims: Indices of the angles [rad] in an observation.
+
+    Attributes:
+        feature_mean: (F), subtracted from the features.
+        feature_scale: (F), their inverse standard deviation; zero for what has never varied.
     """
+
+    feature_mean: Tensor
+    feature_scale: Tensor
 
     def __init__(
         self,
@@ -141,6 +169,9 @@ class SearchPolicy(BasePolicy):
         self.state_dims = observation_space.shape[0]
         self.action_dims = action_space.shape[0]
         self.features = AngleFeatures(self.state_dims, angle_dims)
+        count = self.features.feature_dims
+        self.register_buffer("feature_mean", torch.zeros(count, dtype=torch.float32, device="cpu"))
+        self.register_buffer("feature_scale", torch.ones(count, dtype=torch.float32, device="cpu"))
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -168,6 +199,8 @@ class SearchPolicy(BasePolicy):
     ) -> dict[str, Tensor]:
         """Draw fresh parameters fitted to the region of the states that were visited.
 
+        The present standardisation stays as it is; `restandardize` comes first.
+
         Args:
             states: (N, D), states visited so far.
             replicates: R, how many independent sets to draw.
@@ -176,6 +209,67 @@ class SearchPolicy(BasePolicy):
         Returns:
             One tensor a parameter with a leading axis R.
         """
+
+    @property
+    def standardized(self) -> StandardizedFeatures:
+        """What the policy sees of a state, by the present standardisation."""
+        return StandardizedFeatures(self.features, self._scaling())
+
+    def change_inputs(
+        self, parameters: Parameters, factor: Tensor, shift: Tensor
+    ) -> dict[str, Tensor] | None:
+        """Parameters of the same function of other inputs w, where the present ones are factor * w + shift.
+
+        Args:
+            parameters: With any leading replicate axes, float64.
+            factor: (F), positive.
+            shift: (F).
+
+        Returns:
+            The parameters at which the policy does with w what it did with factor * w + shift; None for
+            a policy that does not work on standardised features, the case unless overridden.
+        """
+        return None
+
+    def restandardize(self, states: Tensor, candidates: Parameters | None = None) -> dict[str, Tensor] | None:
+        """Fit the standardisation of the features to all visited states; what was learned is kept.
+
+        The policy's own parameters, and the candidates, are expressed in the new coordinates: they are the
+        same functions of a state as before.
+
+        Args:
+            states: (N, D), float64 where that was observed.
+            candidates: Further parameter sets, with any leading replicate axes; None for none.
+
+        Returns:
+            The candidates in the new coordinates.
+        """
+        device, dtype = self.feature_mean.device, self.feature_mean.dtype
+        new = visited_scaling(self.features, states.to(device), dtype)
+        change = self._scaling().seen_from(new)
+        own = self._changed(self.parameter_dict(), *change)
+        if own is None:
+            return None if candidates is None else dict(candidates)
+        changed = None if candidates is None else self._changed(candidates, *change)
+        self.set_parameters(own)
+        self.feature_mean.copy_(new.mean)
+        self.feature_scale.copy_(new.scale)
+        return changed
+
+    def _changed(self, parameters: Parameters, factor: Tensor, shift: Tensor) -> dict[str, Tensor] | None:
+        double = {name: value.detach().double() for name, value in parameters.items()}
+        found = self.change_inputs(double, factor, shift)
+        if found is None:
+            return None
+        return {name: found[name].to(value.dtype) for name, value in parameters.items()}
+
+    def _scaling(self) -> Scaling:
+        return Scaling(self.feature_mean, self.feature_scale)
+
+    def draw_normal(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
+        """Standard-normal numbers like the policy's parameters, which do not depend on its dtype."""
+        drawn = torch.randn(shape, generator=generator, dtype=torch.float32, device=generator.device)
+        return drawn.to(self.feature_mean)
 
     def parameter_dict(self) -> dict[str, Tensor]:
         """The policy's own parameters by name, detached."""

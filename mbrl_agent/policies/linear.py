@@ -1,4 +1,4 @@
-"""Linear policy: u = squash(W phi(x) + b), the controller of PILCO's balancing tasks."""
+"""Linear policy: u = squash(W z(x) + b), the controller of PILCO's balancing tasks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,19 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from mbrl_agent.policies.base import Controller, PolicyOptions, SearchPolicy, squash
+from mbrl_agent.policies.base import (
+    Controller,
+    PolicyOptions,
+    SearchPolicy,
+    affine_layer,
+    normal,
+    squash,
+)
 from mbrl_agent.types import Parameters
 
 
 class LinearPolicy(SearchPolicy):
-    """A linear function of the features of a state, squashed to [-1, 1].
+    """A linear function of the standardised features z of a state, squashed to [-1, 1].
 
     Parameters (F features): weights (F, U), bias (U).
 
@@ -33,27 +40,26 @@ class LinearPolicy(SearchPolicy):
         angle_dims: tuple[int, ...] = (),
     ) -> None:
         super().__init__(observation_space, action_space, lr_schedule, angle_dims)
-        self.weights = nn.Parameter(0.1 * torch.randn(self.features.feature_dims, self.action_dims))
-        self.bias = nn.Parameter(torch.zeros(self.action_dims))
+        self.weights = nn.Parameter(0.1 * normal(self.features.feature_dims, self.action_dims))
+        self.bias = nn.Parameter(torch.zeros_like(self.weights[0]))
 
     def controller(self, parameters: Parameters) -> Controller:
         """The policy at the given parameters; see `SearchPolicy.controller`."""
         weights, bias = parameters["weights"], parameters["bias"].unsqueeze(-2)
-        return lambda state: squash(self.features(state) @ weights + bias)
+        standardized = self.standardized
+        return lambda state: squash(standardized(state) @ weights + bias)
+
+    def change_inputs(self, parameters: Parameters, factor: Tensor, shift: Tensor) -> dict[str, Tensor]:
+        """See `SearchPolicy.change_inputs`."""
+        weights, bias = affine_layer(parameters["weights"], parameters["bias"], factor, shift)
+        return {**parameters, "weights": weights, "bias": bias}
 
     def initial_parameters(
         self, states: Tensor, replicates: int, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Small weights on the standardised features, as weights and bias on the raw ones."""
-        phi = self.features(states)
-        spread = phi.std(0).clamp_min(0.1) if len(phi) > 1 else torch.ones_like(phi[0])
-        shape = (replicates, *self.weights.shape)
-        weights = (
-            0.5
-            * torch.randn(shape, generator=generator, device=phi.device).to(phi.dtype)
-            / spread.unsqueeze(-1)
-        )
-        return {"weights": weights, "bias": -(phi.mean(0) @ weights)}
+        """Small weights, so that the actions at the visited states are centred on zero."""
+        weights = 0.5 * self.draw_normal((replicates, *self.weights.shape), generator)
+        return {"weights": weights, "bias": torch.zeros_like(weights[:, 0])}
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Multilayer perceptron: u = tanh(W_n tanh(... tanh(W_1 phi(x) + b_1)) + b_n)."""
+"""Multilayer perceptron: u = tanh(W_n tanh(... tanh(W_1 z(x) + b_1)) + b_n)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from mbrl_agent.policies.base import Controller, PolicyOptions, SearchPolicy
+from mbrl_agent.policies.base import Controller, PolicyOptions, SearchPolicy, affine_layer, normal
 from mbrl_agent.types import Parameters
 from mbrl_agent.validation import require_counts
 
@@ -41,9 +41,9 @@ class MlpPolicy(SearchPolicy):
         require_counts("hidden", hidden)
         self._sizes = (self.features.feature_dims, *hidden, self.action_dims)
         for index, (fan_in, fan_out) in enumerate(itertools.pairwise(self._sizes)):
-            weight = torch.randn(fan_in, fan_out) / math.sqrt(fan_in)
+            weight = normal(fan_in, fan_out) / math.sqrt(fan_in)
             self.register_parameter(f"weight_{index}", nn.Parameter(weight))
-            self.register_parameter(f"bias_{index}", nn.Parameter(torch.zeros(fan_out)))
+            self.register_parameter(f"bias_{index}", nn.Parameter(torch.zeros_like(weight[0])))
 
     def controller(self, parameters: Parameters) -> Controller:
         """The policy at the given parameters; see `SearchPolicy.controller`."""
@@ -52,30 +52,30 @@ class MlpPolicy(SearchPolicy):
             for index in range(len(self._sizes) - 1)
         ]
 
+        standardized = self.standardized
+
         def act(state: Tensor) -> Tensor:
-            hidden = self.features(state)
+            hidden = standardized(state)
             for weight, bias in layers:
                 hidden = (hidden @ weight + bias).tanh()
             return hidden
 
         return act
 
+    def change_inputs(self, parameters: Parameters, factor: Tensor, shift: Tensor) -> dict[str, Tensor]:
+        """See `SearchPolicy.change_inputs`."""
+        weight, bias = affine_layer(parameters["weight_0"], parameters["bias_0"], factor, shift)
+        return {**parameters, "weight_0": weight, "bias_0": bias}
+
     def initial_parameters(
         self, states: Tensor, replicates: int, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """LeCun-normal weights; the first layer also standardises the features of the visited states."""
-        phi = self.features(states)
+        """LeCun-normal weights, and no biases."""
         parameters: dict[str, Tensor] = {}
         for index, (fan_in, fan_out) in enumerate(itertools.pairwise(self._sizes)):
-            shape = (replicates, fan_in, fan_out)
-            weight = torch.randn(shape, generator=generator, device=phi.device).to(phi.dtype) / math.sqrt(
-                fan_in
-            )
+            weight = self.draw_normal((replicates, fan_in, fan_out), generator) / math.sqrt(fan_in)
             parameters[f"weight_{index}"] = weight
-            parameters[f"bias_{index}"] = weight.new_zeros(replicates, fan_out)
-        spread = phi.std(0).clamp_min(0.1) if len(phi) > 1 else torch.ones_like(phi[0])
-        parameters["weight_0"] = parameters["weight_0"] / spread.unsqueeze(-1)
-        parameters["bias_0"] = -(phi.mean(0) @ parameters["weight_0"])
+            parameters[f"bias_{index}"] = torch.zeros_like(weight[:, 0])
         return parameters
 
 

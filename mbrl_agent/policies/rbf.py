@@ -1,7 +1,7 @@
-"""Radial basis function network, PILCO's policy: u = squash(sum_j w_j exp(-|(phi(x) - c_j) / l|^2 / 2)).
+"""Radial basis function network, PILCO's policy: u = squash(sum_j w_j exp(-|(z(x) - c_j) / l|^2 / 2)).
 
 The same function is the mean of a Gaussian process with a squared-exponential kernel; the centres
-c_j are its pseudo-inputs and l its ARD length-scales.
+c_j are its pseudo-inputs and l its ARD length-scales. Both are in standardised coordinates, as z is.
 
 Reference:
     Deisenroth, Rasmussen (2011), PILCO: A Model-Based and Data-Efficient Approach to Policy Search.
@@ -17,21 +17,22 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
-from mbrl_agent.features import AngleFeatures
 from mbrl_agent.policies.base import (
     Controller,
     DifferentiableController,
     PolicyOptions,
     SearchPolicy,
+    normal,
     squash,
 )
 from mbrl_agent.pullback import Gradients, PullBack
+from mbrl_agent.standardization import StandardizedFeatures
 from mbrl_agent.types import Parameters
 from mbrl_agent.validation import require_count, require_positive
 
 
 class RbfPolicy(SearchPolicy):
-    """RBF network over the features of a state, squashed to [-1, 1].
+    """RBF network over the standardised features of a state, squashed to [-1, 1].
 
     Parameters (F features, C centres): centers (C, F), log_lengthscales (F), weights (C, U).
 
@@ -58,44 +59,45 @@ class RbfPolicy(SearchPolicy):
         require_positive("weight_std", weight_std)
         self.weight_std = weight_std
         features = self.features.feature_dims
-        self.centers = nn.Parameter(torch.randn(centers, features))
-        self.log_lengthscales = nn.Parameter(torch.zeros(features))
-        self.weights = nn.Parameter(weight_std * torch.randn(centers, self.action_dims))
+        self.centers = nn.Parameter(normal(centers, features))
+        self.log_lengthscales = nn.Parameter(torch.zeros_like(self.centers[0]))
+        self.weights = nn.Parameter(weight_std * normal(centers, self.action_dims))
 
     def controller(self, parameters: Parameters) -> Controller:
         """The policy at the given parameters; see `SearchPolicy.controller`."""
-        exponents, weights = _exponents(parameters), parameters["weights"]
-        return lambda state: squash(_basis(self.features(state), exponents)[1] @ weights)
+        exponents, weights, standardized = _exponents(parameters), parameters["weights"], self.standardized
+        return lambda state: squash(_basis(standardized(state), exponents)[1] @ weights)
 
     def differentiable_controller(self, parameters: Parameters) -> DifferentiableController:
         """The same with its derivatives; see `SearchPolicy.differentiable_controller`."""
-        return _RbfController(self.features, parameters)
+        return _RbfController(self.standardized, parameters)
+
+    def change_inputs(self, parameters: Parameters, factor: Tensor, shift: Tensor) -> dict[str, Tensor]:
+        """See `SearchPolicy.change_inputs`."""
+        centers, lengthscales = parameters["centers"], parameters["log_lengthscales"]
+        moved = {"centers": (centers - shift) / factor, "log_lengthscales": lengthscales - factor.log()}
+        return {**parameters, **moved}
 
     def initial_parameters(
         self, states: Tensor, replicates: int, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Centres at visited states, length-scales from their spread, small random weights."""
-        phi = self.features(states)
+        """Centres around visited states, length-scales of their spread, small random weights."""
+        z = self.standardized(states.to(self.feature_mean))
         count, features = self.centers.shape
-        chosen = torch.randint(len(phi), (replicates, count), generator=generator, device=phi.device)
-        spread = phi.std(0).clamp_min(0.1) if len(phi) > 1 else torch.ones_like(phi[0])
-        jitter = torch.randn(replicates, count, features, generator=generator, device=phi.device).to(
-            phi.dtype
-        )
-        weights = torch.randn(replicates, count, self.action_dims, generator=generator, device=phi.device).to(
-            phi.dtype
-        )
+        chosen = torch.randint(len(z), (replicates, count), generator=generator, device=generator.device)
+        centers = z[chosen.to(z.device)] + 0.5 * self.draw_normal((replicates, count, features), generator)
+        weights = self.draw_normal((replicates, count, self.action_dims), generator)
         return {
-            "centers": phi[chosen] + 0.5 * spread * jitter,
-            "log_lengthscales": spread.log().expand(replicates, features).clone(),
-            "weights": self.weight_std * weights.to(phi.dtype),
+            "centers": centers,
+            "log_lengthscales": torch.zeros_like(centers[:, 0]),
+            "weights": self.weight_std * weights,
         }
 
 
 def _exponents(parameters: Parameters) -> Tensor:
     """E of `_basis`, (*R, 2 F + 1, C).
 
-    -|(phi - c) / l|^2 / 2 = phi . (c / l^2) - phi^2 . (1 / (2 l^2)) - |c / l|^2 / 2: one matrix product.
+    -|(z - c) / l|^2 / 2 = z . (c / l^2) - z^2 . (1 / (2 l^2)) - |c / l|^2 / 2: one matrix product.
     As a power of two, since exp is ten times slower where the result underflows, far from a centre.
     """
     centers = parameters["centers"]  # (*R, C, F)
@@ -106,23 +108,28 @@ def _exponents(parameters: Parameters) -> Tensor:
     return exponents.mT / math.log(2)
 
 
-def _basis(phi: Tensor, exponents: Tensor) -> tuple[Tensor, Tensor]:
-    """Inputs (phi, phi^2, 1), (*R, P, 2 F + 1), and basis functions 2^(inputs E), (*R, P, C)."""
-    inputs = torch.cat([phi, phi * phi, torch.ones_like(phi[..., :1])], dim=-1)
-    return inputs, (inputs @ exponents).exp2()
+def _basis(z: Tensor, exponents: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs (z, z^2, 1), (*R, P, 2 F + 1), and basis functions 2^(inputs E), (*R, P, C).
+
+    An exponent is never positive. One that comes out above 1 is nothing but rounding, a thousand
+    length-scales from the centres or more, where a basis function is zero.
+    """
+    inputs = torch.cat([z, z * z, torch.ones_like(z[..., :1])], dim=-1)
+    exponent = inputs @ exponents
+    return inputs, exponent.masked_fill(exponent > 1, -torch.inf).exp2()
 
 
 class _RbfController(DifferentiableController):
     """The network u = squash(a), a = b w, b = 2^e, e = inputs E, and its chain rule written out.
 
-    With inputs = (phi, phi^2, 1), and (g_1, g_2, .) = dJ/de E^T:
+    With inputs = (z, z^2, 1), and (g_1, g_2, .) = dJ/de E^T:
 
         dJ/da = squash'(a) dJ/du,  dJ/dw = b^T dJ/da,  dJ/de = log(2) b (dJ/da w^T),
-        dJ/dE = inputs^T dJ/de,  dJ/dphi = g_1 + 2 phi g_2
+        dJ/dE = inputs^T dJ/de,  dJ/dz = g_1 + 2 z g_2
     """
 
-    def __init__(self, features: AngleFeatures, parameters: Parameters) -> None:
-        self._features = features
+    def __init__(self, standardized: StandardizedFeatures, parameters: Parameters) -> None:
+        self._standardized = standardized
         self._leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
         with torch.enable_grad():
             self._taped_exponents = _exponents(self._leaves)
@@ -135,8 +142,8 @@ class _RbfController(DifferentiableController):
 
     def linearize(self, state: Tensor) -> tuple[Tensor, PullBack]:
         """States -> actions, and the pull-back by_action -> by_state, which adds to `gradient` as well."""
-        phi = self._features(state)
-        inputs, basis = _basis(phi, self._exponents)
+        z, pull_back_z = self._standardized.linearize(state)
+        inputs, basis = _basis(z, self._exponents)
         action = basis @ self._weights
 
         def pull_back(by_action: Tensor) -> Gradients:
@@ -146,9 +153,9 @@ class _RbfController(DifferentiableController):
             self._by_weights.add_(basis.mT @ by_sum, alpha=1.5)
             self._by_exponents += inputs.mT @ by_exponent
             by_inputs = by_exponent @ self._exponents.mT
-            count = phi.shape[-1]
-            by_phi = torch.addcmul(by_inputs[..., :count], phi, by_inputs[..., count : 2 * count], value=2)
-            return (self._features.pull_back(phi, by_phi),)
+            count = z.shape[-1]
+            by_z = torch.addcmul(by_inputs[..., :count], z, by_inputs[..., count : 2 * count], value=2)
+            return pull_back_z(by_z)
 
         return squash(action), pull_back
 

@@ -113,14 +113,17 @@ class Densities(NamedTuple):
 def standardise(mean: Tensor, std: Tensor | None = None) -> Samples:
     """Samples m, (B, N, D), with standard deviations sqrt(S), in units of their total spread.
 
-    A dimension in which nothing varies has a tiny scale, and all samples at zero.
+    A dimension in which nothing varies has a tiny scale, and all samples at zero, exactly.
     """
     info = torch.finfo(mean.dtype)
     tiny = info.tiny**0.5
     points = mean.mT.contiguous()  # all that follows runs along the samples
     D = points.shape[-2]
-    centre = points.mean(-1, keepdim=True)
-    points = points - centre
+    origin = points[..., :1]  # relative to one of them, so that the mean of equal numbers is exact
+    points = points - origin
+    mean_offset = points.mean(-1, keepdim=True)
+    points = points - mean_offset
+    centre = origin + mean_offset
     total = points.square()
     if std is not None:
         std = std.mT.contiguous()

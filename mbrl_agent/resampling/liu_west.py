@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mbrl_agent.pullback import Gradients, PullBack, total
 from mbrl_agent.resampling.base import Resampler, equal_weights
-from mbrl_agent.resampling.moments import gaussian_redraw, linearize_redraw
+from mbrl_agent.resampling.moments import centred, gaussian_redraw, linearize_redraw
 from mbrl_agent.types import Prediction, Resampled
 from mbrl_agent.validation import require_choice, require_fraction
 
@@ -78,10 +78,15 @@ class LiuWest(Resampler):
         return Resampled(moved, equal_weights(moved), jitter=jitter), pull_back
 
     def _move(self, prediction: Prediction, particles: Tensor, draw: Tensor) -> Tensor:
-        """Written as a sum of x, z and mu, so that both ends are exact to the last bit."""
-        fitted = particles if self.moments == "particles" else prediction.mean
-        mean = self._centre * fitted.mean(-2, keepdim=True)
-        return self.ratio * particles + self._fresh * draw + mean
+        """Write a x + sqrt(1 - a^2) z + (1 - a - sqrt(1 - a^2)) mu as differences from x or z.
+
+        Both ends are then exact to the last bit, and so is a dimension in which x, z and mu are the same.
+        """
+        mean, own = centred(particles if self.moments == "particles" else prediction.mean)
+        own = own if self.moments == "particles" else particles - mean
+        if self.ratio < 0.5:
+            return draw + self.ratio * own - (1 - self._fresh) * (draw - mean)
+        return particles - (1 - self.ratio) * own + self._fresh * (draw - mean)
 
     @property
     def _fresh(self) -> float:

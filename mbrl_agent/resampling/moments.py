@@ -13,6 +13,18 @@ from mbrl_agent.resampling.cholesky import factorise, robust_cholesky
 from mbrl_agent.types import Prediction
 
 
+def centred(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean of points (*R, P, D), (*R, 1, D), and their deviations from it, (*R, P, D).
+
+    Taken relative to one of the points: what is the same for all of them has exactly that mean and no
+    deviation, and a mean of large numbers is not wrong by their rounding.
+    """
+    origin = points[..., :1, :].detach()
+    relative = points - origin
+    mean = relative.mean(-2, keepdim=True)
+    return origin + mean, relative - mean
+
+
 def particle_moments(particles: Tensor) -> tuple[Tensor, Tensor]:
     """Sample mean and covariance of the particles.
 
@@ -24,9 +36,8 @@ def particle_moments(particles: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         Mean (*R, 1, D) and covariance (*R, D, D).
     """
-    mean = particles.mean(-2, keepdim=True)
-    centred = particles - mean
-    return mean, centred.mT @ centred / (particles.shape[-2] - 1)
+    mean, deviation = centred(particles)
+    return mean, deviation.mT @ deviation / (particles.shape[-2] - 1)
 
 
 def prediction_moments(prediction: Prediction) -> tuple[Tensor, Tensor]:
@@ -77,18 +88,17 @@ def linearize_redraw(
     own = moments == "particles"
     points = particles if own else prediction.mean
     count = points.shape[-2]
-    mean = points.mean(-2, keepdim=True)
-    centred = points - mean
-    covariance = centred.mT @ centred / (count - 1)
+    mean, deviation = centred(points)
+    covariance = deviation.mT @ deviation / (count - 1)
     if not own:
         covariance = covariance + torch.diag_embed(prediction.std.square().mean(-2))
     fit = factorise(covariance)
 
     def pull_back(by_draw: Tensor) -> Gradients:
         by_covariance = cholesky.pull_back(fit, by_draw.mT @ noise)
-        by_centred = centred @ by_covariance * (2 / (count - 1))
+        by_deviation = deviation @ by_covariance * (2 / (count - 1))
         # (their mean is zero but for rounding, which a nearly singular covariance would blow up)
-        by_points = by_centred + (by_draw - by_centred).mean(-2, keepdim=True)
+        by_points = by_deviation + (by_draw - by_deviation).mean(-2, keepdim=True)
         if own:
             return None, None, by_points
         by_variance = by_covariance.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)

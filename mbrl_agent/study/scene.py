@@ -143,6 +143,7 @@ def untrained_scene(
     )
     generator = derive_generator(seed, "study policy")
     visited = _random_states(step, start, agent.action_dims, steps, generator)
+    agent.policy.restandardize(visited)
     drawn = agent.policy.initial_parameters(visited, 1, generator)
     return Scene(
         title=f"random policy {seed}, true dynamics",

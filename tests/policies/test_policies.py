@@ -35,6 +35,7 @@ def make(
         options = {"hidden": (5, 4)} | options
     torch.manual_seed(0)
     policy = POLICIES.get(name).policy_class(OBSERVATIONS, actions, angle_dims=ANGLES, **options)
+    policy.restandardize(4 + states(20, seed=9).double())
     return policy.to(dtype)
 
 
@@ -46,9 +47,11 @@ def drawn(policy: SearchPolicy, replicates: int, dtype: torch.dtype = torch.floa
     return policy.initial_parameters(states(30, dtype=dtype), replicates, generator(seed))
 
 
-def features(state: torch.Tensor) -> torch.Tensor:
+def features(policy: SearchPolicy, state: torch.Tensor) -> torch.Tensor:
+    """The standardised features, by hand."""
     x, theta, z = state.unbind(-1)
-    return torch.stack([x, z, theta.sin(), theta.cos()], -1)
+    phi = torch.stack([x, z, theta.sin(), theta.cos()], -1)
+    return (phi - policy.feature_mean) * policy.feature_scale
 
 
 # as functions of their parameters --------------------------------------------------------------------------
@@ -294,11 +297,11 @@ def test_rbf_is_a_sum_of_exponentials():
     policy = make("rbf", dtype=torch.float64)
     p = {key: value[0] for key, value in drawn(policy, 1, torch.float64).items()}
     state = states(6, dtype=torch.float64)
-    phi = features(state)
+    z = features(policy, state)
     for i in range(6):
         total = torch.zeros(U, dtype=torch.float64)
         for j in range(7):
-            scaled = (phi[i] - p["centers"][j]) / p["log_lengthscales"].exp()
+            scaled = (z[i] - p["centers"][j]) / p["log_lengthscales"].exp()
             total += p["weights"][j] * torch.exp(-0.5 * scaled.dot(scaled))
         torch.testing.assert_close(policy.controller(p)(state)[i], squash(total))
 
@@ -308,32 +311,35 @@ def test_linear_is_linear():
     p = {key: value[0] for key, value in drawn(policy, 1, torch.float64).items()}
     state = states(6, dtype=torch.float64)
     torch.testing.assert_close(
-        policy.controller(p)(state), squash(features(state) @ p["weights"] + p["bias"])
+        policy.controller(p)(state), squash(features(policy, state) @ p["weights"] + p["bias"])
     )
 
 
-def test_fresh_linear_policies_are_centred_on_the_visited_states():
-    policy, visited = make("linear", dtype=torch.float64), states(30, dtype=torch.float64)
+@every_policy
+def test_fresh_policies_see_the_visited_states_alone(name):
+    """At their mean, linear policies and networks do nothing; RBF centres lie around the states."""
+    policy, visited = make(name, dtype=torch.float64), 10 + states(30, dtype=torch.float64)
+    policy.restandardize(visited)
     p = policy.initial_parameters(visited, 3, generator())
-    centre = features(visited).mean(0) @ p["weights"] + p["bias"]
-    torch.testing.assert_close(centre, torch.zeros(3, U, dtype=torch.float64))
+    z = policy.standardized(visited)
+    torch.testing.assert_close(z.mean(0), torch.zeros(4, dtype=torch.float64))
+    torch.testing.assert_close(z.std(0), torch.ones(4, dtype=torch.float64))
+    if name == "rbf":
+        distance = (p["centers"].unsqueeze(-2) - z).norm(dim=-1).amin(-1)
+        assert float(distance.max()) < 3.0  # of 0.5 times a normal of four dimensions
+        assert not p["log_lengthscales"].any()
+    else:
+        assert not any(bool(value.any()) for key, value in p.items() if "bias" in key)
 
 
 def test_mlp_is_a_chain_of_tanh():
     policy = make("mlp", dtype=torch.float64)
     p = {key: value[0] for key, value in drawn(policy, 1, torch.float64).items()}
     state = states(6, dtype=torch.float64)
-    hidden = features(state)
+    hidden = features(policy, state)
     for index in range(3):
         hidden = torch.tanh(hidden @ p[f"weight_{index}"] + p[f"bias_{index}"])
     torch.testing.assert_close(policy.controller(p)(state), hidden)
-
-
-def test_rbf_centres_lie_around_the_visited_states():
-    policy, visited = make("rbf", centers=400), 10 + 0.5 * torch.randn(50, D, generator=generator())
-    centers = policy.initial_parameters(visited, 1, generator())["centers"][0]
-    torch.testing.assert_close(centers[:, :2].mean(0), torch.full((2,), 10.0), atol=0.3, rtol=0)
-    assert 0.3 < float(centers[:, 0].std()) < 0.9
 
 
 @pytest.mark.parametrize(

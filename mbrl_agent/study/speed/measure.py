@@ -149,7 +149,9 @@ def gradient_step(setting: Setting) -> Callable[[], object]:
         start,
         setting.horizon,
     )
-    parameters = policy.initial_parameters(start.sample(1, 100, generator)[0], 1, generator)
+    visited = start.sample(1, 100, generator)[0]
+    policy.restandardize(visited)
+    parameters = policy.initial_parameters(visited, 1, generator)
     step = GradientStep(search.estimator, parameters, search.simulation(1, generator), 1e-2, 1.0)
 
     def run() -> None:

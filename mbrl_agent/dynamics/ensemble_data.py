@@ -1,0 +1,74 @@
+"""Transitions as the networks of an ensemble see them: standardised inputs and state changes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mbrl_agent.dynamics.ensemble_fit import Layers
+from mbrl_agent.features import AngleFeatures
+from mbrl_agent.replay import Transitions
+from mbrl_agent.standardization import Scaling, feature_resolution, inverse, mean_and_std, resolution
+
+
+class Scalings(NamedTuple):
+    """How inputs and targets are standardised.
+
+    Attributes:
+        inputs: Of the features and the actions, (F + U).
+        targets: Of the state changes, (D); the scale of one that has never varied is zero.
+    """
+
+    inputs: Scaling
+    targets: Scaling
+
+
+def fit_scalings(features: AngleFeatures, transitions: Transitions, dtype: torch.dtype) -> Scalings:
+    """Standardise to mean zero and variance one what varies by more than rounding.
+
+    Args:
+        features: What the networks see of a state.
+        transitions: All so far.
+        dtype: In which the networks work.
+
+    Raises:
+        ValueError: A value is not finite.
+    """
+    states, actions, after = transitions.states, transitions.actions, transitions.next_states
+    if not all(values.to(dtype).isfinite().all() for values in (states, actions, after)):
+        raise ValueError(f"the transitions hold values that are not finite in {dtype}")
+    least = torch.cat([feature_resolution(features, states, dtype), resolution(actions, dtype)])
+    mean, std = mean_and_std(_inputs(features, transitions), least)
+    changes = features.change(states, after)
+    noise = resolution(torch.cat([states, after]), dtype)
+    change, spread = mean_and_std(changes, noise)
+    # rounding noise is not a drift, but a clock ticks
+    ticks = (spread > 0) | (change.abs() > noise / len(changes) ** 0.5)
+    change = torch.where(ticks, change, 0.0)
+    return Scalings(Scaling(mean, inverse(std)), Scaling(change, inverse(spread)))
+
+
+def standardise(
+    features: AngleFeatures, transitions: Transitions, scalings: Scalings
+) -> tuple[Tensor, Tensor]:
+    """Inputs (N, F + U) and targets (N, D) in standardised coordinates, in the transitions' dtype."""
+    changes = features.change(transitions.states, transitions.next_states)
+    return scalings.inputs(_inputs(features, transitions)), scalings.targets(changes)
+
+
+def seen_from(layers: Layers, old: Scalings, new: Scalings) -> Layers:
+    """Networks that work by the old scalings as they look by the new ones: the same functions."""
+    (first, first_bias), *rest = layers
+    factor, shift = (part.to(first) for part in old.inputs.seen_from(new.inputs))
+    layers = [(factor[:, None] * first, first_bias + (shift @ first).unsqueeze(-2)), *rest]
+    *rest, (last, last_bias) = layers
+    factor, shift = (part.to(first) for part in new.targets.seen_from(old.targets))
+    unit = torch.cat([factor, torch.ones_like(factor)])  # (standard deviations keep their unit)
+    zero = torch.cat([shift, torch.zeros_like(shift)])
+    return [*rest, (last * unit, last_bias * unit + zero)]
+
+
+def _inputs(features: AngleFeatures, transitions: Transitions) -> Tensor:
+    return torch.cat([features(transitions.states), transitions.actions], dim=-1)
