@@ -20,6 +20,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor
 
 from mbrl_agent.features import AngleFeatures
+from mbrl_agent.options import Choice
 from mbrl_agent.pullback import Gradients, PullBack, keep_in_step
 from mbrl_agent.types import Parameters
 
@@ -78,12 +79,17 @@ class DifferentiableController:
 
 
 @dataclass(frozen=True)
-class PolicyOptions:
+class PolicyOptions(Choice):
     """Base class of the options of a policy."""
 
     name: ClassVar[str]
     """Name on the command line."""
     policy_class: ClassVar[type[SearchPolicy]]
+
+    @classmethod
+    def other_names(cls) -> tuple[str, ...]:
+        """Answer to the policy class's name as well: "RbfPolicy", as in Stable-Baselines3."""
+        return (cls.policy_class.__name__,)
 
     def policy_kwargs(self) -> dict[str, Any]:
         """The options as keyword arguments of the policy class."""
