@@ -96,8 +96,9 @@ class Registry(Generic[T]):
                 raise type(error)(error.path, f"{error.reason}{where}") from error
         if isinstance(choice, self._base):
             return choice
-        is_class = isinstance(choice, type) and issubclass(choice, self._base)
-        given = f"the class: write {choice.__name__}()" if is_class else type(choice).__name__
+        other: Any = choice
+        is_class = isinstance(other, type) and issubclass(other, self._base)
+        given = f"the class: write {other.__name__}()" if is_class else type(other).__name__
         raise TypeError(
             f"{self.kind} must be a name ({', '.join(self.names())}) or an instance of "
             f"{self._base.__name__}, not {given}"

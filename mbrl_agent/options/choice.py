@@ -95,7 +95,7 @@ def name_values(cls: Any, kind: str, words: list[str]) -> dict[str, str]:
         key, equals, value = word.partition("=")
         named = named or bool(equals)
         if not word or (not equals and (named or position >= len(names))):
-            raise OptionError((kind,), f"cannot read {word!r}{_options(cls)}; write {SYNTAX}")
+            raise OptionError((kind,), f"cannot read {word!r}; write {SYNTAX}; {_options(cls)}")
         key, value = (key.strip().replace("-", "_"), value) if equals else (names[position], word)
         if key in values:
             raise OptionError((kind, key), "is given twice")
@@ -104,6 +104,6 @@ def name_values(cls: Any, kind: str, words: list[str]) -> dict[str, str]:
 
 
 def _options(cls: Any) -> str:
-    """The options of a class in brackets, for a message."""
-    names = ", ".join(options_of(cls)).replace("_", "-") or "no options"
-    return f" ({cls.name} has {names})"
+    """The options of a class, for a message."""
+    names = ", ".join(options_of(cls)).replace("_", "-")
+    return f"{cls.name} has {'the options ' + names if names else 'no options'}"
