@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import importlib
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
@@ -22,9 +22,16 @@ from mbrl_agent.options.fields import build, options_of, shown
 T = TypeVar("T")
 
 
-def unknown_name(kind: str, given: str, known: list[str]) -> str:
-    """The message for a name that nobody knows: what was given, what is allowed, the nearest."""
-    nearest = difflib.get_close_matches(given, known, n=1)
+def unknown_name(kind: str, given: str, known: list[str], others: Iterable[str] = ()) -> str:
+    """The message for a name that nobody knows: what was given, what is allowed, the nearest.
+
+    Args:
+        kind: What it should be the name of.
+        given: The name.
+        known: All names.
+        others: More names, which are not listed.
+    """
+    nearest = difflib.get_close_matches(given, [*known, *others], n=1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
     return f"unknown {kind} {given!r}: choose from {', '.join(known)}{hint}"
 
@@ -78,7 +85,7 @@ class Registry(Generic[T]):
         """
         others = {other: cls for cls in self.classes.values() for other in _other_names(cls)}
         if name not in self.classes | others:
-            raise OptionError((self.kind,), unknown_name(self.kind, name, self.names()))
+            raise OptionError((self.kind,), unknown_name(self.kind, name, self.names(), others))
         return self.classes.get(name) or others[name]
 
     def resolve(self, choice: str | T) -> T:

@@ -59,12 +59,19 @@ def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
             f"these runs are on different environments, {', '.join(environments)}: compare one at a time, or "
             "give --by env resampling to put them into groups of their own"
         )
+    by = _differing(runs, by) or by  # the labels say only what differs
     runs = _spelled_out(runs)
     ambiguous = _ambiguous(runs)
     found: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: _order(run, _parts(run, by, ambiguous))):
         found.setdefault(_label(_parts(run, by, ambiguous)), []).append(run)
     return [Group(label, members[0].kind, tuple(members)) for label, members in found.items()]
+
+
+def _differing(runs: Sequence[Run], by: Sequence[str]) -> list[str]:
+    """The keys among `by` that do not have one and the same value in all runs."""
+    values = {key: [run.settings.get(key) for run in runs] for key in by}
+    return [key for key, own in values.items() if any(value != own[0] for value in own)]
 
 
 def _spelled_out(runs: Sequence[Run]) -> list[Run]:
