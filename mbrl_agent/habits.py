@@ -61,7 +61,7 @@ def refuse_keywords(given: Iterable[str], function: Callable[..., object]) -> No
     """
     known = _keywords(function)
     for name in given:
-        unknown = f"unknown option{did_you_mean(name, known)}; there are {', '.join(known)}"
+        unknown = f"unknown option, there are {', '.join(known)}{did_you_mean(name, known)}"
         raise OptionTypeError((name,), instead_of(name) or unknown)
 
 
@@ -83,7 +83,10 @@ def choose_policy(
     kwargs = dict(policy_kwargs or {})
     if isinstance(policy, str):
         policy = aliases.get(policy, policy)
-    chosen = POLICIES.resolve(policy) if isinstance(policy, str) else policy
+    options_class = isinstance(policy, type) and issubclass(
+        policy, PolicyOptions
+    )  # resolve says: write Rbf()
+    chosen = POLICIES.resolve(policy) if isinstance(policy, str) or options_class else policy
     if isinstance(chosen, PolicyOptions):
         options = POLICIES.read(policy) if isinstance(policy, str) else changed_options(chosen)
         given = sorted(set(options) - {"name"})
@@ -102,12 +105,11 @@ def _check_policy_options(policy: type[SearchPolicy], kwargs: Mapping[str, Any])
     for name in kwargs:
         if name in known or takes_any:
             continue
-        words = f"{policy.__name__} has no option {name!r}"
-        if name in POLICY_INSTEAD and POLICY_INSTEAD[name] in known:
-            hint = f"; use {POLICY_INSTEAD[name]}, a list with the units of each layer"
-        else:
-            hint = did_you_mean(name, known)
-        raise OptionTypeError(("policy_kwargs",), f"{words}{hint}; it has {', '.join(known) or 'none'}")
+        words = f"{policy.__name__} has no option {name!r}, it has {', '.join(known) or 'none'}"
+        hint = did_you_mean(name, known)
+        if POLICY_INSTEAD.get(name) in known:
+            hint = f": use {POLICY_INSTEAD[name]}=(64, 64), the units of each layer"
+        raise OptionTypeError(("policy_kwargs",), f"{words}{hint}")
 
 
 def _keywords(function: Callable[..., object]) -> list[str]:

@@ -157,20 +157,19 @@ def make_cells(points: Sequence[Point], seeds: Sequence[int], out: Path) -> list
     Raises:
         ValueError: Two points are the same.
     """
-    cells: dict[Path, Cell] = {}
+    cells: dict[str, Cell] = {}
     present = sorted(path.name for path in out.iterdir() if path.is_dir()) if out.is_dir() else []
     for seed in seeds:
         for point in points:
             config = dataclasses.replace(point.config, seed=seed, logdir=str(out), quiet=True)
             end = fingerprint(config)
             name = next((name for name in present if name.endswith(end)), cell_name(config, point.axes))
-            cell = Cell(point.label, config, out.absolute() / name)
-            twin = cells.get(cell.directory)
+            twin = cells.get(end)
             if twin is not None and twin.label == point.label:
                 raise ValueError(f"{point.label!r} is given twice")
             if twin is not None:
                 raise ValueError(f"{twin.label!r} and {point.label!r} are the same")
-            cells[cell.directory] = cell
+            cells[end] = Cell(point.label, config, out.absolute() / name)
     return list(cells.values())
 
 

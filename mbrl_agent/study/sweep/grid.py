@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mbrl_agent import cli
-from mbrl_agent.config import TrainConfig
-from mbrl_agent.options import convert_option
+from mbrl_agent.config import CHOICES, TrainConfig
+from mbrl_agent.options import convert_option, to_text
 from mbrl_agent.resampling import RESAMPLERS
 
 ONE_VALUE = {
@@ -27,7 +27,8 @@ class Point:
     Attributes:
         label: What tells it from the others, as the user wrote it.
         config: The run, whichever seed.
-        axes: The values of the options that have several, the strategy left out: key and text.
+        axes: The values of the options that have several, the strategy left out: key and text, which is
+            the same however the user wrote it.
     """
 
     label: str
@@ -68,7 +69,8 @@ def read_grid(words: Sequence[str], resampling: Sequence[str], device_is_here: b
         own = [word for flag, value in combination.items() for word in _words(flag, value)]
         config = cli.parse([*singles, *own], device_is_here).config
         points += points_of(config, resampling, combination)
-    by_key = {_key(flag): tuple(values) for flag, values in axes.items()}
+    found = [dict(point.axes) for point in points]
+    by_key = {key: tuple(dict.fromkeys(own[key] for own in found)) for key in found[0]}
     return _without_misfits(points, by_key)
 
 
@@ -87,7 +89,7 @@ def points_of(
     """
     values = combination or {}
     texts = [f"{flag.removeprefix('--')}={value}" for flag, value in values.items()]
-    axes = tuple((_key(flag), value) for flag, value in values.items())
+    axes = tuple((_key(flag), _canonical(config, _key(flag), text)) for flag, text in values.items())
     points = []
     for text in resampling:
         names = [text] if len(resampling) > 1 or not texts else []
@@ -138,6 +140,13 @@ def _words(flag: str, value: str) -> list[str]:
         return [f"{flag}={value}"]
     yes = convert_option((flag.removeprefix("--"),), value, bool)
     return [flag if yes else f"--no-{flag.removeprefix('--')}"]
+
+
+def _canonical(config: TrainConfig, key: str, text: str) -> str:
+    """The text of an option's value; of a choice what was written alone, without the options of all cells."""
+    if key in CHOICES:
+        return str(CHOICES[key].resolve(text))
+    return to_text(config.flat()[key])
 
 
 def _key(flag: str) -> str:
