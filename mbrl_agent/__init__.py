@@ -1,7 +1,71 @@
 """mbrl_agent: model-based policy search with particles and a selectable resampling strategy."""
 
 from mbrl_agent.agent import ParticlePILCO
+from mbrl_agent.callbacks import TrialCallback
+from mbrl_agent.checkpoint import CheckpointError
+from mbrl_agent.dynamics.base import DynamicsModel, DynamicsOptions
+from mbrl_agent.dynamics.ensemble import Ensemble
+from mbrl_agent.estimators.base import Estimator
+from mbrl_agent.estimators.gaussian_shaping import GaussianShaping
+from mbrl_agent.estimators.likelihood_ratio import LikelihoodRatio
+from mbrl_agent.estimators.reparameterization import Reparameterization
+from mbrl_agent.estimators.total_propagation import TotalPropagation
+from mbrl_agent.options import OptionError
+from mbrl_agent.policies.base import PolicyOptions, SearchPolicy
+from mbrl_agent.policies.linear import Linear, LinearPolicy
+from mbrl_agent.policies.mlp import Mlp, MlpPolicy
+from mbrl_agent.policies.rbf import Rbf, RbfPolicy
 from mbrl_agent.policy_search import SearchOptions
+from mbrl_agent.resampling import (
+    DetachedMixture,
+    Gaussian,
+    Interpolated,
+    LiuWest,
+    Mixture,
+    NoResampling,
+    Resampler,
+    Tangent,
+)
+from mbrl_agent.resampling.base import equal_weights
+from mbrl_agent.resampling.cholesky import robust_cholesky
+from mbrl_agent.resampling.moments import particle_moments
+from mbrl_agent.types import Prediction, Resampled
 from mbrl_agent.version import __version__
 
-__all__ = ["ParticlePILCO", "SearchOptions", "__version__"]
+__all__ = [
+    "CheckpointError",
+    "DetachedMixture",
+    "DynamicsModel",
+    "DynamicsOptions",
+    "Ensemble",
+    "Estimator",
+    "Gaussian",
+    "GaussianShaping",
+    "Interpolated",
+    "LikelihoodRatio",
+    "Linear",
+    "LinearPolicy",
+    "LiuWest",
+    "Mixture",
+    "Mlp",
+    "MlpPolicy",
+    "NoResampling",
+    "OptionError",
+    "ParticlePILCO",
+    "PolicyOptions",
+    "Prediction",
+    "Rbf",
+    "RbfPolicy",
+    "Reparameterization",
+    "Resampled",
+    "Resampler",
+    "SearchOptions",
+    "SearchPolicy",
+    "Tangent",
+    "TotalPropagation",
+    "TrialCallback",
+    "__version__",
+    "equal_weights",
+    "particle_moments",
+    "robust_cholesky",
+]

@@ -21,15 +21,15 @@ from mbrl_agent.episode_limit import limit_episodes
 from mbrl_agent.estimators import ESTIMATORS, Estimator
 from mbrl_agent.failures import environment_acts
 from mbrl_agent.features import AngleFeatures
-from mbrl_agent.policies import POLICIES
+from mbrl_agent.habits import choose_policy, refuse_keywords
+from mbrl_agent.policies import POLICIES, PolicyOptions
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.policy_search import SearchOptions
 from mbrl_agent.randomness import derive_generator
-from mbrl_agent.registry import unknown_name
 from mbrl_agent.replay import Replay
 from mbrl_agent.resampling import RESAMPLERS, Resampler
 from mbrl_agent.scalar_layout import log_layout
-from mbrl_agent.tasks import Cost, check_env, make_env, read_task, require_bounded_actions
+from mbrl_agent.tasks import Cost, describe_env, make_env, read_task, require_bounded_actions
 from mbrl_agent.trials import TrialAlgorithm
 from mbrl_agent.validation import require_amount, require_count, require_seed
 
@@ -43,11 +43,12 @@ class ParticlePILCO(TrialAlgorithm):
     predicted steps the particles pass a resampling strategy.
 
     Args:
-        policy: "RbfPolicy", "MlpPolicy", "LinearPolicy", or a `SearchPolicy` class.
+        policy: Spelled ("rbf", "RbfPolicy", "rbf:centers=30", "linear", "mlp:hidden=64x64"), an instance of a
+            policy's options, or a `SearchPolicy` class.
         env: Environment or Gymnasium id, with Box observations (one axis) and Box actions.
-        resampling: Name or instance of a resampling strategy.
-        estimator: Name or instance of a gradient estimator.
-        dynamics: Name or instance of the options of a dynamics model.
+        resampling: Resampling strategy, spelled ("gaussian", "interpolated:0.25") or an instance.
+        estimator: Gradient estimator, likewise.
+        dynamics: Dynamics model, spelled ("ensemble:members=7,hidden=64x64") or an instance of its options.
         search: Options of the policy search.
         cost: Differentiable cost in torch, (states (..., D), actions (..., U) in [-1, 1]) -> (...);
             None takes `env.unwrapped.cost`.
@@ -62,7 +63,7 @@ class ParticlePILCO(TrialAlgorithm):
             logged; 0 turns the probe off.
         policy_kwargs: Options of the policy class.
         tensorboard_log: Directory of the TensorBoard log, None for none.
-        verbose: 0 silent, 1 a table a trial.
+        verbose: 0 silent; 1 a line a trial, and Stable-Baselines3's table.
         seed: Seed of everything random, from 0 to 2**32 - 1; None draws one.
         device: Torch device.
 
@@ -81,7 +82,7 @@ class ParticlePILCO(TrialAlgorithm):
 
     def __init__(  # noqa: PLR0913  (the signature of Stable-Baselines3's algorithms)
         self,
-        policy: str | type[SearchPolicy],
+        policy: str | PolicyOptions | type[SearchPolicy],
         env: GymEnv | str | None,
         *,
         resampling: str | Resampler = "gaussian",
@@ -101,7 +102,10 @@ class ParticlePILCO(TrialAlgorithm):
         seed: int | None = None,
         device: torch.device | str = "cpu",
         _init_setup_model: bool = True,
+        **others: Any,
     ) -> None:
+        refuse_keywords(others, ParticlePILCO.__init__)
+        policy_class, policy_kwargs = choose_policy(policy, policy_kwargs, self.policy_aliases)
         self.random_trials = require_count("random_trials", random_trials, minimum=1)
         self.gradient_probe = require_count("gradient_probe", gradient_probe, minimum=0)
         if gradient_probe == 1:
@@ -121,7 +125,7 @@ class ParticlePILCO(TrialAlgorithm):
         self.dynamics_options = DYNAMICS.resolve(dynamics)
         self._given_task = (cost, angle_dims, initial_mean, initial_std)
         super().__init__(
-            policy,
+            policy_class,
             None if env is None else limit_episodes(make_env(env, verbose), self.max_episode_steps),
             learning_rate=self.search.learning_rate,
             policy_kwargs=policy_kwargs,
@@ -181,23 +185,25 @@ class ParticlePILCO(TrialAlgorithm):
             **self.policy_kwargs,
         ).to(self.device)
 
-    def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
-        """The policy class of an alias; Stable-Baselines3's error does not say which there are."""
-        if policy_name not in self.policy_aliases:
-            raise ValueError(unknown_name("policy", policy_name, list(self.policy_aliases)))
-        return self.policy_aliases[policy_name]
+    def __repr__(self) -> str:
+        """Say what learns where, and how far it is."""
+        words = [f"{self.policy_class.__name__} on {describe_env(self.env)}"]
+        words += [f"resampling={self.resampling}", f"estimator={self.estimator}"]
+        words += [f"dynamics={self.dynamics_options}", f"trials={self.trials}"]
+        return f"{type(self).__name__}({', '.join(words)})"
 
-    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+    def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
         """Continue on another environment with the same spaces; its task attributes are read anew.
 
         Args:
-            env: Environment, or any number of them in a `VecEnv`.
+            env: Environment or Gymnasium id, or any number of environments in a `VecEnv`.
             force_reset: As in Stable-Baselines3.
 
         Raises:
             ValueError: The environment does not fit the agent; the agent keeps the one that it has.
         """
-        wrapped = self._wrap_env(check_env(env))
+        made = make_env(env, self.verbose)
+        wrapped = self._wrap_env(made)
         check_for_correct_spaces(wrapped, self.observation_space, self.action_space)
         task = read_task(wrapped, *self._given_task)
         task.check(self.state_dims, self.action_dims, self.device)
@@ -206,7 +212,7 @@ class ParticlePILCO(TrialAlgorithm):
                 f"the agent was built for angle_dims {self.task.angle_dims}, not {task.angle_dims}"
             )
         self.n_envs = wrapped.num_envs
-        super().set_env(limit_episodes(env, self.max_episode_steps), force_reset)
+        super().set_env(limit_episodes(made, self.max_episode_steps), force_reset)
         self.task = task
 
     def learn(
@@ -272,7 +278,7 @@ class ParticlePILCO(TrialAlgorithm):
     def load(
         cls,
         path: Any,
-        env: GymEnv | None = None,
+        env: GymEnv | str | None = None,
         device: torch.device | str = "cpu",
         custom_objects: Mapping[str, Any] | None = None,
         print_system_info: bool = False,
@@ -283,17 +289,43 @@ class ParticlePILCO(TrialAlgorithm):
 
         Args:
             path: File name or binary file object.
-            env: Environment to continue on; None gives an agent that can only predict.
+            env: Environment or Gymnasium id to continue on; None gives an agent that can only predict.
             device: Where the tensors go.
             custom_objects: `{"policy_class": cls}` for a policy that is not one of the package's.
             print_system_info: Not used.
             force_reset: As in Stable-Baselines3.
-            kwargs: `cost` (for an environment that has none), `tensorboard_log`, `verbose`.
+            kwargs: `cost` (for an environment that has none), `search` (instead of the saved options of the
+                policy search), `tensorboard_log`, `verbose`.
 
         Raises:
             CheckpointError: The file is not a whole checkpoint of this version.
         """
         return agent_archive.load(cls, path, env, device, custom_objects or {}, kwargs)
+
+    def set_parameters(
+        self, load_path_or_dict: Any, exact_match: bool = True, device: torch.device | str = "auto"
+    ) -> None:
+        """Take over the weights of the deployed policy and of the model; see `get_parameters`.
+
+        The candidates, from which the next search starts, stay as they are: to go on learning where another
+        agent stopped, load that agent.
+
+        Args:
+            load_path_or_dict: File name or binary file object of a saved agent, or `{"policy": ...,
+                "dynamics": ...}` with a state dictionary each.
+            exact_match: Refuse a file or a dictionary in which something is missing or too much.
+            device: Not used; the weights go where the agent's are.
+
+        Raises:
+            ValueError: The weights do not fit the agent, or the file is not a whole checkpoint.
+        """
+        parameters = load_path_or_dict
+        if not isinstance(parameters, Mapping):
+            parameters = agent_archive.read_parameters(parameters)
+        try:
+            super().set_parameters(dict(parameters), exact_match, device)
+        except RuntimeError as error:  # torch's, for names and shapes
+            raise ValueError(f"the parameters do not fit this agent: {error}") from error
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "dynamics"], []

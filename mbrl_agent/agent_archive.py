@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 from mbrl_agent.checkpoint import Archive, CheckpointError, read_archive, write_archive
 from mbrl_agent.dynamics import DYNAMICS
 from mbrl_agent.estimators import ESTIMATORS
+from mbrl_agent.habits import instead_of
 from mbrl_agent.options import build, shown, to_plain
 from mbrl_agent.policy_search import SearchOptions
 from mbrl_agent.registry import Registry
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from mbrl_agent.agent import ParticlePILCO
 
 AgentT = TypeVar("AgentT", bound="ParticlePILCO")
-LOAD_OPTIONS = ("cost", "tensorboard_log", "verbose")
+LOAD_OPTIONS = ("cost", "search", "tensorboard_log", "verbose")
 GIVEN = ("angle_dims", "initial_mean", "initial_std")  # what the user may give instead of the environment
 COUNTERS = (
     "trials", "collections", "added_episodes", "fit_steps", "search_steps", "num_timesteps", "_n_updates",
@@ -96,7 +97,7 @@ def _arrays(agent: ParticlePILCO) -> dict[str, NDArray[Any]]:
 def load(
     cls: type[AgentT],
     path: Any,
-    env: GymEnv | None,
+    env: GymEnv | str | None,
     device: torch.device | str,
     custom_objects: Mapping[str, Any],
     options: Mapping[str, Any],
@@ -104,7 +105,8 @@ def load(
     """Read an agent; see `ParticlePILCO.load`."""
     unknown = sorted(set(options) - set(LOAD_OPTIONS))
     if unknown:
-        raise ValueError(f"load takes no option {', '.join(unknown)}: only {', '.join(LOAD_OPTIONS)}")
+        hint = "".join(f"; {word}" for name in unknown if (word := instead_of(name)))
+        raise ValueError(f"load takes no option {', '.join(unknown)}: only {', '.join(LOAD_OPTIONS)}{hint}")
     archive = read_archive(path)
     _check_policy(cls, archive.config.get("policy"), custom_objects)
     try:
@@ -113,9 +115,41 @@ def load(
         LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError, AssertionError
     ) as error:  # fmt: skip
         raise CheckpointError(f"{path}: the checkpoint's contents do not fit together: {error}") from error
+    if options.get("search") is not None:
+        _replace_search(agent, options["search"])
     if env is not None:
         agent.set_env(env)
     return agent
+
+
+def _replace_search(agent: ParticlePILCO, search: SearchOptions) -> None:
+    """Give an agent other options of the policy search.
+
+    Raises:
+        ValueError: They do not fit the agent.
+        TypeError: They are something else.
+    """
+    if not isinstance(search, SearchOptions):
+        raise TypeError(f"search must be SearchOptions(...) or None, got {type(search).__name__}")
+    if agent.candidates is not None and search.candidates != agent.search.candidates:
+        raise ValueError(
+            f"search: the agent has {agent.search.candidates} candidate policies already, and candidates "
+            f"must stay so, got {search.candidates}"
+        )
+    agent.resampling.validate(search.num_particles, agent.state_dims)
+    agent.dynamics.validate(search.num_particles)
+    agent.search = search
+    agent.learning_rate = search.learning_rate
+
+
+def read_parameters(path: Any) -> dict[str, dict[str, Tensor]]:
+    """Read the weights of the policy and of the model alone from a saved agent.
+
+    Raises:
+        CheckpointError: The file is not a whole checkpoint of this version.
+    """
+    tensors = read_archive(path).tensors
+    return {name: _below(tensors, f"{name}/") for name in ("policy", "dynamics")}
 
 
 def _check_policy(cls: type[AgentT], name: Any, custom_objects: Mapping[str, Any]) -> None:

@@ -27,6 +27,7 @@ from mbrl_agent.options import (
     convert_option,
     did_you_mean,
     options_of,
+    refused,
     shown,
     to_plain,
     to_text,
@@ -86,22 +87,22 @@ class TrainConfig:
     """Controller that is learned: state -> action."""
 
     def __post_init__(self) -> None:
-        for name, registry in CHOICES.items():  # a name stands for the class with default options
+        for name, registry in CHOICES.items():  # a spelling stands for the instance
             object.__setattr__(self, name, registry.resolve(getattr(self, name)))
         require_count("trials", self.trials)
         require_count("random_trials", self.random_trials)
         if self.random_trials > self.trials:
-            raise ValueError(f"random_trials must be at most trials, {self.trials}, got {self.random_trials}")
+            raise refused("random_trials", f"must be at most trials, {self.trials}, got {self.random_trials}")
         require_seed("seed", self.seed)
         require_count("eval_episodes", self.eval_episodes, minimum=0)
         require_count("gradient_probe", self.gradient_probe, minimum=0)
         require_count("threads", self.threads)
         if not self.env or not self.logdir:
-            raise ValueError(f"{'logdir' if self.env else 'env'} must not be empty")
+            raise refused("logdir" if self.env else "env", "must not be empty")
         if self.threads > MAX_THREADS:
-            raise ValueError(f"threads must be at most {MAX_THREADS}, got {self.threads}")
+            raise refused("threads", f"must be at most {MAX_THREADS}, got {self.threads}")
         if not re.fullmatch(r"cpu|cuda(:[0-9]{1,2})?", self.device):  # torch takes cuda:256 for cuda:0
-            raise ValueError(f"device must be cpu, cuda or cuda:N, got {self.device!r}")
+            raise refused("device", f"must be cpu, cuda or cuda:N, got {self.device!r}")
 
     def torch_device(self) -> torch.device:
         """The device of the run.
@@ -156,8 +157,8 @@ class TrainConfig:
 
         Args:
             changes: Plain data as in `to_dict`, only what changes; `{"search.steps": 5}` does for
-                `{"search": {"steps": 5}}`, and a choice may be its name alone. A choice with another
-                name than the present one starts from its defaults.
+                `{"search": {"steps": 5}}`, and a choice may be spelled, `interpolated:0.25`. A choice with
+                another name than the present one starts from its defaults.
 
         Raises:
             ValueError: Unknown key, or a value that its option cannot take.
@@ -220,16 +221,17 @@ def known_keys() -> list[str]:
 
 
 def _nested(data: Mapping[str, Any]) -> dict[str, Any]:
-    """{"search.steps": 5, "policy": "mlp"} -> {"search": {"steps": 5}, "policy": {"name": "mlp"}}.
+    """{"search.steps": 5, "policy": "rbf:30"} -> {"search": {"steps": 5}, "policy": {"name": "rbf", ...}}.
 
     Raises:
-        OptionError: An option is given twice, in two spellings.
+        OptionError: An option is given twice, in two spellings, or a choice cannot be read.
     """
     result: dict[str, Any] = {}
     for key, value in data.items():
         outer, _, inner = str(key).partition(".")
-        name_alone = outer in CHOICES and isinstance(value, str) and not inner
-        part: Any = {inner or "name": value} if inner or name_alone else value
+        part: Any = {inner: value} if inner else value
+        if outer in CHOICES:
+            part = _spelled_out(outer, part)
         if outer in result:
             present = result[outer]
             mergeable = isinstance(part, Mapping) and isinstance(present, Mapping)
@@ -239,6 +241,19 @@ def _nested(data: Mapping[str, Any]) -> dict[str, Any]:
             part = dict(present) | dict(part)
         result[outer] = part
     return result
+
+
+def _spelled_out(key: str, part: Any) -> Any:
+    """A choice, or a part of it, as a mapping of its name and options, where it or its name is spelled."""
+    rest = dict(part) if isinstance(part, Mapping) else {}
+    text = rest.pop("name", None) if isinstance(part, Mapping) else part
+    if not isinstance(text, str):
+        return part
+    spelled = CHOICES[key].read(text)
+    for option in spelled:
+        if option in rest:
+            raise OptionError((key, option), f"is given twice: in {shown(text)}, and alone")
+    return spelled | rest
 
 
 def _refuse_unknown_keys(data: Mapping[str, Any]) -> None:
@@ -261,18 +276,5 @@ def _mapping(key: str, value: object) -> dict[str, Any]:
 def _build_choice(key: str, present: dict[str, Any], changes: object) -> Any:
     """An instance of a choice from the present one and what changes; a new name drops the old options."""
     changes = _mapping(key, changes)
-    name = changes.pop("name", present["name"])
-    registry = CHOICES[key]
-    if not isinstance(name, str):
-        raise OptionError((key,), f"expected one of {', '.join(registry.names())}, got {shown(name)}")
-    try:
-        cls = registry.get(name)
-    except ValueError as error:
-        raise OptionError((key,), str(error)) from error
-    for option in changes:
-        owners = [other for other, owner in registry.classes.items() if option in options_of(owner)]
-        if name not in owners:
-            reason = f"{key} {name!r} has no option {option!r}; it belongs to: {', '.join(owners)}"
-            raise OptionError((key, option), reason)
-    kept = {k: v for k, v in present.items() if k != "name"} if name == present["name"] else {}
-    return build(cls, key, f"{key} {name!r}", kept | changes)
+    name = changes.get("name", present["name"])
+    return CHOICES[key].build((present if name == present["name"] else {}) | {"name": name} | changes)

@@ -46,6 +46,10 @@ class Episode:
     def __len__(self) -> int:
         return len(self.actions)
 
+    def __repr__(self) -> str:
+        """Show length and return instead of the arrays."""
+        return f"Episode({len(self)} steps, return {self.rewards.sum():.4g})"
+
 
 class Replay:
     """Every episode so far, in the order of collection.
@@ -62,6 +66,10 @@ class Replay:
     def __len__(self) -> int:
         """Number of transitions."""
         return sum(len(episode) for episode in self.episodes)
+
+    def __repr__(self) -> str:
+        """Show how much there is."""
+        return f"Replay({len(self.episodes)} episodes, {len(self)} transitions)"
 
     def add(self, episode: Episode) -> None:
         """Append a copy of an episode.

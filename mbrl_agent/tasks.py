@@ -62,6 +62,12 @@ class Task:
     initial_mean: NDArray[np.float64] | None = None
     initial_std: NDArray[np.float64] | None = None
 
+    def __repr__(self) -> str:
+        """Show what is known, the cost by its name."""
+        known = {key: value for key, value in vars(self).items() if value is not None}
+        words = [f"{key}={_describe(value)}" for key, value in known.items()]
+        return f"Task({', '.join(words)})"
+
     def initial_states(self, observed: NDArray[np.float64], device: torch.device) -> InitialStates:
         """The distribution from which rollouts start.
 
@@ -111,6 +117,12 @@ class Task:
             raise ValueError(
                 "cost is not differentiable in the state: write it with torch operations, without detach"
             )
+
+
+def _describe(value: Any) -> str:
+    if callable(value):
+        return str(getattr(value, "__qualname__", type(value).__name__))
+    return str(value.tolist() if isinstance(value, np.ndarray) else value)
 
 
 def read_task(
@@ -211,6 +223,18 @@ def make_env(env: AnyEnv | str, verbose: int = 0) -> AnyEnv:
         raise ValueError(
             f"environment {env!r} cannot be made: {error} (has the module that registers it been imported?)"
         ) from error
+
+
+def describe_env(env: VecEnv | None) -> str:
+    """The id of an environment, or the name of its class, with the number of them if there are several."""
+    if env is None:
+        return "no environment"
+    here = getattr(env.unwrapped, "envs", None)  # those in other processes are not asked
+    name = type(env.unwrapped).__name__
+    if here:
+        spec = here[0].spec
+        name = type(here[0].unwrapped).__name__ if spec is None else spec.id
+    return name if env.num_envs == 1 else f"{env.num_envs} x {name}"
 
 
 def check_env(env: AnyEnv) -> AnyEnv:

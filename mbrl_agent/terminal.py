@@ -9,6 +9,7 @@ from typing import Any
 from tqdm import tqdm
 
 from mbrl_agent.run_callbacks import RunCallback
+from mbrl_agent.trial_log import trial_line
 
 
 class Terminal(RunCallback):
@@ -83,18 +84,6 @@ class Terminal(RunCallback):
 
     def on_trial_end(self) -> None:
         """One line."""
-        agent, values = self.agent, self.logger.name_to_value
-        parts = [
-            f"trial {agent.trials:{len(str(self.trials))}d}/{self.trials}",
-            f"{self.interaction(agent.num_timesteps)} of interaction",
-        ]
-        if agent.latest:
-            parts.append(f"return {values['rollout/ep_rew']:.2f}")
-        if "eval/mean_reward" in values:
-            parts.append(f"evaluation {values['eval/mean_reward']:.2f}")
-        if "eval/success_rate" in values:
-            parts.append(f"success {100 * values['eval/success_rate']:.0f} %")
-        if agent.improved:
-            parts.append(f"predicted cost {values['policy/predicted_cost']:.2f}")
-        parts.append(f"took {time.perf_counter() - self._began:.1f} s")
-        self.say("   ".join(parts))
+        trial = f"{self.agent.trials:{len(str(self.trials))}d}/{self.trials}"
+        interaction, seconds = self.interaction(self.agent.num_timesteps), time.perf_counter() - self._began
+        self.say(trial_line(trial, interaction, self.logger.name_to_value, seconds))

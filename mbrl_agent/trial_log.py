@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,3 +76,25 @@ def record_curve(logger: Logger, tag: str, first_step: int, values: Sequence[flo
         if isinstance(output, TensorBoardOutputFormat):
             for step, value in enumerate(values, start=first_step):
                 output.writer.add_scalar(tag, value, step)
+
+
+def trial_line(trial: str, interaction: str, values: Mapping[str, Any], seconds: float) -> str:
+    """The line of a finished trial for the terminal.
+
+    Args:
+        trial: Its number, or `3/10`.
+        interaction: Environment steps so far, with their unit.
+        values: What the logger holds of the trial; what it does not hold is left out.
+        seconds: Wall clock of the trial.
+    """
+    parts = [f"trial {trial}", f"{interaction} of interaction"]
+    if "rollout/ep_rew" in values:
+        parts.append(f"return {values['rollout/ep_rew']:.2f}")
+    if "eval/mean_reward" in values:
+        parts.append(f"evaluation {values['eval/mean_reward']:.2f}")
+    if "eval/success_rate" in values:
+        parts.append(f"success {100 * values['eval/success_rate']:.0f} %")
+    if "policy/predicted_cost" in values:
+        parts.append(f"predicted cost {values['policy/predicted_cost']:.2f}")
+    parts.append(f"took {seconds:.1f} s")
+    return "   ".join(parts)

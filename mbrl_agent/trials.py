@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections.abc import Iterator
@@ -126,6 +127,10 @@ class TrialAlgorithm(BaseAlgorithm):
         hooks = list(trial_callbacks(callback))
         for hook in hooks:
             hook.on_trial_end()
+        if self.verbose >= 1:
+            steps, seconds = f"{self.num_timesteps} steps", time.perf_counter() - began
+            line = trial_log.trial_line(str(self.trials), steps, self.logger.name_to_value, seconds)
+            sys.stdout.write(f"{line}\n")
         if self.trials % log_interval == 0:
             self.logger.dump(self.num_timesteps)
         go_on = [hook.on_trial_logged() for hook in hooks]  # a list: each of them is asked

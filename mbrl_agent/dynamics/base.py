@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mbrl_agent.features import AngleFeatures
+from mbrl_agent.options import Choice
 from mbrl_agent.pullback import PullBack, by_autograd, keep_in_step
 from mbrl_agent.replay import Transitions
 from mbrl_agent.types import Prediction
@@ -125,7 +126,7 @@ class DynamicsModel(nn.Module, ABC):
 
 
 @dataclass(frozen=True)
-class DynamicsOptions(ABC):
+class DynamicsOptions(Choice, ABC):
     """Base class of the options of a dynamics model; knows how to build it."""
 
     name: ClassVar[str]

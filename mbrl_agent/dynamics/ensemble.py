@@ -30,6 +30,7 @@ from mbrl_agent.dynamics.ensemble_fit import (
 )
 from mbrl_agent.dynamics.ensemble_predictor import EnsemblePredictor
 from mbrl_agent.features import AngleFeatures
+from mbrl_agent.options import refused
 from mbrl_agent.replay import Transitions
 from mbrl_agent.standardization import Scaling, inverse
 from mbrl_agent.types import Prediction
@@ -70,7 +71,7 @@ class Ensemble(DynamicsOptions):
         require_count("members", self.members)
         require_counts("hidden", self.hidden)
         if not self.hidden:
-            raise ValueError("hidden needs at least one layer, for example 64,64")
+            raise refused("hidden", "needs at least one layer, for example 64x64")
         require_choice("propagation", self.propagation, ("fixed", "per-step"))
         require_count("fit_steps", self.fit_steps)
         require_positive("learning_rate", self.learning_rate)

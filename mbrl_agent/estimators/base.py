@@ -11,13 +11,14 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+from mbrl_agent.options import Choice
 from mbrl_agent.resampling.base import Resampler
 from mbrl_agent.rollout import Simulation
 from mbrl_agent.types import GradientEstimate, Parameters
 
 
 @dataclass(frozen=True)
-class Estimator(ABC):
+class Estimator(Choice, ABC):
     """Base class of the gradient estimators."""
 
     name: ClassVar[str]
@@ -36,7 +37,7 @@ class Estimator(ABC):
             factorisations needed more than the base jitter.
         """
 
-    def validate(self, resampler: Resampler) -> None:  # noqa: B027  (most work with all)
+    def validate(self, resampler: Resampler) -> None:
         """Check that the estimator is usable with this resampling strategy.
 
         Raises:

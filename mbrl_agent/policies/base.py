@@ -23,6 +23,7 @@ from torch import Tensor
 
 from mbrl_agent.failures import PolicyError
 from mbrl_agent.features import AngleFeatures
+from mbrl_agent.options import Choice
 from mbrl_agent.pullback import Gradients, PullBack, keep_in_step
 from mbrl_agent.standardization import Scaling, StandardizedFeatures, visited_scaling
 from mbrl_agent.types import Parameters
@@ -126,12 +127,17 @@ class DifferentiableController:
 
 
 @dataclass(frozen=True)
-class PolicyOptions:
+class PolicyOptions(Choice):
     """Base class of the options of a policy."""
 
     name: ClassVar[str]
     """Name on the command line."""
     policy_class: ClassVar[type[SearchPolicy]]
+
+    @classmethod
+    def other_names(cls) -> tuple[str, ...]:
+        """Answer to the policy class's name as well: "RbfPolicy", as in Stable-Baselines3."""
+        return (cls.policy_class.__name__,)
 
     def policy_kwargs(self) -> dict[str, Any]:
         """The options as keyword arguments of the policy class."""

@@ -17,12 +17,13 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from mbrl_agent.options import Choice, OptionName
 from mbrl_agent.pullback import PullBack, by_autograd, keep_in_step
 from mbrl_agent.types import Prediction, Resampled
 
 
 @dataclass(frozen=True)
-class Resampler(ABC):
+class Resampler(Choice, ABC):
     """Base class of the resampling strategies."""
 
     name: ClassVar[str]
@@ -82,9 +83,9 @@ class Resampler(ABC):
         """Fewest particles with which the strategy's moments are defined."""
         return state_dims + 2 if self.mixes_particles else 1
 
-    def called(self, option: str) -> str:
-        """What messages call an option."""
-        return f"{option} of resampling {self.name!r}"
+    def called(self, option: str) -> OptionName:
+        """Write out an option's name, as messages call it."""
+        return OptionName(option, f"resampling {self.name!r}")
 
     def validate(self, num_particles: int, state_dims: int) -> None:
         """Check that the strategy can work with this many particles.

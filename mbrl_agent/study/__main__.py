@@ -17,7 +17,7 @@ from mbrl_agent.study.output import open_output
 from mbrl_agent.study.paper import all_strategies
 from mbrl_agent.study.sampling import Sampling
 from mbrl_agent.study.scene import Scene, run_scene, untrained_scene
-from mbrl_agent.study.strategies import Strategy, combine, instance_of
+from mbrl_agent.study.strategies import Strategy, combine
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,7 +75,7 @@ def _scene(arguments: argparse.Namespace) -> Scene:
     if "run" in arguments:
         scene = run_scene(arguments.run, arguments.horizon, env, getattr(arguments, "trial", None))
     else:
-        policy = instance_of(POLICIES, arguments.policy)
+        policy = POLICIES.resolve(arguments.policy)
         scene = untrained_scene(
             env or "CartPoleSwingUp-v0", arguments.seed, arguments.horizon, arguments.noise, policy
         )

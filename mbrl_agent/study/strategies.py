@@ -1,19 +1,13 @@
-"""What is compared: a resampling strategy with a gradient estimator, written `name:option=value,...`."""
+"""What is compared: a resampling strategy with a gradient estimator, spelled as everywhere."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from mbrl_agent.estimators import ESTIMATORS, Estimator
 from mbrl_agent.estimators.reparameterization import Reparameterization
-from mbrl_agent.options import build, options_of
-from mbrl_agent.registry import Registry
 from mbrl_agent.resampling import RESAMPLERS, Resampler
-
-T = TypeVar("T")
-SYNTAX = "NAME, NAME:VALUE,... or NAME:OPTION=VALUE,..."
 
 
 @dataclass(frozen=True)
@@ -34,8 +28,6 @@ class Strategy:
 def parse_strategy(text: str, estimator: str = Reparameterization.name) -> Strategy:
     """Read `interpolated:0.5`, `mixture:components=3,em-iterations=3` or `mixture:3,3`.
 
-    Values without a name go to the options in the order in which the strategy declares them.
-
     Args:
         text: The resampling strategy.
         estimator: The gradient estimator, in the same syntax.
@@ -43,8 +35,8 @@ def parse_strategy(text: str, estimator: str = Reparameterization.name) -> Strat
     Raises:
         ValueError: Unknown name or option, or a value that the option cannot take.
     """
-    resampler = instance_of(RESAMPLERS, text)
-    chosen = instance_of(ESTIMATORS, estimator)
+    resampler = RESAMPLERS.resolve(text)
+    chosen = ESTIMATORS.resolve(estimator)
     label = text if isinstance(chosen, Reparameterization) else f"{text} + {estimator}"
     return Strategy(label, resampler, chosen)
 
@@ -73,32 +65,18 @@ def combine(resampling: Sequence[str], estimators: Sequence[str]) -> tuple[list[
             raise ValueError(next(iter(reasons.values())))
         if reasons:
             left_out.append(f"estimator {estimator!r} does not work with {', '.join(reasons)}")
-    labels = [strategy.label for strategy in strategies]
-    twice = next((label for label in labels if labels.count(label) > 1), None)
-    if twice is not None:
-        raise ValueError(f"resampling {twice!r} is given twice")
+    _refuse_repetition(strategies)
     return strategies, left_out
 
 
-def instance_of(registry: Registry[T], text: str) -> T:
-    """An instance from `name:option=value,...`.
-
-    Raises:
-        ValueError: Unknown name or option, or a value that the option cannot take.
-    """
-    name, _, rest = text.partition(":")
-    cls = registry.get(name)
-    names = list(options_of(cls))
-    values: dict[str, str] = {}
-    named = False
-    for position, word in enumerate(rest.split(",") if rest else []):
-        key, equals, value = word.partition("=")
-        named = named or bool(equals)
-        if not equals and (named or position >= len(names)):
-            raise ValueError(f"{registry.kind} {text!r}: cannot read {word!r}; write {SYNTAX}")
-        key, value = (key.replace("-", "_"), value) if equals else (names[position], word)
-        if key in values:
-            raise ValueError(f"{registry.kind} {text!r}: option {key!r} is given twice")
-        values[key] = value
-    instance: T = build(cls, f"{registry.kind} {text!r}", f"{registry.kind} {name!r}", values)
-    return instance
+def _refuse_repetition(strategies: Sequence[Strategy]) -> None:
+    """Raise ValueError where two strategies are the same, in one spelling or in two."""
+    labels: dict[tuple[Resampler, Estimator], str] = {}
+    for strategy in strategies:
+        other = labels.setdefault((strategy.resampler, strategy.estimator), strategy.label)
+        if other != strategy.label:
+            raise ValueError(f"resampling {other!r} and {strategy.label!r} are the same")
+    if len(labels) < len(strategies):
+        given = [strategy.label for strategy in strategies]
+        twice = next(label for label in given if given.count(label) > 1)
+        raise ValueError(f"resampling {twice!r} is given twice")

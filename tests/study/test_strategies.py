@@ -36,7 +36,7 @@ def test_a_strategy_is_read(text, resampler):
         ("interpolated:half", "expected a number, got 'half'"),
         ("mixture:componets=3", "unknown option; did you mean components"),
         ("mixture:components=3,4", "cannot read '4'; write NAME"),
-        ("mixture:3,components=4", "'components' is given twice"),
+        ("mixture:3,components=4", "components: is given twice"),
         ("none:1", "cannot read '1'"),
         ("", "unknown resampling ''"),
     ],

@@ -16,8 +16,6 @@ NOT_COMPARED = {"seed", "logdir", "device", "threads", "quiet", "gradient_probe"
 """Settings that may differ inside a group without a word; environments are looked at apart."""
 NAMES = ("resampling", "algorithm")
 """Settings whose values name what learned."""
-OPTION = "resampling."
-"""What the names of a strategy's options begin with."""
 BUDGETS = ("trials", "steps", "keep_going")
 
 
@@ -59,6 +57,7 @@ def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
             f"these runs are on different environments, {', '.join(environments)}: compare one at a time, or "
             "give --by env resampling to put them into groups of their own"
         )
+    by = _differing(runs, by) or by  # the labels say only what differs
     runs = _spelled_out(runs)
     ambiguous = _ambiguous(runs)
     found: dict[str, list[Run]] = {}
@@ -67,25 +66,51 @@ def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
     return [Group(label, members[0].kind, tuple(members)) for label, members in found.items()]
 
 
+def _differing(runs: Sequence[Run], by: Sequence[str]) -> list[str]:
+    """The keys among `by` that do not have one and the same value in all runs."""
+    values = {key: [run.settings.get(key) for run in runs] for key in by}
+    return [key for key, own in values.items() if any(value != own[0] for value in own)]
+
+
 def _spelled_out(runs: Sequence[Run]) -> list[Run]:
-    """The runs with labels that name every option in which runs of one strategy differ, its default too."""
-    values: dict[tuple[str, str], set[Setting]] = {}
+    """The runs with choices that name every option in which runs of one name differ, its default too.
+
+    A strategy names its other options as well where they are not the default.
+    """
+    values: dict[tuple[str, str, str], set[Setting]] = {}
     for run in runs:
-        for key, value in run.settings.items():
-            values.setdefault((run.kind, key), set()).add(value)
+        for key, name in _choices(run).items():
+            for option, value in _options(run, key).items():
+                values.setdefault((key, name, option), set()).add(value)
     found = []
     for run in runs:
-        told = {word.partition("=")[0] for word in run.label.partition(":")[2].split(",")}
-        words = [
-            f"{name}={to_text(value)}"
-            for key, value in run.settings.items()
-            if key.startswith(OPTION)
-            if (name := key.removeprefix(OPTION).replace("_", "-")) in told or len(values[run.kind, key]) > 1
-        ]
-        label = f"{run.kind}:{','.join(words)}" if words else run.label
-        changed = {"resampling": label} if "resampling" in run.settings else {}
+        changed: dict[str, Setting] = {}
+        for key, name in _choices(run).items():
+            told = str(run.settings[key]).partition(":")[2] if key == "resampling" else ""
+            kept = {word.partition("=")[0] for word in told.split(",")}
+            words = [
+                f"{option}={to_text(value)}"
+                for option, value in _options(run, key).items()
+                if option in kept or len(values[key, name, option]) > 1
+            ]
+            changed[key] = f"{name}:{','.join(words)}" if words else name
+        label = str(changed.get("resampling", run.label))
         found.append(replace(run, label=label, settings={**run.settings, **changed}))
     return found
+
+
+def _choices(run: Run) -> dict[str, str]:
+    """The names of what a run of our agent has chosen: {"resampling": "mixture", ...}."""
+    return {key: str(run.settings[key]).partition(":")[0] for key in CHOICES if key in run.settings}
+
+
+def _options(run: Run, choice: str) -> dict[str, Setting]:
+    """The options of a choice of a run, as they are spelled; lists as `8x8`."""
+    return {
+        key.removeprefix(f"{choice}.").replace("_", "-"): value
+        for key, value in run.settings.items()
+        if key.startswith(f"{choice}.")
+    }
 
 
 def _ambiguous(runs: Sequence[Run]) -> set[str]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from mbrl_agent.config import CHOICES, TrainConfig
 from mbrl_agent.experiment import step_duration
-from mbrl_agent.options import options_of, to_plain, to_text
+from mbrl_agent.options import to_text
 from mbrl_agent.run_directory import RunDirectory
 from mbrl_agent.study.baseline.config import MARK, BaselineConfig
 from mbrl_agent.study.compare.read_evaluations import FILE, read_evaluations
@@ -95,7 +95,7 @@ def _ours(files: RunDirectory, config: TrainConfig) -> Run:
     budget = None  # in steps it is known when the first trial is over: episodes may have any length
     if rows and rows[-1][STEPS]:  # a trial that learned from added episodes takes no steps
         budget = round(rows[-1][STEPS] * config.trials / len(rows))
-    choices = {key: choice_label(key, getattr(config, key)) for key in CHOICES}
+    choices = {key: str(getattr(config, key)) for key in CHOICES}
     return _run(
         files,
         rows,
@@ -149,14 +149,6 @@ def _run(files: RunDirectory, rows: list[dict[str, float]], **known: Any) -> Run
         end_clock=float(clock[-1]) if rows else 0.0,
         **known,
     )
-
-
-def choice_label(key: str, value: Any) -> str:
-    """`mixture:components=5`: a choice as the command line of the studies takes it, defaults left out."""
-    name, options = CHOICES[key].to_dict(value)["name"], options_of(type(value))
-    own = {k: v for k, v in vars(value).items() if k in options and v != options[k].default}
-    words = [f"{k.replace('_', '-')}={to_text(to_plain(v))}" for k, v in own.items()]
-    return f"{name}:{','.join(words)}" if words else str(name)
 
 
 @lru_cache

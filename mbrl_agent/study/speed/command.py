@@ -14,12 +14,12 @@ from tqdm import tqdm
 
 from mbrl_agent.config import TrainConfig
 from mbrl_agent.dynamics.ensemble import Ensemble
+from mbrl_agent.options import SYNTAX
 from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.study.output import Output
 from mbrl_agent.study.parsing import adder, formatter
 from mbrl_agent.study.speed.drawing import speed_figure
 from mbrl_agent.study.speed.measure import Setting, Timing, fit_seconds, measure
-from mbrl_agent.study.strategies import SYNTAX, instance_of
 from mbrl_agent.table import Cell, Table
 from mbrl_agent.validation import require_count
 
@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _series(arguments: argparse.Namespace) -> dict[str, list[Setting]]:
     """The settings that are timed: along each option the others are the first of theirs."""
     device = str(TrainConfig(device=arguments.device).torch_device())
-    resamplers = [instance_of(RESAMPLERS, spec) for spec in arguments.resampling]
+    resamplers = [RESAMPLERS.resolve(spec) for spec in arguments.resampling]
     base = Setting(
         arguments.particles[0],
         arguments.horizon[0],

@@ -1,6 +1,7 @@
-"""Sweeps: every resampling strategy with every seed, each an ordinary run in a directory of its own.
+"""Sweeps: every strategy, and every value of any option, with every seed, each a run in its own directory.
 
 command.py       the command line; what was asked goes to sweep.yaml (request.py)
+grid.py          what is compared: every combination of the values of the options
 cells.py         a cell: configuration, directory, how far it is
 scheduler.py     which cell is started next, and what becomes of one that ends
 engine.py        the interface of what runs cells: local.py (processes), ray_engine.py (a Ray cluster)

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mbrl_agent.config import TrainConfig
-from mbrl_agent.options import options_of, to_text
-from mbrl_agent.resampling import RESAMPLERS
+from mbrl_agent.options import changed_options, to_text
 from mbrl_agent.run_directory import RunDirectory
 from mbrl_agent.study.progress_table import CLOCK, SOLVED, SUCCESS, read_progress
-from mbrl_agent.study.strategies import instance_of
+from mbrl_agent.study.sweep.grid import Point
 
 NOT_RESULT = ("logdir", "quiet")
 """Options that do not change what a run computes; all others make another cell."""
+MAX_NAME = 150
+"""Characters of a directory's name before seed and hash; file systems allow 255 in all."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Cell:
     """One run of a sweep.
 
     Attributes:
-        label: Its strategy as the user wrote it.
+        label: Its strategy, and whatever else tells it from the others, as the user wrote it.
         config: The run.
         directory: Its run directory; the name is that of the configuration.
     """
@@ -57,7 +58,7 @@ class Cell:
 
     @property
     def title(self) -> str:
-        """Strategy and seed."""
+        """Label and seed."""
         return f"{self.label} seed {self.config.seed}"
 
     @property
@@ -115,48 +116,60 @@ class Cell:
             return 0
 
 
-def cell_name(config: TrainConfig) -> str:
-    """Strategy, seed and a hash of every option that changes the result: `gaussian_seed3_1a2b3c4d`.
+def fingerprint(config: TrainConfig) -> str:
+    """The end of a cell's name: its seed and a hash of every option that changes the result.
 
-    The same configuration has the same name in every process, on every machine and in whatever order
-    its options were given.
+    The same configuration has the same one in every process, on every machine and in whatever order its
+    options were given.
     """
     data = {key: value for key, value in config.to_dict().items() if key not in NOT_RESULT}
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
-    digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
-    own = config.resampling
-    words = [str(own.name)]
-    for key, option in options_of(type(own)).items():
-        if (value := getattr(own, key)) != option.default:
-            words += [key, to_text(value)]
-    strategy = re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(words))
-    return f"{strategy}_seed{config.seed}_{digest}"
+    return f"_seed{config.seed}_{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"
 
 
-def make_cells(base: TrainConfig, resampling: Sequence[str], seeds: Sequence[int], out: Path) -> list[Cell]:
-    """Every strategy with every seed, seed by seed: a sweep that is stopped early has compared something.
+def cell_name(config: TrainConfig, axes: Sequence[tuple[str, str]] = ()) -> str:
+    """Strategy, what else differs in its sweep, seed and hash: `gaussian_search.steps-50_seed3_1a2b3c4d`.
 
     Args:
-        base: All other options.
-        resampling: Strategies, written as in every study: `interpolated:0.25`.
+        config: The run.
+        axes: Key and text of the options that have several values in the sweep.
+    """
+    own = config.resampling
+    words = [str(own.name)]
+    for key, value in changed_options(own).items():
+        words += [key, to_text(value)]
+    parts = ["-".join(words), *(f"{key.replace('_', '-')}-{text}" for key, text in axes)]
+    name = "_".join(re.sub(r"[^A-Za-z0-9_.-]+", "-", part) for part in parts)
+    return name[:MAX_NAME] + fingerprint(config)
+
+
+def make_cells(points: Sequence[Point], seeds: Sequence[int], out: Path) -> list[Cell]:
+    """Every point with every seed, seed by seed: a sweep that is stopped early has compared something.
+
+    A cell that is in the directory already is recognised by its seed and hash, whatever it is called: the
+    sweep that made it may have had other axes.
+
+    Args:
+        points: What is compared.
         seeds: Seeds.
         out: The sweep's directory.
 
     Raises:
-        ValueError: A strategy is unknown or given twice, or an option has a value that it cannot take.
+        ValueError: Two points are the same.
     """
-    cells: dict[Path, Cell] = {}
-    strategies = [(text, instance_of(RESAMPLERS, text)) for text in resampling]
+    cells: dict[str, Cell] = {}
+    present = sorted(path.name for path in out.iterdir() if path.is_dir()) if out.is_dir() else []
     for seed in seeds:
-        for label, resampler in strategies:
-            config = dataclasses.replace(base, resampling=resampler, seed=seed, logdir=str(out), quiet=True)
-            cell = Cell(label, config, out.absolute() / cell_name(config))
-            twin = cells.get(cell.directory)
-            if twin is not None and twin.label == label:
-                raise ValueError(f"resampling {label!r} is given twice")
+        for point in points:
+            config = dataclasses.replace(point.config, seed=seed, logdir=str(out), quiet=True)
+            end = fingerprint(config)
+            name = next((name for name in present if name.endswith(end)), cell_name(config, point.axes))
+            twin = cells.get(end)
+            if twin is not None and twin.label == point.label:
+                raise ValueError(f"{point.label!r} is given twice")
             if twin is not None:
-                raise ValueError(f"resampling {twin.label!r} and {label!r} are the same")
-            cells[cell.directory] = cell
+                raise ValueError(f"{twin.label!r} and {point.label!r} are the same")
+            cells[end] = Cell(point.label, config, out.absolute() / name)
     return list(cells.values())
 
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from mbrl_agent.interrupts import handling
 from mbrl_agent.messages import FAILED, INTERRUPTED
+from mbrl_agent.options import SYNTAX
 from mbrl_agent.resampling import RESAMPLERS
-from mbrl_agent.study.strategies import SYNTAX
 from mbrl_agent.validation import require_count
 from mbrl_agent.version import __version__
 
@@ -24,25 +24,30 @@ if TYPE_CHECKING:
     from mbrl_agent.study.sweep.table import View
 
 PROGRAM = "python -m mbrl_agent.study sweep"
-HELP = "train every strategy with every seed, several runs side by side"
+HELP = "train every strategy, and every value of any option, with every seed, several runs side by side"
 DESCRIPTION = """\
-Train every strategy with every seed, several runs side by side. Every cell, a strategy with a seed,
-is an ordinary run in a directory of its own, named by its strategy, its seed and a hash of its
-options; what it writes is in NAME.log beside it. Give the same command again and it goes on: cells
-that are done are left alone, those that were interrupted are resumed. Other strategies, seeds or
-options in the same --out add cells. Several sweeps may work in one directory at once, also from
-several machines that share it: no cell is run by two of them.
+Train every strategy with every seed, several runs side by side. Any option of train.py may have several
+values: then every combination of values and strategies is trained. Every cell, one combination with one
+seed, is an ordinary run in a directory of its own, named by its strategy, the values of such options, its
+seed and a hash of all its options; what it writes is in NAME.log beside it. Give the same command again
+and it goes on: cells that are done are left alone, those that were interrupted are resumed. Other
+strategies, seeds or options in the same --out add cells. Several sweeps may work in one directory at
+once, also from several machines that share it: no cell is run by two of them.
 """
 EPILOG = """\
-any option of train.py:
-  --trials N, --env ID, --search.steps N, --config FILE, ... hold for all cells; python train.py
-  --help lists them. Only --seed, --logdir, --quiet, --resume and --resampling.OPTION do not.
+any option of train.py, with one value or several:
+  --trials N, --env ID, --search.learning-rate X Y, --dynamics SPEC SPEC, ...; python train.py --help
+  lists them. A yes or no is written --dynamics.warm-start true false. Only --seed, --logdir, --quiet,
+  --resume and --resampling.OPTION have no place here, and --config, --threads and --device have one value.
 
 examples:
   python -m mbrl_agent.study sweep --resampling none gaussian interpolated mixture --seeds 0-19 \\
       --out sweeps/paper
   python -m mbrl_agent.study sweep --resampling interpolated:0.25 mixture:3,3 \\
       detached-mixture:components=5 --seeds 0,3,7-9 --out sweeps/options --trials 7
+  python -m mbrl_agent.study sweep --search.learning-rate 0.01 0.02 \\
+      --dynamics ensemble ensemble:members=7,hidden=32x32 --seeds 0-4 --out sweeps/grid
+  python -m mbrl_agent.study compare sweeps/grid --by search.learning-rate dynamics
   python -m mbrl_agent.study sweep --resampling gaussian --seeds 0-99 --out /shared/big \\
       --engine ray --address auto
 
@@ -58,14 +63,15 @@ def add_parser(commands: Any) -> None:
         help=HELP,
         description=DESCRIPTION,
         epilog=EPILOG,
-        usage=f"{PROGRAM} --resampling SPEC ... --seeds LIST --out DIR [options] [options of train.py]",
+        usage=f"{PROGRAM} [--resampling SPEC ...] --seeds LIST --out DIR [options] [options of train.py]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     parser.set_defaults(execute=run, train_options=[], program=PROGRAM)
     add = parser.add_argument
     names = ", ".join(RESAMPLERS.names())
-    add("--resampling", required=True, nargs="+", metavar="SPEC", help=f"{names}; written {SYNTAX}")
+    text = f"{names}; written {SYNTAX} (default: the run's)"
+    add("--resampling", nargs="+", metavar="SPEC", help=text)
     add("--seeds", required=True, metavar="LIST", help="for example 0-19 or 0,3,7-9")
     add("--out", required=True, type=Path, metavar="DIR", help="directory of the sweep")
     add("--jobs", type=int, metavar="N", help="cells at once (default: the cores; ray: what fits)")
@@ -92,6 +98,8 @@ def run(arguments: argparse.Namespace) -> int:
     request = read_request(arguments)
     cells = request.cells()
     view = View(check_cells(cells, request.seeds[0], here=arguments.engine == "local"))
+    for note in request.grid.left_out:
+        sys.stderr.write(f"left out: {note}\n")
     request.record()
     for version in request.other_versions():
         sys.stderr.write(
@@ -123,7 +131,7 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def check_cells(cells: list[Cell], seed: int, here: bool) -> float | None:
-    """Refuse what cannot work before the first cell runs, by building each strategy's agent once.
+    """Refuse what cannot work before the first cell runs, by building the agent of each point once.
 
     Args:
         cells: All cells.
@@ -131,7 +139,7 @@ def check_cells(cells: list[Cell], seed: int, here: bool) -> float | None:
         here: Whether they run on this machine; if not, it need not have their device, and the CPU will do.
 
     Returns:
-        Duration of an environment step [s], None where the environment does not tell.
+        Duration of an environment step [s], None where the environments do not tell, or not the same.
 
     Raises:
         ValueError: The environment cannot be made, or the options of its runs do not fit together.
@@ -139,15 +147,17 @@ def check_cells(cells: list[Cell], seed: int, here: bool) -> float | None:
     from mbrl_agent.experiment import new_agent, step_duration
     from mbrl_agent.study.scene import find_env
 
-    env = find_env(cells[0].config.env)
+    envs = {cell.config.env: find_env(cell.config.env) for cell in cells}
     for cell in cells:
         if cell.config.seed == seed:
+            config = cell.config if here else dataclasses.replace(cell.config, device="cpu")
             try:
-                new_agent(cell.config if here else dataclasses.replace(cell.config, device="cpu"), env)
+                new_agent(config, envs[config.env])
             except (ValueError, TypeError) as error:
                 reason = str(error)
                 raise ValueError(reason if cell.label in reason else f"{cell.label}: {reason}") from error
-    return step_duration(env)
+    durations = {step_duration(env) for env in envs.values()}
+    return durations.pop() if len(durations) == 1 else None
 
 
 def _execute(arguments: argparse.Namespace, cells: list[Cell], view: View) -> bool:

@@ -11,13 +11,12 @@ from typing import Any
 
 import yaml
 
-from mbrl_agent import cli
 from mbrl_agent.config import TrainConfig
-from mbrl_agent.options import OptionError, to_plain
+from mbrl_agent.options import to_plain
 from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.study.seeds import parse_seeds
-from mbrl_agent.study.strategies import instance_of
 from mbrl_agent.study.sweep.cells import NOT_RESULT, Cell, make_cells
+from mbrl_agent.study.sweep.grid import Grid, read_grid
 from mbrl_agent.version import __version__
 from mbrl_agent.yaml_data import read_yaml
 
@@ -33,35 +32,34 @@ MAX_BYTES = 2**20
 STRATEGY_OPTION = "--resampling."
 HEADER = """\
 # A sweep of mbrl_agent: an entry for each request that this directory got. A cell, a strategy with a
-# seed, is the run directory STRATEGY_seedN_HASH, and its output is in the .log beside it.
+# seed (and a value of each option in `grid`), is the run directory STRATEGY_..._seedN_HASH, and its output
+# is in the .log beside it.
 """
 
 
 @dataclass(frozen=True)
 class Request:
-    """Strategies, seeds and all other options.
+    """What is compared, seeds and directory.
 
     Attributes:
-        resampling: Strategies as the user wrote them.
+        grid: Strategies, and the combinations of all options.
         seeds: Seeds.
-        base: Every other option.
         out: The sweep's directory.
         command: A command line that asks for the same.
     """
 
-    resampling: tuple[str, ...]
+    grid: Grid
     seeds: tuple[int, ...]
-    base: TrainConfig
     out: Path
     command: str
 
     def cells(self) -> list[Cell]:
-        """One for each strategy and seed.
+        """One for each point of the grid and each seed.
 
         Raises:
-            ValueError: A strategy is unknown, given twice, or has an option with a wrong value.
+            ValueError: Something is given twice.
         """
-        return make_cells(self.base, self.resampling, self.seeds, self.out)
+        return make_cells(self.grid.points, self.seeds, self.out)
 
     def record(self) -> None:
         """Make the directory, and write the request to its sweep.yaml unless it is there.
@@ -100,26 +98,30 @@ class Request:
         return self.out / "sweep.yaml"
 
     def _entry(self) -> dict[str, Any]:
-        strategies = [RESAMPLERS.to_dict(instance_of(RESAMPLERS, text)) for text in self.resampling]
-        given, default = self.base.flat(), TrainConfig().flat()
+        configs = [point.config for point in self.grid.points]
+        strategies = [to_plain(RESAMPLERS.to_dict(config.resampling)) for config in configs]
+        default, flat = TrainConfig().flat(), [config.flat() for config in configs]
+        common = {k: v for k, v in flat[0].items() if all(k in other and other[k] == v for other in flat)}
         options = {
             key: value
-            for key, value in given.items()
+            for key, value in common.items()
             if key not in (*NOT_RESULT, "seed")
             and not key.startswith("resampling")
             and default.get(key) != value
         }
+        grid = {key: list(values) for key, values in self.grid.axes.items()}
         return {
             "command": self.command,
             "version": __version__,
-            "resampling": [to_plain(strategy) for strategy in strategies],
+            "resampling": [one for i, one in enumerate(strategies) if one not in strategies[:i]],
             "seeds": list(self.seeds),
+            **({"grid": grid} if grid else {}),
             "options": options,
         }
 
 
 def _asked(entry: dict[str, Any]) -> list[Any]:
-    return [entry.get(key) for key in ("version", "resampling", "seeds", "options")]
+    return [entry.get(key) for key in ("version", "resampling", "seeds", "grid", "options")]
 
 
 def read_requests(path: Path) -> list[dict[str, Any]]:
@@ -153,18 +155,17 @@ def read_request(arguments: argparse.Namespace) -> Request:
             raise ValueError(f"{name}: write a strategy's options with its name, as in interpolated:0.25")
     seeds = parse_seeds(arguments.seeds)
     local = arguments.engine == "local"
-    base = cli.parse(arguments.train_options, device_is_here=local).config
-    if not local and base.device.startswith("cuda:"):
-        raise ValueError(f"--device {base.device}: Ray gives every cell a GPU of its own; give --device cuda")
-    try:
-        return Request(tuple(arguments.resampling), tuple(seeds), base, arguments.out, _command(arguments))
-    except OptionError as error:
-        raise ValueError(f"{cli.flag('.'.join(error.path))}: {error.reason}") from error
+    grid = read_grid(arguments.train_options, arguments.resampling or (), device_is_here=local)
+    device = grid.points[0].config.device
+    if not local and device.startswith("cuda:"):
+        raise ValueError(f"--device {device}: Ray gives every cell a GPU of its own; give --device cuda")
+    return Request(grid, tuple(seeds), arguments.out, _command(arguments))
 
 
 def _command(arguments: argparse.Namespace) -> str:
     """The command line that goes on with this sweep."""
-    words = ["--resampling", *arguments.resampling, "--seeds", arguments.seeds, "--out", str(arguments.out)]
+    words = ["--resampling", *arguments.resampling] if arguments.resampling else []
+    words += ["--seeds", arguments.seeds, "--out", str(arguments.out)]
     defaults = {"jobs": None, "retries": 1, "engine": "local", "address": None}
     for name, default in defaults.items():
         if (value := getattr(arguments, name)) != default:

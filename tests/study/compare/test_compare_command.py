@@ -1,11 +1,11 @@
 """The command as a user gives it: files, figure, notes, mistakes."""
 
 import csv
+import re
 
 import pytest
 from PIL import Image
 
-from mbrl_agent.policy_search import SearchOptions
 from mbrl_agent.study.__main__ import main
 from mbrl_agent.study.compare import command
 from mbrl_agent.study.compare.drawing import comparison_figure, group_looks
@@ -64,8 +64,7 @@ def test_everything_in_one_figure(sweep, capsys):
 def test_the_files_go_beside_the_runs_and_do_not_change_what_is_found(sweep, capsys):
     for _ in range(2):
         assert main(["compare", str(sweep / "sweep"), "--by", "resampling", "search.steps"]) == 0
-        default = SearchOptions().steps
-        assert f"gaussian, search.steps={default}  4, 1 unfinished" in capsys.readouterr().out
+        assert re.search(r"^gaussian +4, 1 unfinished", capsys.readouterr().out, re.MULTILINE)
     assert (sweep / "sweep" / "study_compare.png").exists()
 
 

@@ -74,12 +74,11 @@ def test_baselines_stay_apart_where_the_resampling_is_asked_for(tmp_path):
     make_run(tmp_path / "n", [0.0], resampling="none")
     for algorithm in ("sac", "ppo"):
         make_baseline_run(tmp_path / algorithm, [300], [0.0], algorithm=algorithm)
-    runs, env = find_runs([tmp_path]), "env=CartPoleSwingUp-v0"
-    by_strategy = [f"{env}, gaussian", f"{env}, none", f"{env}, ppo", f"{env}, sac"]
-    assert list(labels(runs, ["env", "resampling"])) == by_strategy
+    runs, by_strategy = find_runs([tmp_path]), ["gaussian", "none", "ppo", "sac"]
+    assert list(labels(runs, ["env", "resampling"])) == by_strategy  # the environment is that of all
     assert list(labels(runs, ["env", "algorithm"])) == by_strategy
-    assert list(labels(runs, ["resampling"])) == ["gaussian", "none", "ppo", "sac"]
-    assert list(labels(runs, ["env"])) == [env]
+    assert list(labels(runs, ["resampling"])) == by_strategy
+    assert list(labels(runs, ["env"])) == ["env=CartPoleSwingUp-v0"]
 
 
 def test_evaluations_of_the_same_name_in_two_places_are_not_mixed(tmp_path):

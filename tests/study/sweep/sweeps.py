@@ -11,6 +11,7 @@ import gymnasium
 from mbrl_agent.config import TrainConfig
 from mbrl_agent.randomness import derive_seed
 from mbrl_agent.study.sweep.cells import Cell, make_cells
+from mbrl_agent.study.sweep.grid import points_of
 from tests.tiny_run import flags
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -53,7 +54,7 @@ def troubled(directory: Path, monkeypatch, trouble: str, seed: int = 0, once: bo
 
 def cells(out: Path, *resampling: str, seeds=(0,), **options) -> list[Cell]:
     """The cells of a sweep."""
-    return make_cells(TrainConfig().updated(options), resampling or ("gaussian",), seeds, out)
+    return make_cells(points_of(TrainConfig().updated(options), resampling or ("gaussian",)), seeds, out)
 
 
 def start_sweep(*words: str) -> subprocess.Popen[str]:

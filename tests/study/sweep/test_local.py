@@ -4,6 +4,7 @@ from mbrl_agent import cli
 from mbrl_agent.study.sweep.cell_process import CellProcess
 from mbrl_agent.study.sweep.cells import make_cells
 from mbrl_agent.study.sweep.engine import Ending, Outcome
+from mbrl_agent.study.sweep.grid import points_of
 from mbrl_agent.study.sweep.local import LocalEngine
 from tests.study.sweep.sweeps import TINY, cells, troubled, wait_until
 
@@ -19,7 +20,7 @@ def test_a_crash_whose_log_is_gone_is_an_outcome_all_the_same(tmp_path, monkeypa
 def test_stop_ends_the_processes_and_they_can_be_resumed(tmp_path, monkeypatch):
     calm = troubled(tmp_path, monkeypatch, "time.sleep(300)")
     config = cli.parse([*TINY, "--env", "troubled:Troubled-v0"]).config
-    (cell,) = make_cells(config, ["gaussian"], [0], tmp_path / "sweep")
+    (cell,) = make_cells(points_of(config, ["gaussian"]), [0], tmp_path / "sweep")
     engine = LocalEngine()
     engine.submit(cell)
     wait_until(cell.resumable)

@@ -14,6 +14,7 @@ from mbrl_agent.study.__main__ import main
 from mbrl_agent.study.sweep import ray_engine
 from mbrl_agent.study.sweep.cells import make_cells
 from mbrl_agent.study.sweep.engine import Ending, Outcome
+from mbrl_agent.study.sweep.grid import points_of
 from mbrl_agent.study.sweep.ray_engine import RayEngine, attempt, require_reachable
 from tests.study.sweep.sweeps import TINY, cells, directories, troubled, wait_until
 from tests.tiny_run import progress
@@ -214,7 +215,7 @@ def test_ray_is_not_installed(tmp_path, monkeypatch, capsys):
 def test_a_task_that_is_cancelled_ends_its_process(tmp_path, monkeypatch):
     calm = troubled(tmp_path, monkeypatch, "time.sleep(300)")
     config = cli.parse([*TINY, "--env", "troubled:Troubled-v0"]).config
-    (cell,) = make_cells(config, ["gaussian"], [0], tmp_path / "sweep")
+    (cell,) = make_cells(points_of(config, ["gaussian"]), [0], tmp_path / "sweep")
 
     def cancelled_here(seconds):
         if cell.resumable():
@@ -241,7 +242,7 @@ def test_a_machine_is_lost_in_the_middle(tmp_path, monkeypatch, capfd):
     out = tmp_path / "sweep"
     options = [*TINY, "--env", "troubled:Troubled-v0"]
     words = ["--resampling", "gaussian", "none", *options]
-    stuck = make_cells(cli.parse(options).config, ["gaussian", "none"], [0], out)
+    stuck = make_cells(points_of(cli.parse(options).config, ["gaussian", "none"]), [0], out)
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     try:
         node, _ = (cluster.add_node(num_cpus=1) for _ in range(2))

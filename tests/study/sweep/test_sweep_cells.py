@@ -13,6 +13,7 @@ from mbrl_agent.resampling import Interpolated
 from mbrl_agent.run_directory import RunDirectory
 from mbrl_agent.study.seeds import parse_seeds
 from mbrl_agent.study.sweep.cells import NOT_RESULT, Progress, cell_name, elapsed, make_cells
+from mbrl_agent.study.sweep.grid import points_of
 from tests.study.sweep.sweeps import ROOT, cells
 
 
@@ -77,7 +78,7 @@ def test_cells_are_runs_of_their_own(tmp_path):
 )
 def test_strategies_that_make_no_sense(tmp_path, resampling, message):
     with pytest.raises(ValueError, match=message):
-        make_cells(TrainConfig(), resampling, [0], tmp_path)
+        make_cells(points_of(TrainConfig(), resampling), [0], tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from mbrl_agent import cli
 from mbrl_agent.run_directory import RunDirectory
 from mbrl_agent.study.__main__ import main
 from mbrl_agent.study.sweep.cells import make_cells
+from mbrl_agent.study.sweep.grid import points_of
 from mbrl_agent.study.sweep.request import read_requests
 from mbrl_agent.study.sweep.scheduler import State, Track
 from mbrl_agent.version import __version__
@@ -159,7 +160,7 @@ def test_an_interrupted_sweep_leaves_nothing_running_and_goes_on(tmp_path, monke
     process = start_sweep(*words)
     wait_until(lambda: list(out.glob("*/checkpoints/trial_001.zip")))
     (directory,) = directories(out)
-    (cell,) = make_cells(cli.parse([*TINY, *ENV]).config, ["gaussian"], [0], out)
+    (cell,) = make_cells(points_of(cli.parse([*TINY, *ENV]).config, ["gaussian"]), [0], out)
     assert cell.directory == directory
     assert cell.in_use()
     process.send_signal(how)
@@ -195,7 +196,7 @@ def test_two_sweeps_into_one_directory_share_the_work(tmp_path):
 
 
 def test_a_cell_killed_before_its_first_checkpoint_begins_afresh(tmp_path):
-    (cell,) = make_cells(cli.parse(TINY).config, ["gaussian"], [0], tmp_path)
+    (cell,) = make_cells(points_of(cli.parse(TINY).config, ["gaussian"]), [0], tmp_path)
     files = RunDirectory(cell.directory)
     files.make()
     files.progress.write_text("left,over\n1,2\n")
@@ -219,10 +220,13 @@ def test_it_runs_outside_the_main_thread_too(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "the following arguments are required: --resampling, --seeds, --out"),
+        ([], "the following arguments are required: --seeds, --out"),
         (["--resampling", "gausian"], "did you mean 'gaussian'"),
-        (["--resampling", "none", "none"], "resampling 'none' is given twice"),
-        (["--resampling", "interpolated:2"], "resampling 'interpolated:2'.ratio: must be from 0 to 1"),
+        (["--resampling", "none", "none"], "'none' is given twice"),
+        (
+            ["--resampling", "interpolated:2"],
+            "resampling.ratio: must be from 0 to 1, got 2.0 (in 'interpolated:2')",
+        ),
         (["--resampling", "mixture:2,1,0,0,0"], "cannot read"),
         (["--seeds", "9-1"], "ends below its begin"),
         (["--seeds", "1,0-3"], "seed 1 is given twice"),

@@ -2,7 +2,7 @@
 
 A field is declared once, with its type, default and docstring; this module reads the declaration and
 converts values to its type, from the text of a flag or from the plain data of a YAML file. Types:
-int, float, str, bool, Literal, tuple[X, ...] (as text: separated by commas) and X | None.
+int, float, str, bool, Literal, tuple[X, ...] (as text: 64,64 or, of numbers, 64x64) and X | None.
 """
 
 from __future__ import annotations
@@ -18,23 +18,11 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import docstring_parser
 import numpy as np
 
+from mbrl_agent.options.errors import OptionError
+
 NUMBERS = {int: "a whole number", float: "a number"}
 _SHOWN = 200
 TRUTH = {"true": True, "false": False}
-
-
-class OptionError(ValueError):
-    """One option is unknown or has a value that it cannot take.
-
-    Args:
-        path: Where the option is, from the top: ("resampling", "ratio").
-        reason: What is wrong with it.
-    """
-
-    def __init__(self, path: tuple[str, ...], reason: str) -> None:
-        super().__init__(f"{'.'.join(path)}: {reason}")
-        self.path = path
-        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -113,7 +101,7 @@ def convert(value: object, hint: Any) -> Any:
         found = _convert_number(value, hint)
     else:
         raise TypeError(
-            f"options of type {hint} are not supported; see mbrl_agent/options.py for those that are"
+            f"options of type {hint} are not supported; see mbrl_agent/options/fields.py for those that are"
         )
     if not found:
         raise ValueError(f"expected {expectation(hint)}, got {shown(value)}")
@@ -128,11 +116,20 @@ def _without_none(hint: Any) -> Any:
 
 
 def _convert_tuple(value: object, hint: Any) -> tuple[Any, ...]:
+    item_hint = get_args(hint)[0]
     if isinstance(value, str):
-        value = value.split(",") if value.strip() else []
+        separator = "x" if _is_numeric(item_hint) and "," not in value else ","
+        value = value.split(separator) if value.strip() else []
     if not isinstance(value, list | tuple):
         raise ValueError(f"expected {expectation(hint)}, got {shown(value)}")
-    return tuple(convert(item, get_args(hint)[0]) for item in value)
+    return tuple(convert(item, item_hint) for item in value)
+
+
+def _is_numeric(hint: Any) -> bool:
+    """Whether no text of a value of this type has an `x` in it."""
+    if get_origin(hint) is Literal:
+        return all(type(choice) in NUMBERS for choice in get_args(hint))
+    return hint in NUMBERS or hint in (int | None, float | None)
 
 
 def _convert_number(value: object, hint: type) -> list[Any]:
@@ -244,16 +241,15 @@ def construct(cls: Any, path: tuple[str, ...], label: str, values: Mapping[str, 
         values: By option.
 
     Raises:
-        OptionError: The dataclass refuses a value, with a message that begins with the option's name.
+        OptionError: The dataclass refuses the value of one option.
         ValueError: It refuses the values for another reason (or TypeError).
     """
     try:
         return cls(**values)
+    except OptionError as error:
+        raise error.below(path) from error
     except (ValueError, TypeError) as error:
         message = str(error)
-        name, _, reason = message.partition(" ")
-        if name in options_of(cls):
-            raise OptionError((*path, name), reason.removeprefix(f"of {label} ")) from error
         raise type(error)(message if label in message else f"{label}: {message}") from error
 
 
