@@ -378,7 +378,7 @@ class Diverging(PointMassModel):
 FAULTS = {
     "model": (
         {"dynamics": Diverging(std=3.0)},
-        r"model predicts is not finite at predicted step \d; shorten",
+        r"state that the model predicts is not finite at predicted step \d; shorten",
     ),
     "cost": (
         {"cost": lambda state, action: cost(state, action) / 0.0},
