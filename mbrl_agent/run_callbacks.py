@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Iterator
@@ -89,22 +90,23 @@ class EvaluationCallback(RunCallback):
 
     def _keep(self, result: Evaluation) -> None:
         """Remember when the task was first solved, and the best evaluation: of equal ones the later."""
-        state, trial = self.state, self.agent.trials
+        state = replace(self.state, trial=self.agent.trials)
         if result.solved and state.solved_after is None:
             state = replace(state, solved_after=self.agent.num_timesteps)
         if _rank(result.success_rate, result.mean_return) >= _rank(state.best_success, state.best_return):
             state = replace(
                 state,
-                best_trial=trial,
+                best_trial=state.trial,
                 best_success=result.success_rate,
                 best_return=result.mean_return,
             )
-        self.state = replace(state, trial=trial)
+        self.state = state
 
 
-def _rank(success_rate: float | None, mean_return: float) -> tuple[float, float]:
+def _rank(success_rate: float | None, mean_return: float | None) -> tuple[float, float]:
     """By what evaluations are compared: the success rate, where the environment tells, then the return."""
-    return (-1.0 if success_rate is None else success_rate, mean_return)
+    unknown = -math.inf
+    return unknown if success_rate is None else success_rate, unknown if mean_return is None else mean_return
 
 
 class PredictionCallback(RunCallback):

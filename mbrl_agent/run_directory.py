@@ -8,7 +8,6 @@ leaves a state of agent and logs that belong together.
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 import time
@@ -41,7 +40,7 @@ class RunState:
         solved_after: Environment steps after which the task was first solved, None if it is not yet.
         best_trial: The trial with the best evaluation, 0 if there was none.
         best_success: Its success rate, None where the environment does not tell.
-        best_return: Its mean return.
+        best_return: Its mean return, None if there was none.
     """
 
     trial: int
@@ -51,7 +50,7 @@ class RunState:
     solved_after: int | None = None
     best_trial: int = 0
     best_success: float | None = None
-    best_return: float = -math.inf
+    best_return: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("trial", "rows", "columns", "best_trial"):
@@ -147,7 +146,6 @@ class RunDirectory:
     def _restore_best(self, state: RunState) -> None:
         """Bring `best.zip` back to what it was when the record was written."""
         if not state.best_trial:
-            self.best.unlink(missing_ok=True)
             return
         try:
             self.save_best(state.best_trial)
