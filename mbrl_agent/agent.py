@@ -291,7 +291,9 @@ class ParticlePILCO(TrialAlgorithm):
             path: File name or binary file object.
             env: Environment or Gymnasium id to continue on; None gives an agent that can only predict.
             device: Where the tensors go.
-            custom_objects: `{"policy_class": cls}` for a policy that is not one of the package's.
+            custom_objects: Classes that the file needs and the package does not have, by what they are:
+                "resampling", "estimator", "dynamics", "policy_class" (or "policy"). A class of the user's is
+                never taken for the package's of the same name, nor the package's for the user's.
             print_system_info: Not used.
             force_reset: As in Stable-Baselines3.
             kwargs: `cost` (for an environment that has none), `search` (instead of the saved options of the
@@ -299,6 +301,8 @@ class ParticlePILCO(TrialAlgorithm):
 
         Raises:
             CheckpointError: The file is not a whole checkpoint of this version.
+            ValueError: `custom_objects` lacks a class that the file needs, or has one that it does not.
+            TypeError: Something in `custom_objects` is not a class of its kind.
         """
         return agent_archive.load(cls, path, env, device, custom_objects or {}, kwargs)
 

@@ -14,10 +14,22 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from mbrl_agent.checkpoint import Archive, CheckpointError, read_archive, write_archive
+from mbrl_agent.choice_data import (
+    CLASS,
+    check_custom,
+    decode_choice,
+    decode_policy,
+    decode_value,
+    encode_choice,
+    encode_policy,
+    encode_value,
+    full_name,
+)
 from mbrl_agent.dynamics import DYNAMICS
 from mbrl_agent.estimators import ESTIMATORS
 from mbrl_agent.habits import instead_of
-from mbrl_agent.options import build, shown, to_plain
+from mbrl_agent.options import build, shown
+from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.policy_search import SearchOptions
 from mbrl_agent.registry import Registry
 from mbrl_agent.replay import Episode, Replay
@@ -35,6 +47,11 @@ COUNTERS = (
     "trials", "collections", "added_episodes", "fit_steps", "search_steps", "num_timesteps", "_n_updates",
     "_episode_num",
 )  # fmt: skip
+CHOICES: dict[str, Registry[Any]] = {
+    "resampling": RESAMPLERS,
+    "estimator": ESTIMATORS,
+    "dynamics": DYNAMICS,
+}
 
 
 def save(agent: ParticlePILCO, path: Any) -> None:
@@ -45,15 +62,17 @@ def save(agent: ParticlePILCO, path: Any) -> None:
     counters = {name: getattr(agent, name) for name in COUNTERS}
     counters["num_timesteps"] -= agent.unfinished_timesteps
     config = {
-        "policy": agent.policy_class.__name__,
-        "policy_kwargs": to_plain(agent.policy_kwargs),
-        "resampling": RESAMPLERS.to_dict(agent.resampling),
-        "estimator": ESTIMATORS.to_dict(agent.estimator),
-        "dynamics": DYNAMICS.to_dict(agent.dynamics_options),
-        "search": to_plain(asdict(agent.search)),
-        "random_trials": agent.random_trials,
-        "max_episode_steps": agent.max_episode_steps,
-        "gradient_probe": agent.gradient_probe,
+        "policy": encode_policy(agent.policy_class),
+        "policy_kwargs": {
+            key: encode_value(value, f"policy_kwargs[{key!r}]") for key, value in agent.policy_kwargs.items()
+        },
+        "resampling": encode_choice(RESAMPLERS, agent.resampling),
+        "estimator": encode_choice(ESTIMATORS, agent.estimator),
+        "dynamics": encode_choice(DYNAMICS, agent.dynamics_options),
+        "search": {name: encode_value(value, name) for name, value in asdict(agent.search).items()},
+        "random_trials": encode_value(agent.random_trials, "random_trials"),
+        "max_episode_steps": encode_value(agent.max_episode_steps, "max_episode_steps"),
+        "gradient_probe": encode_value(agent.gradient_probe, "gradient_probe"),
         "seed": agent.seed,
         "n_envs": agent.n_envs,
         "observation_space": space_to_json(agent.observation_space),
@@ -107,10 +126,11 @@ def load(
     if unknown:
         hint = "".join(f"; {word}" for name in unknown if (word := instead_of(name)))
         raise ValueError(f"load takes no option {', '.join(unknown)}: only {', '.join(LOAD_OPTIONS)}{hint}")
+    custom = _custom_classes(custom_objects)
     archive = read_archive(path)
-    _check_policy(cls, archive.config.get("policy"), custom_objects)
+    _check_classes(cls, archive.config, custom)
     try:
-        agent = _restore(cls, archive, device, custom_objects, options)
+        agent = _restore(cls, archive, device, custom, options)
     except (
         LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError, AssertionError
     ) as error:  # fmt: skip
@@ -152,36 +172,62 @@ def read_parameters(path: Any) -> dict[str, dict[str, Tensor]]:
     return {name: _below(tensors, f"{name}/") for name in ("policy", "dynamics")}
 
 
-def _check_policy(cls: type[AgentT], name: Any, custom_objects: Mapping[str, Any]) -> None:
-    """Raise ValueError where the policy is one that only the user has."""
-    known = isinstance(name, str) and name in cls.policy_aliases
-    if "policy_class" not in custom_objects and not known:
-        raise ValueError(
-            f"the agent's policy {shown(name)} is not one of {', '.join(cls.policy_aliases)}: "
-            "pass its class, custom_objects={'policy_class': ...}"
-        )
+def _custom_classes(custom_objects: Mapping[str, Any]) -> dict[str, Any]:
+    """What the user passed for `resampling`, `estimator`, `dynamics` and `policy_class`.
+
+    Raises:
+        ValueError: A key that is none of these.
+        TypeError: It is not a mapping.
+    """
+    if not isinstance(custom_objects, Mapping):
+        raise TypeError(f"custom_objects must be a dict, got {type(custom_objects).__name__}")
+    custom = dict(custom_objects)
+    if "policy" in custom:  # what the agent's argument is called; the attribute is policy_class
+        if "policy_class" in custom:
+            raise ValueError(
+                "custom_objects has both 'policy' and 'policy_class', which mean the same: pass one"
+            )
+        custom["policy_class"] = custom.pop("policy")
+    known = [*CHOICES, "policy_class"]
+    for key in custom:
+        if key not in known:
+            raise ValueError(
+                f"custom_objects has the key {shown(key)}, but an agent takes classes for {', '.join(known)} "
+                "alone"
+            )
+    return custom
+
+
+def _check_classes(cls: type[AgentT], config: Mapping[str, Any], custom: dict[str, Any]) -> None:
+    """Raise ValueError or TypeError unless the classes at hand are those of the file."""
+    policy = config.get("policy")
+    if isinstance(policy, Mapping):  # a subclass of the agent may know the user's policies by aliases
+        for known in cls.policy_aliases.values():
+            if full_name(known) == policy.get(CLASS):
+                custom.setdefault("policy_class", known)
+    for key, registry in CHOICES.items():
+        check_custom(key, config.get(key), custom.get(key), registry.base)
+    check_custom("policy_class", policy, custom.get("policy_class"), SearchPolicy)
 
 
 def _restore(
     cls: type[AgentT],
     archive: Archive,
     device: torch.device | str,
-    custom_objects: Mapping[str, Any],
+    custom: Mapping[str, Any],
     options: Mapping[str, Any],
 ) -> AgentT:
     config = archive.config
     agent = cls(
-        custom_objects.get("policy_class", config["policy"]),
+        decode_policy(config["policy"], custom.get("policy_class")),
         None,
-        resampling=_chosen(RESAMPLERS, config["resampling"]),
-        estimator=_chosen(ESTIMATORS, config["estimator"]),
-        dynamics=_chosen(DYNAMICS, config["dynamics"]),
+        **{key: decode_choice(kind, config[key], custom.get(key)) for key, kind in CHOICES.items()},
         search=build(SearchOptions, "search", "policy search", config["search"]),
         cost=options.get("cost"),
         random_trials=config["random_trials"],
         max_episode_steps=config["max_episode_steps"],
         gradient_probe=config["gradient_probe"],
-        policy_kwargs=config["policy_kwargs"],
+        policy_kwargs={key: decode_value(value) for key, value in config["policy_kwargs"].items()},
         tensorboard_log=options.get("tensorboard_log"),
         verbose=options.get("verbose", 0),
         seed=config["seed"],
@@ -203,12 +249,6 @@ def _restore(
     agent._given_task = (agent.task.cost, given["angle_dims"], given["initial_mean"], given["initial_std"])
     _restore_state(agent, archive)
     return agent
-
-
-def _chosen(registry: Registry[Any], data: Mapping[str, Any]) -> Any:
-    """An instance from what `Registry.to_dict` returned."""
-    options = {key: value for key, value in data.items() if key != "name"}
-    return build(registry.get(data["name"]), registry.kind, registry.kind, options)
 
 
 def _restore_state(agent: ParticlePILCO, archive: Archive) -> None:

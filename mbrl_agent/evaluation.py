@@ -40,6 +40,11 @@ class Evaluation:
         return None if self.successes is None else float(self.successes.mean())
 
     @property
+    def mean_return(self) -> float:
+        """Mean over the episodes."""
+        return float(self.returns.mean())
+
+    @property
     def solved(self) -> bool | None:
         """Whether the task counts as solved, None where the environment does not tell."""
         return None if self.success_rate is None else self.success_rate >= SOLVED_SUCCESS_RATE

@@ -229,14 +229,16 @@ class Experiment:
                 return
             self.files.rewind(self.state)
             self.config.save(self.files.config)
-        evaluation = self._evaluation()
+        evaluation = EvaluationCallback(
+            self.config.env, self.config.eval_episodes, START if self.state is None else self.state
+        )
         self._announce()
         if self.agent.trials < self.config.trials:
             self._learn(evaluation)
         self.agent.save(self.files.agent)
         self._conclude(evaluation)
 
-    def _learn(self, evaluation: EvaluationCallback | None) -> None:
+    def _learn(self, evaluation: EvaluationCallback) -> None:
         logger = make_logger(self.directory)
         film_env = make_film_env(self.env, self.config.env)
         try:
@@ -250,16 +252,10 @@ class Experiment:
             if film_env is not None:
                 film_env.close()
 
-    def _evaluation(self) -> EvaluationCallback | None:
-        if self.config.eval_episodes == 0:
-            return None
-        solved_after = self.state.solved_after if self.state else None
-        return EvaluationCallback(self.config.env, self.config.eval_episodes, solved_after)
-
-    def _callbacks(self, evaluation: EvaluationCallback | None, film_env: Env | None) -> list[Any]:
+    def _callbacks(self, evaluation: EvaluationCallback, film_env: Env | None) -> list[Any]:
         """In the order in which they act after a trial."""
         labels = state_labels(self.env)
-        callbacks: list[RunCallback] = [] if evaluation is None else [evaluation]
+        callbacks: list[RunCallback] = [evaluation]
         callbacks.append(PredictionCallback(self.files, labels, self.time_step))
         if film_env is not None:
             callbacks.append(AnimationCallback(self.files, film_env, self.time_step))
@@ -271,13 +267,15 @@ class Experiment:
         verb = "run" if self.state is None else f"resuming after trial {self.state.trial}:"
         self.terminal.say(f"{verb} {self.directory}   watch it: tensorboard --logdir {self.directory.parent}")
 
-    def _conclude(self, evaluation: EvaluationCallback | None) -> None:
-        steps = evaluation.solved_after if evaluation else None
-        if steps is not None:
-            self.terminal.say(f"solved after {self.terminal.interaction(steps)} of interaction")
-        elif evaluation is not None and evaluation.solved is False:
+    def _conclude(self, evaluation: EvaluationCallback) -> None:
+        state = evaluation.state
+        if state.solved_after is not None:
+            self.terminal.say(f"solved after {self.terminal.interaction(state.solved_after)} of interaction")
+        elif evaluation.solved is False:
             self.terminal.say("not solved (95 % of the evaluation episodes have to succeed)")
         self.terminal.say(f"agent: {self.files.agent}")
+        if state.best_trial:
+            self.terminal.say(f"best evaluation: trial {state.best_trial}, {self.files.best}")
 
 
 def step_duration(env: Env) -> float | None:

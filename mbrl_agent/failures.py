@@ -34,6 +34,10 @@ class DivergedError(RunFailure, ValueError):
     """The fit of a dynamics model diverged."""
 
 
+class SearchFailedError(RunFailure, ValueError):
+    """A policy search found no policy whose predicted cost is finite."""
+
+
 @contextmanager
 def environment_acts(what: str) -> Iterator[None]:
     """Say of an exception inside the block that it was the environment's.

@@ -17,6 +17,7 @@ from mbrl_agent.rollout import Simulation
 from mbrl_agent.types import Parameters
 
 WARM_UP_STEPS = 3  # before a capture, as PyTorch's documentation of CUDA graphs asks for
+PATIENCE = 20  # steps in a row in which no candidate had a finite cost and gradient, which end a search
 
 
 @dataclass(frozen=True)
@@ -26,22 +27,32 @@ class StepResult:
     Attributes:
         expected_cost: (R), before the step, over the horizon.
         grad_norm: (R), before clipping.
-        finite: (R), whether cost and gradient were finite; a candidate is left alone where not.
+        failures: (R), for how many steps in a row, this one included, the cost or the gradient was not
+            finite; a candidate is left alone where it is not zero.
         jitter: (R), Cholesky factorisations that needed more than the base jitter.
     """
 
     expected_cost: Tensor
     grad_norm: Tensor
-    finite: Tensor
+    failures: Tensor
     jitter: Tensor
 
+    @property
+    def finite(self) -> Tensor:
+        """(R), whether cost and gradient were finite."""
+        return self.failures == 0
+
     def clone(self) -> StepResult:
-        """A copy that the next replay does not overwrite."""
+        """Copy what the next replay overwrites."""
         return StepResult(*(value.clone() for value in vars(self).values()))
 
 
 class GradientStep:
     """Improves parameters in place, from storage that stays where it is.
+
+    Each candidate has an Adam of its own, which a step that is not finite leaves as it was: its moments
+    and its count of steps too. After `PATIENCE` steps in a row in which all candidates failed, further
+    steps change nothing, so that whoever asks later (`ended`) finds what it would have found then.
 
     Args:
         estimator: The gradient estimator.
@@ -63,13 +74,21 @@ class GradientStep:
         self._estimator = estimator
         self._simulation = simulation
         self._max_grad_norm = max_grad_norm
-        on_gpu = simulation.initial_particles.is_cuda
-        self._optimizer = torch.optim.Adam(
-            list(self.parameters.values()), lr=learning_rate, fused=True, capturable=on_gpu
-        )
+        start = simulation.initial_particles
+        replicates = len(next(iter(self.parameters.values())))
+        self._failures = torch.zeros(replicates, dtype=torch.long, device=start.device)
+        self._optimizers = [
+            torch.optim.Adam(
+                [value[i] for value in self.parameters.values()],
+                lr=learning_rate,
+                fused=True,
+                capturable=start.is_cuda,
+            )
+            for i in range(replicates)
+        ]
         self._graph: torch.cuda.CUDAGraph | None = None
         self._captured: StepResult | None = None
-        if on_gpu:
+        if start.is_cuda:
             self._capture()
 
     def renew(self, simulation: Simulation) -> None:
@@ -86,20 +105,26 @@ class GradientStep:
         self._graph.replay()
         return self._captured.clone()
 
+    def ended(self) -> bool:
+        """Whether all candidates have failed `PATIENCE` times in a row; waits for the GPU."""
+        return bool((self._failures >= PATIENCE).all())
+
     def _step(self) -> StepResult:
         estimate = self._estimator(self.parameters, self._simulation)
         norm = _norms(estimate.gradient)
-        finite = norm.isfinite() & estimate.expected_cost.isfinite()
+        finite = norm.isfinite() & estimate.expected_cost.isfinite() & (self._failures < PATIENCE).any()
+        self._failures.copy_(torch.where(finite, 0, self._failures + 1))
         scale = self._max_grad_norm / norm.clamp_min(self._max_grad_norm)
-        before = {name: value.clone() for name, value in self.parameters.items()}
-        for name, value in self.parameters.items():
-            gradient = estimate.gradient[name]
-            value.grad = torch.where(_spread(finite, value), gradient * _spread(scale, value), 0.0)
-        self._optimizer.step()
-        for name, value in self.parameters.items():
-            value.copy_(torch.where(_spread(finite, value), value, before[name]))
-        jitter = estimate.diagnostics.get("jitter", torch.zeros_like(finite, dtype=torch.long))
-        return StepResult(estimate.expected_cost, norm, finite, jitter)
+        clipped = [estimate.gradient[name] for name in self.parameters]
+        clipped = [value * _spread(scale, value) for value in clipped]
+        for i, optimizer in enumerate(self._optimizers):
+            for value, gradient in zip(optimizer.param_groups[0]["params"], clipped, strict=True):
+                value.grad = gradient[i]
+            # how PyTorch's gradient scaler has a fused optimiser skip a step without waiting for the GPU
+            optimizer.found_inf = (~finite[i]).to(torch.float32)  # type: ignore[attr-defined]
+            optimizer.step()
+        jitter = estimate.diagnostics.get("jitter", torch.zeros_like(self._failures))
+        return StepResult(estimate.expected_cost, norm, self._failures.clone(), jitter)
 
     def _capture(self) -> None:
         """Record the step as a CUDA graph, and undo the steps that this takes."""
@@ -119,9 +144,11 @@ class GradientStep:
             warnings.warn(f"no CUDA graph, each step is launched anew: {error}", stacklevel=3)
         for name, value in self.parameters.items():
             value.copy_(start[name])
-        for state in self._optimizer.state.values():
-            for value in state.values():
-                value.zero_()
+        self._failures.zero_()
+        for optimizer in self._optimizers:
+            for state in optimizer.state.values():
+                for value in state.values():
+                    value.zero_()
 
 
 def _norms(gradient: dict[str, Tensor]) -> Tensor:

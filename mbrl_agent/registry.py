@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import inspect
 import pkgutil
 from collections.abc import Iterable, Mapping
 from functools import cached_property
@@ -50,7 +51,7 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, package: str, base: type[T]) -> None:
         self.kind = kind
         self._package = package
-        self._base = base
+        self.base = base
 
     @cached_property
     def classes(self) -> dict[str, type[T]]:
@@ -62,7 +63,7 @@ class Registry(Generic[T]):
             for value in vars(module).values():
                 if (
                     isinstance(value, type)
-                    and issubclass(value, self._base)
+                    and issubclass(value, self.base)
                     and value.__module__ == module.__name__
                     and "name" in vars(value)
                 ):
@@ -89,12 +90,17 @@ class Registry(Generic[T]):
             raise OptionError((self.kind,), unknown_name(self.kind, name, self.names(), others))
         return self.classes.get(name) or others[name]
 
+    def has(self, cls: type) -> bool:
+        """Whether a class is one of the package's, and not another of the same name."""
+        return cls in self.classes.values()
+
     def resolve(self, choice: str | T) -> T:
         """An instance from a spelled choice (`interpolated:0.25`), or an instance as it is.
 
         Raises:
             ValueError: Unknown name or option, or a value that the option cannot take.
-            TypeError: Neither text nor an instance of the base class.
+            TypeError: Neither text nor an instance of the base class, or of a class of the user's own
+                that could not be saved and made again.
         """
         if isinstance(choice, str):
             try:
@@ -102,14 +108,37 @@ class Registry(Generic[T]):
             except OptionError as error:
                 where = f" (in {shown(choice)})" if ":" in choice else ""
                 raise type(error)(error.path, f"{error.reason}{where}") from error
-        if isinstance(choice, self._base):
+        if isinstance(choice, self.base):
+            self._check_class(type(choice))
             return choice
         other: Any = choice
-        is_class = isinstance(other, type) and issubclass(other, self._base)
+        is_class = isinstance(other, type) and issubclass(other, self.base)
         given = f"the class: write {other.__name__}()" if is_class else type(other).__name__
         raise TypeError(
             f"{self.kind} must be a name ({', '.join(self.names())}) or an instance of "
-            f"{self._base.__name__}, not {given}"
+            f"{self.base.__name__}, not {given}"
+        )
+
+    def _check_class(self, cls: type) -> None:
+        """Raise TypeError unless a class declares what the base asks for, and its fields are its options."""
+        for attribute, hint in inspect.get_annotations(self.base).items():
+            if "ClassVar" in str(hint) and not hasattr(cls, attribute):
+                raise TypeError(
+                    f"{self.kind} {cls.__name__} has no class attribute {attribute!r}: declare "
+                    f"`{attribute}: ClassVar[...] = ...` in the class"
+                )
+        if not isinstance(cls.name, str) or not cls.name:  # type: ignore[attr-defined]
+            raise TypeError(f"the attribute 'name' of {self.kind} {cls.__name__} must be text")
+        for own in cls.__mro__:
+            if "__dataclass_params__" in vars(own):
+                if own.__dataclass_params__.init:  # type: ignore[attr-defined]
+                    return
+            elif "__init__" not in vars(own) and not _has_fields(own):
+                continue  # it takes over the options of the class that it derives from
+            break
+        raise TypeError(
+            f"{self.kind} {cls.__name__} must be a dataclass whose fields are its options, without an "
+            "__init__ of its own: write @dataclass(frozen=True) above the class"
         )
 
     def read(self, text: str) -> dict[str, Any]:
@@ -142,7 +171,16 @@ class Registry(Generic[T]):
         return instance
 
     def to_dict(self, instance: T) -> dict[str, Any]:
-        """`{"name": ..., option: value, ...}`: plain data for a configuration file."""
+        """`{"name": ..., option: value, ...}`: plain data for a configuration file.
+
+        Raises:
+            ValueError: It is not of a class of the package: its name would stand for another, or for none.
+        """
+        if not self.has(type(instance)):
+            raise ValueError(
+                f"{self.kind} {type(instance).__name__} is a class of your own, and a configuration can only "
+                f"name the package's ({', '.join(self.names())}): pass it to ParticlePILCO"
+            )
         options = dataclasses.asdict(instance)  # type: ignore[call-overload]
         return {"name": instance.name, **to_plain(options)}  # type: ignore[attr-defined]
 
@@ -150,3 +188,8 @@ class Registry(Generic[T]):
 def _other_names(cls: Any) -> tuple[str, ...]:
     names: tuple[str, ...] = cls.other_names() if hasattr(cls, "other_names") else ()
     return names
+
+
+def _has_fields(cls: type) -> bool:
+    """Whether a class body declares attributes that a dataclass would take for fields."""
+    return any("ClassVar" not in str(hint) for hint in inspect.get_annotations(cls).values())

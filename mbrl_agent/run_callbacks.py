@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -18,12 +20,12 @@ from mbrl_agent.agent import ParticlePILCO
 from mbrl_agent.animation import encode_gif, replay_frames
 from mbrl_agent.atomic import write_atomically
 from mbrl_agent.callbacks import TrialCallback
-from mbrl_agent.evaluation import evaluate
+from mbrl_agent.evaluation import Evaluation, evaluate
 from mbrl_agent.failures import environment_acts
 from mbrl_agent.figures import encode_png, prediction_figure
 from mbrl_agent.randomness import derive_generator, derive_seed
 from mbrl_agent.resampling.none import NoResampling
-from mbrl_agent.run_directory import RunDirectory, RunState
+from mbrl_agent.run_directory import START, RunDirectory, RunState
 from mbrl_agent.run_log import ProgressCsv, log_image
 
 FIGURE_PARTICLES = 1000  # about as many particles make the bands of a figure
@@ -52,35 +54,59 @@ class EvaluationCallback(RunCallback):
 
     Args:
         env_id: Gymnasium id.
-        episodes: Number of evaluation episodes.
-        solved_after: Environment steps after which the task was first solved, if it was before.
+        episodes: Number of evaluation episodes; 0 judges nothing.
+        state: What is known of the run's earlier evaluations.
+
+    Attributes:
+        state: The same with those of this process.
+        solved: Whether the task was solved at the last evaluation; None if there was none, or where the
+            environment does not tell.
     """
 
-    def __init__(self, env_id: str, episodes: int, solved_after: int | None = None) -> None:
+    def __init__(self, env_id: str, episodes: int, state: RunState = START) -> None:
         super().__init__()
         self.env_id = env_id
         self.episodes = episodes
-        self.solved_after = solved_after
+        self.state = state
         self.solved: bool | None = None
 
     def on_trial_end(self) -> None:
         """Record `eval/*`, once the policy has been improved."""
         agent = self.agent
-        if not agent.improved:
+        if self.episodes == 0 or not agent.improved:
             return
         assert agent.seed is not None
         seed = derive_seed(agent.seed, "evaluation", agent.trials)
         with self.timed("evaluate"):
             result = evaluate(lambda states: agent.predict(states)[0], self.env_id, self.episodes, seed)
-        self.logger.record("eval/mean_reward", float(result.returns.mean()))
+        self.logger.record("eval/mean_reward", result.mean_return)
         self.logger.record("eval/mean_ep_length", float(result.lengths.mean()))
         self.solved = result.solved
         if result.success_rate is not None:
             self.logger.record("eval/success_rate", result.success_rate)
-        if self.solved and self.solved_after is None:
-            self.solved_after = agent.num_timesteps
-        if self.solved_after is not None:
-            self.logger.record("eval/steps_to_solve", self.solved_after)
+        self._keep(result)
+        if self.state.solved_after is not None:
+            self.logger.record("eval/steps_to_solve", self.state.solved_after)
+
+    def _keep(self, result: Evaluation) -> None:
+        """Remember when the task was first solved, and the best evaluation: of equal ones the later."""
+        state = replace(self.state, trial=self.agent.trials)
+        if result.solved and state.solved_after is None:
+            state = replace(state, solved_after=self.agent.num_timesteps)
+        if _rank(result.success_rate, result.mean_return) >= _rank(state.best_success, state.best_return):
+            state = replace(
+                state,
+                best_trial=state.trial,
+                best_success=result.success_rate,
+                best_return=result.mean_return,
+            )
+        self.state = state
+
+
+def _rank(success_rate: float | None, mean_return: float | None) -> tuple[float, float]:
+    """By what evaluations are compared: the success rate, where the environment tells, then the return."""
+    unknown = -math.inf
+    return unknown if success_rate is None else success_rate, unknown if mean_return is None else mean_return
 
 
 class PredictionCallback(RunCallback):
@@ -190,31 +216,33 @@ class CheckpointCallback(RunCallback):
     Args:
         directory: Where to.
         trials: Trials of the whole run.
-        evaluation: Knows when the task was solved.
+        evaluation: Knows when the task was solved, and which trial was the best.
     """
 
-    def __init__(self, directory: RunDirectory, trials: int, evaluation: EvaluationCallback | None) -> None:
+    def __init__(self, directory: RunDirectory, trials: int, evaluation: EvaluationCallback) -> None:
         super().__init__()
         self.directory = directory
         self.trials = trials
         self.evaluation = evaluation
 
     def on_trial_logged(self) -> bool:
-        """Write the record first: a checkpoint without one does not count."""
+        """Write the record first: a checkpoint without one does not count. The best agent comes last."""
         rows = columns = 0
         for output in self.logger.output_formats:
             if isinstance(output, TensorBoardOutputFormat):
                 output.writer.flush()
             elif isinstance(output, ProgressCsv):
                 rows, columns = len(output.rows), len(output.columns)
-        self.directory.save_state(
-            RunState(
-                self.agent.trials,
-                rows,
-                columns,
-                self.directory.event_sizes(),
-                self.evaluation.solved_after if self.evaluation else None,
-            )
+        trial = self.agent.trials
+        state = replace(
+            self.evaluation.state,
+            trial=trial,
+            rows=rows,
+            columns=columns,
+            events=self.directory.event_sizes(),
         )
-        self.agent.save(self.directory.checkpoint(self.agent.trials))
-        return self.agent.trials < self.trials
+        self.directory.save_state(state)
+        self.agent.save(self.directory.checkpoint(trial))
+        if state.best_trial == trial:
+            self.directory.save_best(trial)
+        return trial < self.trials

@@ -38,6 +38,9 @@ class RunState:
         columns: Columns of progress.csv.
         events: Size of each event file [bytes].
         solved_after: Environment steps after which the task was first solved, None if it is not yet.
+        best_trial: The trial with the best evaluation, 0 if there was none.
+        best_success: Its success rate, None where the environment does not tell.
+        best_return: Its mean return, None if there was none.
     """
 
     trial: int
@@ -45,10 +48,18 @@ class RunState:
     columns: int
     events: dict[str, int] = field(default_factory=dict)
     solved_after: int | None = None
+    best_trial: int = 0
+    best_success: float | None = None
+    best_return: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("trial", "rows", "columns"):
+        for name in ("trial", "rows", "columns", "best_trial"):
             require_count(name, getattr(self, name), minimum=0)
+        if self.best_trial > self.trial:
+            raise ValueError(f"best_trial must be at most {self.trial}, got {self.best_trial}")
+        for name, value in (("best_success", self.best_success), ("best_return", self.best_return)):
+            if value is not None and not isinstance(value, float):
+                raise TypeError(f"{name} must be a number, got {value!r}")
         if self.solved_after is not None:
             require_count("solved_after", self.solved_after)
         for name, size in self.events.items():
@@ -76,6 +87,7 @@ class RunDirectory:
         self.figures = path / "figures"
         self.config = path / "config.yaml"
         self.agent = path / "agent.zip"
+        self.best = path / "best.zip"
         self.progress = path / "progress.csv"
         self._lock: IO[bytes] | None = None
 
@@ -117,6 +129,34 @@ class RunDirectory:
         """Write the record that makes the checkpoint of the same trial count."""
         text = json.dumps(asdict(state), indent=1) + "\n"
         write_atomically(self.checkpoint(state.trial).with_suffix(".json"), text.encode())
+
+    def save_best(self, trial: int) -> None:
+        """Make `best.zip` the checkpoint of a trial.
+
+        It is always a copy of a checkpoint that was written before, so that a run that is killed between
+        the two can write it when it is resumed.
+
+        Raises:
+            CheckpointError: The checkpoint is damaged.
+            OSError: A file cannot be read or written.
+        """
+        read_archive(self.checkpoint(trial))
+        write_atomically(self.best, self.checkpoint(trial).read_bytes())
+
+    def _restore_best(self, state: RunState) -> None:
+        """Bring `best.zip` back to what it was when the record was written."""
+        if not state.best_trial:
+            return
+        try:
+            self.save_best(state.best_trial)
+        except (FileNotFoundError, CheckpointError) as error:
+            # somebody made room: what is there is the best agent, or one of a trial that is to come again
+            if not self.best.exists():
+                warnings.warn(
+                    f"{self.best.name} cannot be written again, that of trial {state.best_trial} is gone: "
+                    f"{one_line(error)}",
+                    stacklevel=2,
+                )
 
     def event_sizes(self) -> dict[str, int]:
         """Size of each event file, once its bytes are on the disk."""
@@ -179,6 +219,7 @@ class RunDirectory:
         for path in [*self.checkpoints.glob("trial_*"), *self.figures.glob("*_[0-9]*")]:
             if _trial(path) > state.trial:
                 path.unlink()
+        self._restore_best(state)
         for path in self.path.rglob(".mbrl_agent-*.tmp"):
             path.unlink()
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
-from torch import Tensor
 
 from mbrl_agent.dynamics.base import FitReport, Score
-from mbrl_agent.policy_search import GradientProbe, SearchReport
+from mbrl_agent.policy_search import GradientProbe, Ranking, SearchReport
 from mbrl_agent.replay import Episode
 
 
@@ -46,19 +45,21 @@ def record_fit(logger: Logger, report: FitReport, first_step: int) -> None:
     record_curve(logger, "dynamics_fit/train_nll", first_step, report.curve.tolist())
 
 
-def record_search(logger: Logger, report: SearchReport, costs: Tensor, best: int, first_step: int) -> None:
-    """A policy search; its curves go over the gradient steps of the whole run.
+def record_search(logger: Logger, report: SearchReport, ranking: Ranking, first_step: int) -> None:
+    """Record a policy search; its curves go over the gradient steps of the whole run.
 
     Args:
         logger: Where to.
         report: Of the search.
-        costs: (R), predicted cost of the candidates afterwards.
-        best: The candidate that is deployed.
+        ranking: Of the candidates afterwards; the curves are those of its best.
         first_step: Number of this search's first gradient step.
     """
-    logger.record("policy/predicted_cost", float(costs[best]))
+    best = ranking.best
+    logger.record("policy/predicted_cost", float(ranking.costs[best]))
     logger.record("policy/candidate", best)
+    logger.record("policy/starts_kept", ranking.starts_kept)
     logger.record("policy/skipped_steps", report.skipped)
+    logger.record("policy/stalled_candidates", report.stalled)
     logger.record("resampling/jitter", report.jitter)
     record_curve(logger, "policy_search/expected_cost", first_step, report.expected_cost[:, best].tolist())
     record_curve(logger, "policy_search/grad_norm", first_step, report.grad_norm[:, best].tolist())

@@ -267,7 +267,13 @@ class TrialAlgorithm(BaseAlgorithm):
         return replay.transitions(self.dynamics.data_dtype, self.device)
 
     def improve(self, callback: BaseCallback | None = None) -> SearchReport:
-        """Improve the candidate policies in the model and deploy the best one."""
+        """Improve the candidate policies in the model and deploy the best one.
+
+        A candidate that the search has made worse, as the model itself predicts it, stays where it began.
+
+        Raises:
+            SearchFailedError: No candidate's predicted cost is finite; the policy stays as it is.
+        """
         assert self.seed is not None
         generator = derive_generator(self.seed, "improve", self.trials, self.device)
         search = self.policy_search()
@@ -280,13 +286,15 @@ class TrialAlgorithm(BaseAlgorithm):
                 for hook in hooks:
                     hook.on_progress("improve", step + 1, self.search.steps, float(expected_cost.min()))
 
-        report = search.improve(self._starting_points(generator), generator, on_step)
-        self.candidates = report.parameters
-        self.candidate_costs = search.predicted_cost(report.parameters, generator)
-        best = int(self.candidate_costs.argmin())
-        self.policy.set_parameters({name: value[best] for name, value in self.candidates.items()})
+        starts = self._starting_points(generator)
+        report = search.improve(starts, generator, on_step)
+        ranking = search.rank(
+            starts, report.parameters, derive_generator(self.seed, "ranking", self.trials, self.device)
+        )
+        self.candidates, self.candidate_costs = ranking.parameters, ranking.costs
+        self.policy.set_parameters({name: value[ranking.best] for name, value in self.candidates.items()})
         self._n_updates += len(report.expected_cost)
-        trial_log.record_search(self.logger, report, self.candidate_costs, best, self.search_steps)
+        trial_log.record_search(self.logger, report, ranking, self.search_steps)
         self.search_steps += len(report.expected_cost)
         return report
 
@@ -320,17 +328,22 @@ class TrialAlgorithm(BaseAlgorithm):
         return min(longest, LONGEST_HORIZON)
 
     def _starting_points(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """The candidates of the last trial, the worst replaced by a fresh one; all fresh at first."""
+        """The candidates of the last trial, but fresh ones for those that failed, or else for the worst.
+
+        At first all are fresh. The one that was deployed is never replaced.
+        """
         states = self.replay.transitions(device=self.device).states
         if self.candidates is None or self.candidate_costs is None:
             return self.policy.initial_parameters(states, self.search.candidates, generator)
-        if self.search.candidates == 1:
-            return self.candidates
-        fresh = self.policy.initial_parameters(states, 1, generator)
-        worst = int(self.candidate_costs.argmax())
+        costs = self.candidate_costs
+        replaced = ~costs.isfinite()
+        if len(costs) > 1 and not bool(replaced.any()):
+            replaced[costs.argsort(stable=True)[-1]] = True  # of equal ones the last: the first is deployed
         points = {name: value.clone() for name, value in self.candidates.items()}
-        for name, value in points.items():
-            value[worst] = fresh[name][0]
+        if bool(replaced.any()):
+            fresh = self.policy.initial_parameters(states, int(replaced.sum()), generator)
+            for name, value in points.items():
+                value[replaced] = fresh[name]
         return points
 
     def _probe_gradient(self) -> None:

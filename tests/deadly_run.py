@@ -125,7 +125,7 @@ def in_a_fork(work: Callable[[], object]) -> int:
 
 
 # Tiny runs (see tiny_run.TINY) have three trials of 30 environment steps, 10 steps of the fit, 2 gradient
-# steps of 4 rollouts each and 5 evaluation episodes. Each dies in the second trial or later.
+# steps of 4 rollouts each and 5 evaluation episodes. Each dies after the checkpoint of the first or later.
 MOMENTS: dict[str, Moment | HalfWritten] = {
     "collect: before the reset": Moment("mbrl_agent.trials:collect_episodes", 2),
     "collect: in the middle of an episode": Moment("envs.cartpole_swingup:CartPoleSwingUpEnv.step", 47),
@@ -136,9 +136,9 @@ MOMENTS: dict[str, Moment | HalfWritten] = {
     "fit: in the last step": Moment("torch.optim:AdamW.step", 20, after=True),
     "fit: before the networks are kept": Moment("mbrl_agent.dynamics.ensemble:EnsembleModel._store", 2),
     "search: in a rollout": Moment("mbrl_agent.rollout:Simulation.__call__", 3),
-    "search: between gradient and step": Moment("torch.optim:Adam.step", 3),
+    "search: between gradient and step": Moment("torch.optim:Adam.step", 5),
     "search: between two gradient steps": Moment("mbrl_agent.gradient_step:GradientStep.__call__", 3, True),
-    "search: before the ranking": Moment("mbrl_agent.policy_search:PolicySearch.predicted_cost", 3),
+    "search: before the ranking": Moment("mbrl_agent.policy_search:PolicySearch.predicted_cost", 2),
     "search: before the best is deployed": Moment("mbrl_agent.policies.base:SearchPolicy.set_parameters", 2),
     "probe": Moment("mbrl_agent.policy_search:PolicySearch.probe", 2),
     "evaluation: before": Moment("mbrl_agent.run_callbacks:evaluate", 2),
@@ -160,6 +160,10 @@ MOMENTS: dict[str, Moment | HalfWritten] = {
     "checkpoint: half": HalfWritten(writing="trial_003.zip"),
     "checkpoint: before the rename": Moment("os:replace", writing="trial_002.zip"),
     "checkpoint: after the rename": Moment("os:replace", writing="trial_002.zip", after=True),
+    "best: before": Moment("mbrl_agent.run_directory:RunDirectory.save_best"),
+    "best: half": HalfWritten(writing="best.zip"),
+    "best: before the rename": Moment("os:replace", writing="best.zip"),
+    "best: after the rename": Moment("os:replace", writing="best.zip", after=True),
     "last checkpoint: after": Moment("mbrl_agent.run_callbacks:CheckpointCallback.on_trial_logged", 3, True),
     "agent: half": HalfWritten(writing="agent.zip"),
     "agent: before the rename": Moment("os:replace", writing="agent.zip"),
@@ -173,6 +177,7 @@ RESUMING: dict[str, Moment | HalfWritten] = {
     "progress half": HalfWritten(writing="progress.csv"),
     "before a later file is removed": Moment("pathlib:Path.unlink", 2),
     "after a later file is removed": Moment("pathlib:Path.unlink", 2, after=True),
+    "best half": HalfWritten(writing="best.zip"),
     "before the configuration": Moment("os:replace", writing="config.yaml"),
     "before the new event file": Moment("mbrl_agent.event_file:_new_file"),
     "after the new event file": Moment("mbrl_agent.event_file:_new_file", after=True),

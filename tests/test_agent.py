@@ -109,8 +109,8 @@ def test_the_candidate_with_the_lowest_predicted_cost_acts():
 
 
 def test_candidates_are_ranked_by_their_predicted_costs(monkeypatch):
-    costs = torch.tensor([3.0, 4.0, 1.0, 2.0])
-    monkeypatch.setattr(PolicySearch, "predicted_cost", lambda self, parameters, generator: costs)
+    costs = torch.tensor([5.0, 5.0, 5.0, 5.0, 3.0, 4.0, 1.0, 2.0])  # starts, improved
+    monkeypatch.setattr(PolicySearch, "predicted_cost", lambda self, parameters, simulation: costs)
     agent = make(search=SearchOptions(steps=1, num_particles=12, candidates=4)).learn(STEPS)
     for name, value in agent.policy.parameter_dict().items():
         assert torch.equal(value, agent.candidates[name][2])
@@ -252,7 +252,7 @@ def test_no_two_uses_of_randomness_share_a_generator(monkeypatch):
     monkeypatch.setattr(randomness, "derive_seed", record)
     monkeypatch.setattr(trials, "derive_seed", record)
     make().learn(3 * STEPS)
-    assert len(seeds) == 1 + 5 * 3  # the model; in each trial actions, episode, fit, improve, probe
+    assert len(seeds) == 1 + 6 * 3  # the model; in each trial actions, episode, fit, improve, ranking, probe
     assert len(set(seeds)) == len(seeds)
     assert not set(seeds) & {derive_seed(4, "fit", 0), derive_seed(4, "improve", 0)}
 
@@ -605,7 +605,7 @@ def test_a_policy_of_the_users_own(tmp_path):
 
     agent = make(policy=OwnPolicy)
     agent.save(tmp_path / "agent")
-    with pytest.raises(ValueError, match=r"'OwnPolicy' is not one of .*custom_objects="):
+    with pytest.raises(ValueError, match=r"'OwnPolicy' .* pass its class, custom_objects="):
         ParticlePILCO.load(tmp_path / "agent")
     loaded = ParticlePILCO.load(tmp_path / "agent", custom_objects={"policy_class": OwnPolicy})
     assert isinstance(loaded.policy, OwnPolicy)

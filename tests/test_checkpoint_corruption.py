@@ -58,7 +58,7 @@ def forged(members: dict[str, bytes], digests=None, compression=zipfile.ZIP_STOR
 
 
 def header(config=None, /, **changes) -> bytes:
-    return json.dumps({"format": "mbrl_agent", "version": 1, "config": config or {}} | changes).encode()
+    return json.dumps({"format": "mbrl_agent", "version": 2, "config": config or {}} | changes).encode()
 
 
 def npy(descr: str, shape: str, data: bytes, fortran: str = "False", version=b"\x01\x00") -> bytes:
@@ -208,7 +208,7 @@ def test_other_files():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 2}, "format version 2, this release reads version 1"),
+        ({"version": 1}, "format version 1, this release reads version 2"),
         ({"version": 0}, "format version 0"),
         ({"version": -(10**100)}, "format version -1"),
         ({"version": True}, "does not describe"),

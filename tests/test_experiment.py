@@ -17,6 +17,7 @@ import envs  # noqa: F401
 from envs.cartpole_swingup import CartPoleSwingUpEnv
 from mbrl_agent import ParticlePILCO, cli, experiment
 from mbrl_agent.config import TrainConfig
+from mbrl_agent.evaluation import Evaluation
 from mbrl_agent.run_directory import InUseError, RunDirectory
 from mbrl_agent.run_log import ProgressCsv
 
@@ -38,7 +39,7 @@ def test_the_directory_of_a_run(finished):
     assert re.fullmatch(r"CartPoleSwingUp-v0_gaussian_seed0_\d{8}-\d{6}", finished.name)
     files = {name for name in files_of(finished) if not name.startswith("events.")}
     assert files == {
-        "config.yaml", "progress.csv", "agent.zip", ".lock",
+        "config.yaml", "progress.csv", "agent.zip", "best.zip", ".lock",
         *(f"checkpoints/trial_{trial:03d}.{kind}" for trial in (1, 2, 3) for kind in ("zip", "json")),
         *(f"figures/episode_trial_{trial:03d}.gif" for trial in (1, 2, 3)),
         "figures/prediction_trial_002.png", "figures/prediction_trial_003.png",  # the first acted at random
@@ -81,6 +82,7 @@ def test_without_evaluation(tmp_path):
     run = tiny(tmp_path, eval_episodes=0, trials=1)
     run.run()
     assert not any(key.startswith("eval/") for key in progress(run.directory)[0])
+    assert not (run.directory / "best.zip").exists()
 
 
 def test_the_first_trials_act_at_random_without_a_prediction(tmp_path):
@@ -184,7 +186,7 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path):
     command = [sys.executable, str(ROOT / "train.py"), *flags(quiet=False, logdir=tmp_path)]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
-    first, *trials, verdict, last = result.stdout.splitlines()
+    first, *trials, verdict, final, last = result.stdout.splitlines()
     (directory,) = tmp_path.iterdir()
     assert first == f"run {directory}   watch it: tensorboard --logdir {tmp_path}"
     assert [line.split("   ")[:2] for line in trials] == [
@@ -193,7 +195,9 @@ def test_plain_lines_where_there_is_no_terminal(tmp_path):
     for part in ("return ", "success 0 %", "predicted cost ", "took "):
         assert all(part in line for line in trials)
     assert verdict.startswith("not solved")
-    assert last == f"agent: {directory / 'agent.zip'}"
+    assert final == f"agent: {directory / 'agent.zip'}"
+    best = RunDirectory(directory).latest_state().best_trial
+    assert last == f"best evaluation: trial {best}, {directory / 'best.zip'}"
     assert "\r" not in result.stdout
 
 
@@ -213,8 +217,6 @@ def test_quiet_prints_nothing(tmp_path, capfd):
 
 
 def test_solved_says_after_how_long(tmp_path, monkeypatch, capsys):
-    from mbrl_agent.evaluation import Evaluation
-
     def perfect(predict, env_id, episodes, seed):
         return Evaluation(np.ones(episodes), np.full(episodes, 30), np.ones(episodes, bool))
 
@@ -226,6 +228,85 @@ def test_solved_says_after_how_long(tmp_path, monkeypatch, capsys):
     longer = resume(run.directory, trials=3)
     longer.run()
     assert [row["eval/steps_to_solve"] for row in progress(run.directory)] == ["30", "30", "30"]
+
+
+# the best agent --------------------------------------------------------------------------------------------
+
+
+def judged(monkeypatch, *outcomes) -> None:
+    """Let evaluations, one after the other, have these (success rate or None, mean return)."""
+    left = iter(outcomes)
+
+    def judge(predict, env_id, episodes, seed):
+        rate, mean = next(left)
+        successes = None if rate is None else np.arange(episodes) < rate * episodes
+        return Evaluation(np.full(episodes, float(mean)), np.full(episodes, 30), successes)
+
+    monkeypatch.setattr("mbrl_agent.run_callbacks.evaluate", judge)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "best"),
+    [
+        ([(None, -3), (None, -2), (None, -2.5)], 2),
+        ([(None, -3), (None, -3), (None, -4)], 2),  # of equal ones the later
+        ([(0.2, 9), (0.4, 1), (0.2, 10)], 2),  # the success rate goes first
+        ([(0.4, 1), (0.4, 3), (0.4, 2)], 2),
+        ([(0.0, -1), (0.0, -1), (0.0, -1)], 3),
+        ([(1.0, 1), (0.0, 5), (None, 9)], 1),
+    ],
+)
+@pytest.mark.usefixtures("quickly")
+def test_the_best_evaluation_is_kept(tmp_path, monkeypatch, capsys, outcomes, best):
+    judged(monkeypatch, *outcomes)
+    run = tiny(tmp_path, quiet=False)
+    run.run()
+    kept = (run.directory / "best.zip").read_bytes()
+    assert kept == run.files.checkpoint(best).read_bytes()
+    assert ParticlePILCO.load(run.directory / "best.zip").trials == best
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == f"best evaluation: trial {best}, {run.directory / 'best.zip'}"
+
+
+@pytest.mark.usefixtures("quickly")
+def test_the_best_is_remembered_by_a_resumed_run(tmp_path, monkeypatch):
+    judged(monkeypatch, (0.2, 1), (0.8, 1), (0.4, 1), (0.6, 1), (0.8, 1))
+    run = tiny(tmp_path)
+    run.run()
+    (run.directory / "best.zip").unlink()  # brought back
+    # without evaluation nothing is judged and nothing forgotten
+    for trials, best in ((4, 2), (5, 2), (6, 6)):
+        resume(run.directory, trials=trials, eval_episodes=0 if trials == 4 else 5).run()
+        assert run.files.best.read_bytes() == run.files.checkpoint(best).read_bytes()
+        assert RunDirectory(run.directory).latest_state().best_trial == best
+
+
+@pytest.mark.usefixtures("quickly")
+def test_a_best_agent_that_is_newer_than_the_last_checkpoint_is_taken_back(tmp_path, monkeypatch):
+    judged(monkeypatch, (0.4, 1), (0.2, 1), (0.8, 1))
+    run = tiny(tmp_path)
+    run.run()
+    run.files.checkpoint(3).unlink()
+    files = RunDirectory(run.directory)
+    state = files.latest_state()
+    assert (state.trial, state.best_trial, state.best_success, state.best_return) == (2, 1, 0.4, 1.0)
+    files.rewind(state)
+    assert files.best.read_bytes() == files.checkpoint(1).read_bytes()
+
+
+@pytest.mark.usefixtures("quickly")
+def test_checkpoints_may_be_removed_to_make_room(tmp_path, monkeypatch):
+    judged(monkeypatch, (0.8, 1), (0.4, 1), (0.2, 1), (0.2, 1), (0.2, 1))
+    run = tiny(tmp_path)
+    run.run()
+    best = (run.directory / "best.zip").read_bytes()
+    run.files.checkpoint(1).write_bytes(b"")
+    resume(run.directory, trials=4).run()
+    assert (run.directory / "best.zip").read_bytes() == best
+    (run.directory / "best.zip").unlink()
+    with pytest.warns(UserWarning, match=r"best\.zip cannot be written again, that of trial 1 is gone: "):
+        resume(run.directory, trials=5).run()
+    assert not (run.directory / "best.zip").exists()
 
 
 # progress.csv ----------------------------------------------------------------------------------------------

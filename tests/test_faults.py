@@ -52,6 +52,7 @@ WRITES = {
     "progress, write": ("progress.csv", "mbrl_agent.atomic:_write", 2, errno.ENOSPC),
     "progress, permission": ("progress.csv", "os:replace", 3, errno.EACCES),
     "figure, fsync": ("figures/prediction_trial_003.png", "os:fsync", 1, errno.ENOSPC),
+    "best, write": ("best.zip", "mbrl_agent.atomic:_write", 1, errno.ENOSPC),
     "agent, rename": ("agent.zip", "os:replace", 1, errno.EROFS),
 }
 

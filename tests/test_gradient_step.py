@@ -16,7 +16,7 @@ from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.estimators.base import Estimator
 from mbrl_agent.estimators.reparameterization import Reparameterization
 from mbrl_agent.features import AngleFeatures
-from mbrl_agent.gradient_step import WARM_UP_STEPS, GradientStep
+from mbrl_agent.gradient_step import PATIENCE, WARM_UP_STEPS, GradientStep
 from mbrl_agent.policies.rbf import RbfPolicy
 from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.rollout import Noise, Simulation
@@ -182,7 +182,8 @@ def test_each_candidates_gradient_is_clipped_to_the_norm():
     size = flat(step.parameters).shape[1] ** 0.5
     result = step()
     torch.testing.assert_close(result.grad_norm, size * torch.tensor(script[0]).abs())
-    gradient = flat({key: value.grad for key, value in step.parameters.items()})
+    optimizers = [optimizer.param_groups[0]["params"] for optimizer in step._optimizers]
+    gradient = torch.stack([torch.cat([value.grad.flatten() for value in values]) for values in optimizers])
     torch.testing.assert_close(gradient.norm(dim=1), torch.tensor([1e-4 * size, 0.5, 0.5]))
     assert torch.equal(gradient.sign(), torch.tensor([[1.0], [1.0], [-1.0]]).expand_as(gradient))
 
@@ -203,6 +204,43 @@ def test_a_candidate_that_is_not_finite_is_left_alone(what, bad):
     step()
     for key, value in step.parameters.items():  # and goes on with the next, which it has not lost
         assert bool((value[1] > after[key][1]).all())
+
+
+@pytest.mark.parametrize("what", ["gradients", "costs"])
+def test_a_skipped_step_is_as_if_it_had_not_been(what):
+    """Neither Adam's moments nor its count of steps know of it, however many there were and when."""
+    values = [0.3, -0.2, 0.1, 0.25]
+    bad = {0, 1, 2, 4, 5}  # steps that the second candidate fails
+    script = {"gradients": [], "costs": []}
+    good = iter(values)
+    for number in range(len(values) + len(bad)):
+        mine = 7.0 if number in bad else next(good)
+        script["gradients"].append([0.1, mine, 0.1])
+        script["costs"].append([0.0, 0.0, 0.0])
+        if number in bad:
+            script[what][-1][1] = math.nan
+    step = make(Scripted(**script), norm=100.0)
+    alone = make(Scripted([[value] * R for value in values]), norm=100.0)
+    failures = [int(step().failures[1]) for _ in script["costs"]]
+    for _ in values:
+        alone()
+    assert failures == [1, 2, 3, 0, 1, 2, 0, 0, 0]
+    for key, value in step.parameters.items():
+        assert torch.equal(value[1], alone.parameters[key][1])
+
+
+def test_after_all_have_failed_for_long_nothing_changes_any_more():
+    script = [[1.0] * R, *[[math.nan] * R] * PATIENCE, [1.0] * R]
+    step = make(Scripted(script))
+    step()
+    before = snapshot(step.parameters)
+    for _ in range(PATIENCE):
+        assert not step.ended()
+        step()
+    assert step.ended()
+    assert not step().finite.any()  # although its gradient was
+    assert step.ended()
+    assert all(torch.equal(step.parameters[key], before[key]) for key in before)
 
 
 def test_a_candidate_does_not_coast_through_a_step_that_is_skipped():
@@ -319,7 +357,7 @@ def test_a_captured_step_is_the_same_step(monkeypatch):
     usual = make()
     emulation = Emulation(monkeypatch)
     step = emulation.step = emulated()
-    assert emulation.log == ["True", "wait", "wait", "capture"]
+    assert emulation.log == ["True"] * R + ["wait", "wait", "capture"]
     for key, value in start().items():  # what the capture took has been undone
         assert torch.equal(step.parameters[key], value)
     results, expected = [], []
@@ -329,7 +367,7 @@ def test_a_captured_step_is_the_same_step(monkeypatch):
             usual.renew(simulate(seed=1))
         results.append(step())
         expected.append(usual())
-    assert emulation.log[4:] == ["replay"] * 6
+    assert emulation.log[R + 3 :] == ["replay"] * 6
     for result, other in zip(results, expected, strict=True):  # none has been overwritten
         for name, value in vars(result).items():
             assert torch.equal(value, vars(other)[name]), name

@@ -10,13 +10,16 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from mbrl_agent import policy_search
 from mbrl_agent.dynamics.base import DynamicsModel, FitReport, Score
 from mbrl_agent.estimators.base import Estimator
 from mbrl_agent.estimators.reparameterization import Reparameterization
+from mbrl_agent.failures import SearchFailedError
+from mbrl_agent.gradient_step import PATIENCE
 from mbrl_agent.policies.linear import LinearPolicy
 from mbrl_agent.policy_search import PolicySearch, SearchOptions
 from mbrl_agent.resampling import Gaussian, NoResampling
-from mbrl_agent.rollout import Noise
+from mbrl_agent.rollout import Noise, Simulation
 from mbrl_agent.tasks import InitialStates
 from mbrl_agent.types import GradientEstimate, Prediction
 
@@ -101,9 +104,8 @@ def start(replicates: int = 3, seed: int = 5) -> dict[str, torch.Tensor]:
 def test_it_improves_every_candidate(resampler):
     search = make(steps=60, resampler=resampler, horizon=8)
     before, report = start(), search.improve(start(), generator())
-    gain = search.predicted_cost(before, generator(1)) - search.predicted_cost(
-        report.parameters, generator(1)
-    )
+    simulation = search.ranking_simulation(generator(1))
+    gain = search.predicted_cost(before, simulation) - search.predicted_cost(report.parameters, simulation)
     assert bool((gain > 0.5).all())
     assert report.expected_cost.shape == report.grad_norm.shape == (60, 3)
     assert bool((report.expected_cost[-5:].mean(0) < report.expected_cost[0] - 0.5).all())
@@ -219,16 +221,67 @@ def test_a_skipped_candidate_stays_where_it_was():
     assert report.skipped == 3
 
 
-def test_twenty_bad_steps_in_a_row_end_the_search():
-    """They are looked for every twenty steps."""
-    script = [[1.0, 1.0, 1.0], *[[math.nan] * 3] * 60]
-    with pytest.warns(UserWarning, match=r"ended at step 40 of 50: .* not finite 20 times in a row"):
+LOOKS = pytest.mark.parametrize("look_every", [1, PATIENCE], ids=["each step", "now and then"])
+
+
+@LOOKS
+@pytest.mark.parametrize("good", [0, 1, 7, 30])
+def test_twenty_bad_steps_in_a_row_end_the_search(monkeypatch, good, look_every):
+    """Exactly there, also where nobody looks before step 40: what is done in between does not count."""
+    monkeypatch.setattr(policy_search, "_steps_between_looks", lambda parameters: look_every)
+    script = [*[[1.0, 1.0, 1.0]] * good, *[[math.nan] * 3] * 20, *[[1.0, 1.0, 1.0]] * 30]
+    end = good + 20
+    with pytest.warns(UserWarning, match=rf"ended at step {end} of 50: .* not finite 20 times in a row"):
         report = make(Scripted(script=script), steps=50).improve(start(), generator())
-    assert len(report.expected_cost) == 40
-    assert report.skipped == 3 * 39
-    after_one = make(Scripted(script=script), steps=1).improve(start(), generator()).parameters
-    for key in after_one:
-        assert torch.equal(report.parameters[key], after_one[key])
+    assert report.expected_cost.shape == report.grad_norm.shape == (end, 3)
+    assert (report.skipped, report.stalled, report.jitter) == (60, 3, 0)
+    before = start()
+    if good:
+        before = make(Scripted(script=script), steps=good).improve(start(), generator()).parameters
+    for key, value in before.items():
+        assert torch.equal(report.parameters[key], value)
+
+
+@LOOKS
+def test_a_search_may_end_in_its_last_step(monkeypatch, look_every):
+    monkeypatch.setattr(policy_search, "_steps_between_looks", lambda parameters: look_every)
+    with pytest.warns(UserWarning, match=r"ended at step 25 of 25"):
+        report = make(Scripted(script=[*[[1.0] * 3] * 5, *[[math.nan] * 3] * 20]), steps=25).improve(
+            start(), generator()
+        )
+    assert len(report.expected_cost) == 25
+
+
+@LOOKS
+def test_failures_of_different_candidates_at_different_times(monkeypatch, look_every):
+    """Twenty steps end the search in which all have failed, whoever has failed for longer."""
+    monkeypatch.setattr(policy_search, "_steps_between_looks", lambda parameters: look_every)
+    bad = math.nan
+    script = [*[[bad, 1.0, 1.0]] * 15, *[[bad, bad, 1.0]] * 10, [bad, 1.0, 1.0], *[[bad, bad, bad]] * 24]
+    with pytest.warns(UserWarning, match=r"ended at step 46 of 50"):
+        report = make(Scripted(script=script), steps=50).improve(start(), generator())
+    assert report.skipped == 46 + 30 + 20
+
+
+def test_on_a_gpu_nobody_waits_for_each_step():
+    values = {"weights": torch.ones(2, 2)}
+    assert policy_search._steps_between_looks(values) == 1
+    values["weights"] = values["weights"].as_subclass(OnGpu)
+    assert policy_search._steps_between_looks(values) == PATIENCE
+
+
+class OnGpu(torch.Tensor):
+    is_cuda = True
+
+
+def test_a_candidate_that_fails_for_good_is_counted_and_stays_at_its_last_good_parameters():
+    script = [*[[1.0, 1.0, 1.0]] * 3, *[[1.0, math.nan, 1.0]] * 30]
+    report = make(Scripted(script=script), steps=33).improve(start(), generator())
+    good = make(Scripted(script=script), steps=3).improve(start(), generator()).parameters
+    assert (report.skipped, report.stalled, len(report.expected_cost)) == (30, 1, 33)
+    for key, value in good.items():
+        assert torch.equal(report.parameters[key][1], value[1])
+        assert not torch.equal(report.parameters[key][0], value[0])
 
 
 def test_one_good_candidate_keeps_the_search_going():
@@ -245,25 +298,127 @@ def test_bad_steps_must_be_in_a_row():
         assert make(Scripted(script=script), steps=45).improve(start(), generator()).skipped == 3 * 43
 
 
-def test_a_candidate_without_a_finite_predicted_cost_is_never_the_best():
-    values = start()
-    values["bias"][1] = math.nan
-    costs = make().predicted_cost(values, generator())
-    assert costs[1] == math.inf
-    assert int(costs.argmin()) != 1
-    assert int(costs.argmax()) == 1
+# ranking ---------------------------------------------------------------------------------------------------
 
 
-# prediction, probe, initial states -------------------------------------------------------------------------
+def spoiled(values: dict[str, torch.Tensor], *which: int) -> dict[str, torch.Tensor]:
+    """Make the actions of some candidates nan."""
+    values = {key: value.clone() for key, value in values.items()}
+    values["bias"][list(which)] = math.nan
+    return values
 
 
 def test_the_predicted_cost_is_that_of_many_particles_without_resampling():
     search = make(num_particles=30)
-    costs = search.predicted_cost(start(), generator(1))
-    simulation = search.simulation(3, generator(1), 990, NoResampling())
-    assert simulation.initial_particles.shape == (3, 990, 2)
-    torch.testing.assert_close(costs, simulation(start()).expected_cost())
+    simulation = search.ranking_simulation(generator(1))
+    assert simulation.initial_particles.shape == (1, 990, 2)
+    assert simulation.resampler == NoResampling()
+    costs = search.predicted_cost(start(), simulation)
+    for i in range(3):
+        alone = {key: value[i : i + 1] for key, value in start().items()}
+        torch.testing.assert_close(costs[i : i + 1], simulation(alone).expected_cost())
     assert not costs.requires_grad
+
+
+def test_equal_candidates_have_equal_predicted_costs():
+    search = make()
+    same = {key: value[:1].expand(3, *value.shape[1:]) for key, value in start().items()}
+    assert len(search.predicted_cost(same, search.ranking_simulation(generator())).unique()) == 1
+
+
+def test_many_candidates_are_compared_some_at_a_time(monkeypatch):
+    search = make()
+    simulation = search.ranking_simulation(generator())
+    expected = search.predicted_cost(start(7), simulation)
+    monkeypatch.setattr(policy_search, "RANKING_NUMBERS", 2 * 1000 * 2 * 6)  # of two candidates
+    sizes = []
+    original = Simulation.__call__
+    monkeypatch.setattr(
+        Simulation, "__call__", lambda own, values: sizes.append(len(values["bias"])) or original(own, values)
+    )
+    torch.testing.assert_close(search.predicted_cost(start(7), simulation), expected)
+    assert sizes == [2, 2, 2, 1]
+
+
+def test_each_candidate_is_the_better_of_its_start_and_its_end():
+    search = make(steps=40, horizon=8)
+    improved = search.improve(start(), generator()).parameters
+    mixed = {key: torch.stack([start()[key][0], value[1], value[2]]) for key, value in improved.items()}
+    other = {
+        key: torch.stack([value[0], start()[key][1], start()[key][2]]) for key, value in improved.items()
+    }
+    ranking = search.rank(mixed, other, generator(1))
+    assert ranking.starts_kept == 2
+    for key, value in improved.items():
+        assert torch.equal(ranking.parameters[key], value)
+    costs = search.predicted_cost(improved, search.ranking_simulation(generator(1)))
+    torch.testing.assert_close(ranking.costs, costs)
+    assert ranking.best == int(costs.argmin())
+
+
+def test_a_search_that_changes_nothing_keeps_no_start():
+    assert make().rank(start(), start(), generator()).starts_kept == 0
+
+
+def test_what_is_not_finite_is_never_kept_where_the_other_is():
+    ranking = make().rank(spoiled(start(), 0, 2), spoiled(start(), 1, 2), generator())
+    assert ranking.starts_kept == 1
+    assert ranking.costs.isfinite().tolist() == [True, True, False]
+    assert ranking.best != 2
+    for key, value in start().items():
+        assert torch.equal(ranking.parameters[key][:2], value[:2])
+
+
+class Diverging(PointMassModel):
+    def predict(self, state, action, extra_noise=None):
+        prediction = super().predict(state, action, extra_noise)
+        return replace(prediction, mean=prediction.mean / (state[..., :1].abs() < 2.0))
+
+
+FAULTS = {
+    "model": (
+        {"dynamics": Diverging(std=3.0)},
+        r"state that the model predicts is not finite at predicted step \d; shorten",
+    ),
+    "cost": (
+        {"cost": lambda state, action: cost(state, action) / 0.0},
+        r"cost is not finite at predicted step 1",
+    ),
+    "sum": (
+        {"cost": lambda state, action: 1e38 * (1 + cost(state, action))},
+        r"sum of the costs is too large",
+    ),
+    "start": (
+        {"initial_states": InitialStates(torch.tensor([1.0, math.inf]), torch.tensor([0.1, 0.1]))},
+        r"initial states are not finite",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_where_nothing_is_finite_the_error_names_the_cause(fault):
+    changes, message = FAULTS[fault]
+    search = replace(make(), **changes)
+    with pytest.raises(
+        SearchFailedError, match=rf"^no policy was deployed: .* 3 candidates .*; the {message}"
+    ):
+        search.rank(start(), start(), generator())
+
+
+def test_where_no_policy_is_finite_the_error_names_it():
+    bad = spoiled(start(), 0, 1, 2)
+    with pytest.raises(SearchFailedError, match=r"the parameters of the policy are not finite"):
+        make().rank(bad, bad, generator())
+    huge = {key: value * 1e38 for key, value in start().items()}  # which makes inf - inf of finite parameters
+    huge["weights"][:, 1] = -huge["weights"][:, 0]
+    search = replace(make(), initial_states=InitialStates(torch.full((2,), 1e3), torch.zeros(2)))
+    with pytest.raises(
+        SearchFailedError, match=r"the action of the policy is not finite at predicted step 1"
+    ):
+        search.rank(huge, huge, generator())
+
+
+# probe, initial states -------------------------------------------------------------------------------------
 
 
 def test_the_probe_is_the_variance_of_repeated_estimates():

@@ -119,8 +119,10 @@ def test_a_table_that_is_none_is_one_error(whole, tmp_path):
         '{"trial": ' + "[" * 100_000,
         '{"trial": 3, "trial": 3, "rows": 3, "columns": 1}',
         " " * 2**21,
+        '{"trial": 3, "rows": 1, "columns": 1, "best_trial": 4}',
+        '{"trial": 3, "rows": 1, "columns": 1, "best_trial": 1, "best_return": "x"}',
     ],
-    ids=["types", "number", "other trial", "deep", "twice", "large"],
+    ids=["types", "number", "other trial", "deep", "twice", "large", "best", "return"],
 )
 def test_a_record_that_makes_no_sense_falls_back_on_the_one_before(whole, tmp_path, record):
     directory = shutil.copytree(whole, tmp_path / "run")

@@ -85,7 +85,8 @@ def is_duration(key: str) -> bool:
 
 
 def assert_same_run(directory: Path, expected: Path) -> None:
-    assert (directory / "agent.zip").read_bytes() == (expected / "agent.zip").read_bytes()
+    for name in ("agent.zip", "best.zip"):
+        assert (directory / name).read_bytes() == (expected / name).read_bytes(), name
     assert progress(directory) == progress(expected)
     assert scalars(directory) == scalars(expected)
     assert images(directory) == images(expected)
