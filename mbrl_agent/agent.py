@@ -18,6 +18,7 @@ from mbrl_agent import agent_archive
 from mbrl_agent.dynamics import DYNAMICS, DynamicsOptions
 from mbrl_agent.estimators import ESTIMATORS, Estimator
 from mbrl_agent.features import AngleFeatures
+from mbrl_agent.initial_states import Sampler
 from mbrl_agent.policies import POLICIES
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.policy_search import SearchOptions
@@ -25,7 +26,8 @@ from mbrl_agent.randomness import derive_generator
 from mbrl_agent.registry import unknown_name
 from mbrl_agent.replay import Replay
 from mbrl_agent.resampling import RESAMPLERS, Resampler
-from mbrl_agent.tasks import Cost, check_env, make_env, read_task
+from mbrl_agent.task_arguments import TaskArguments, read_task
+from mbrl_agent.tasks import Cost, Terminated, check_env, make_env
 from mbrl_agent.trials import TrialAlgorithm
 from mbrl_agent.validation import require_count
 
@@ -38,6 +40,11 @@ class ParticlePILCO(TrialAlgorithm):
     rollouts in the model; the one with the lowest predicted cost acts in the next trial. Between two
     predicted steps the particles pass a resampling strategy.
 
+    What the task is (`cost` to `terminated` below), the environment or a wrapper around it may offer as
+    attributes of these names. An argument goes before the attribute; "none" leaves the attribute out.
+    Behind a wrapper that changes the observations the attributes of what is inside do not hold and are
+    refused.
+
     Args:
         policy: "RbfPolicy", "MlpPolicy", "LinearPolicy", or a `SearchPolicy` class.
         env: Environment or Gymnasium id, with Box observations (one axis) and Box actions.
@@ -45,11 +52,19 @@ class ParticlePILCO(TrialAlgorithm):
         estimator: Name or instance of a gradient estimator.
         dynamics: Name or instance of the options of a dynamics model.
         search: Options of the policy search.
-        cost: Differentiable cost in torch, (states (..., D), actions (..., U) in [-1, 1]) -> (...);
-            None takes `env.unwrapped.cost`.
-        angle_dims: Indices of the angles [rad] of an observation; None takes the environment's.
-        initial_mean: (D), mean of the initial states; None takes the environment's or an estimate.
-        initial_std: (D), standard deviation of the initial states; None likewise.
+        cost: Differentiable cost in torch, (states (..., D), actions (..., U) that led to them) -> (...);
+            the actions' range [-1, 1] stands for the bounds of the agent's action space.
+        angle_dims: Indices of the angles [rad] of an observation.
+        initial_mean: (D), mean of initial states that are normal and independent in every dimension; an
+            estimate from the observed ones where only `initial_std` is known.
+        initial_std: (D), their standard deviation; likewise.
+        initial_states: Where rollouts start, instead of the two above: a function (count,
+            torch.Generator on the agent's device) -> states (count, D), or states (N, D) to draw from. Where nothing is known, rollouts start from the first observations of the real episodes;
+            of these, angles that are wrapped are put on one turn.
+        terminated: States (..., D) -> (...) of torch.bool, whether an episode ends there. A particle that gets
+            there stays, and pays its last cost until the horizon. Without it the model goes on past the end
+            of an episode, say a fall, where it has seen nothing, and may find there what costs less.
+            Only the likelihood-ratio estimators see that a policy changes which particles end.
         random_trials: Trials at the start whose actions are uniformly random.
         max_episode_steps: Cuts real episodes to this many steps; None leaves them as they are.
         gradient_probe: Repeated gradient estimates at the end of each trial, whose variance is
@@ -83,9 +98,11 @@ class ParticlePILCO(TrialAlgorithm):
         dynamics: str | DynamicsOptions = "ensemble",
         search: SearchOptions | None = None,
         cost: Cost | None = None,
-        angle_dims: Sequence[int] | None = None,
+        angle_dims: Sequence[int] | str | None = None,
         initial_mean: ArrayLike | None = None,
         initial_std: ArrayLike | None = None,
+        initial_states: Sampler | ArrayLike | None = None,
+        terminated: Terminated | str | None = None,
         random_trials: int = 1,
         max_episode_steps: int | None = None,
         gradient_probe: int = 16,
@@ -113,7 +130,9 @@ class ParticlePILCO(TrialAlgorithm):
         self.random_trials = random_trials
         self.max_episode_steps = max_episode_steps
         self.gradient_probe = gradient_probe
-        self._given_task = (cost, angle_dims, initial_mean, initial_std)
+        self._given_task = TaskArguments(
+            cost, angle_dims, initial_mean, initial_std, initial_states, terminated
+        )
         super().__init__(
             policy,
             None if env is None else make_env(env, verbose),
@@ -142,7 +161,7 @@ class ParticlePILCO(TrialAlgorithm):
         if self.env is None:
             raise ValueError("the agent needs an environment: pass env=..., or load a saved agent")
         self.set_random_seed(self.seed)
-        self.task = read_task(self.env, *self._given_task)
+        self.task = read_task(self.env, self._given_task)
         self.task.check(self.state_dims, self.action_dims, self.device)
         self.build()
 
@@ -161,6 +180,7 @@ class ParticlePILCO(TrialAlgorithm):
         self.resampling.validate(self.search.num_particles, self.state_dims)
         self.dynamics.validate(self.search.num_particles)
         self.estimator.validate(self.resampling)
+        self.estimator.validate_particles(self.search.num_particles, self.state_dims, self.action_dims)
         observation_space, action_space = self.observation_space, self.action_space
         assert isinstance(observation_space, spaces.Box)
         assert isinstance(action_space, spaces.Box)
@@ -189,7 +209,7 @@ class ParticlePILCO(TrialAlgorithm):
         """
         wrapped = self._wrap_env(check_env(env), self.verbose)
         check_for_correct_spaces(wrapped, self.observation_space, self.action_space)
-        task = read_task(wrapped, *self._given_task)
+        task = read_task(wrapped, self._given_task)
         task.check(self.state_dims, self.action_dims, self.device)
         if task.angle_dims != self.task.angle_dims:
             raise ValueError(
@@ -267,7 +287,8 @@ class ParticlePILCO(TrialAlgorithm):
             custom_objects: `{"policy_class": cls}` for a policy that is not one of the package's.
             print_system_info: Not used.
             force_reset: As in Stable-Baselines3.
-            kwargs: `cost` (for an environment that has none), `tensorboard_log`, `verbose`.
+            kwargs: `cost`, `initial_states` and `terminated`, where they were passed as functions, which are
+                not saved; `tensorboard_log`, `verbose`.
 
         Raises:
             CheckpointError: The file is not a whole checkpoint of this version.

@@ -17,11 +17,12 @@ from torch import Tensor
 from mbrl_agent.dynamics.base import DynamicsModel
 from mbrl_agent.estimators.base import Estimator
 from mbrl_agent.gradient_step import GradientStep, StepResult
+from mbrl_agent.initial_states import StartDistribution
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.resampling.base import Resampler
 from mbrl_agent.resampling.none import NoResampling
 from mbrl_agent.rollout import Noise, Simulation
-from mbrl_agent.tasks import Cost, InitialStates
+from mbrl_agent.tasks import Cost, Terminated
 from mbrl_agent.types import Parameters
 from mbrl_agent.validation import require_count, require_positive
 
@@ -101,6 +102,7 @@ class PolicySearch:
         estimator: The gradient estimator.
         initial_states: Where rollouts start.
         horizon: T.
+        terminated: Where episodes end; None where they do not.
     """
 
     options: SearchOptions
@@ -109,8 +111,9 @@ class PolicySearch:
     cost: Cost
     resampler: Resampler
     estimator: Estimator
-    initial_states: InitialStates
+    initial_states: StartDistribution
     horizon: int
+    terminated: Terminated | None = None
 
     def simulation(
         self,
@@ -130,7 +133,7 @@ class PolicySearch:
         chosen = resampler or self.resampler
         start = self.initial_states.sample(replicates, particles or self.options.num_particles, generator)
         noise = Noise.draw(self.dynamics, chosen, start, self.horizon, generator)
-        return Simulation(self.policy, self.dynamics, self.cost, chosen, start, noise)
+        return Simulation(self.policy, self.dynamics, self.cost, chosen, start, noise, self.terminated)
 
     def predicted_cost(self, parameters: Parameters, generator: torch.Generator) -> Tensor:
         """Expected cost of each candidate under the model without resampling, from many particles: (R).

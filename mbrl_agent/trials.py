@@ -210,6 +210,7 @@ class TrialAlgorithm(BaseAlgorithm):
             self.estimator,
             self.task.initial_states(self.replay.initial_states(), self.device),
             horizon,
+            self.task.terminated,
         )
 
     def _starting_points(self, generator: torch.Generator) -> dict[str, Tensor]:
