@@ -59,12 +59,14 @@ class ParticlePILCO(TrialAlgorithm):
             estimate from the observed ones where only `initial_std` is known.
         initial_std: (D), their standard deviation; likewise.
         initial_states: Where rollouts start, instead of the two above: a function (count,
-            torch.Generator on the agent's device) -> states (count, D), or states (N, D) to draw from. Where nothing is known, rollouts start from the first observations of the real episodes;
-            of these, angles that are wrapped are put on one turn.
-        terminated: States (..., D) -> (...) of torch.bool, whether an episode ends there. A particle that gets
-            there stays, and pays its last cost until the horizon. Without it the model goes on past the end
-            of an episode, say a fall, where it has seen nothing, and may find there what costs less.
-            Only the likelihood-ratio estimators see that a policy changes which particles end.
+            torch.Generator on the agent's device) -> states (count, D), or states (N, D) to draw from.
+            Where nothing is known, rollouts start from the first observations of the real episodes; of
+            these, angles that are wrapped are put on one turn.
+        terminated: States (..., D) -> (...) of torch.bool, whether an episode ends there. A particle that
+            gets there stays, and pays its last cost until the horizon. Without it the model goes on past
+            the end of an episode, say a fall, where it has seen nothing, and may find there what costs
+            less. Pathwise gradients do not see that another policy lets other particles end; those by
+            likelihood ratio do.
         random_trials: Trials at the start whose actions are uniformly random.
         max_episode_steps: Cuts real episodes to this many steps; None leaves them as they are.
         gradient_probe: Repeated gradient estimates at the end of each trial, whose variance is
