@@ -81,8 +81,8 @@ class Attributes:
             raise ValueError(
                 f"a wrapper changes the observations ({_chain(self.env)}), so that what the environment "
                 f"inside offers does not hold any more ({', '.join(self._stale)}): pass the agent "
-                f"{', '.join(f'{name}=...' for name in self._stale)} for the observations as they are "
-                "('none' where there is none; there must be a cost), or let the wrapper offer them as attributes"
+                f"{'=..., '.join(self._stale)}=... for the observations as they are ('none' where there is "
+                "none; there must be a cost), or let the wrapper offer them as attributes"
             )
 
 

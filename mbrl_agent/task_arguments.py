@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -71,7 +72,7 @@ def read_task(env: VecEnv, given: TaskArguments) -> Task:
         return None if _is_none(found) and name != "cost" else found
 
     terminated = value("terminated")
-    if given.terminated is None and not callable(terminated):
+    if given.terminated is None and not _takes_states(terminated):
         terminated = None  # environments have flags of that name
     start = None if moments else read_start(value("initial_states"), dims)
     task = Task(
@@ -84,6 +85,15 @@ def read_task(env: VecEnv, given: TaskArguments) -> Task:
     )
     offers.check()
     return task
+
+
+def _takes_states(value: Any) -> bool:
+    """Whether it is a function of one argument."""
+    try:
+        inspect.signature(value).bind(None)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _is_none(value: Any) -> bool:

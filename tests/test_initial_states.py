@@ -236,8 +236,9 @@ def test_ends_that_cannot_work(terminated, error, message):
 
 def test_the_environment_may_offer_its_ends_or_have_a_flag_of_that_name():
     env = PointMass()
-    env.terminated = False
-    assert make(env).task.terminated is None
+    for own in (False, lambda: False):
+        env.terminated = own
+        assert make(env).task.terminated is None
     env.terminated = lambda state: state[..., 0] > 1.2
     assert make(env, terminated="none").task.terminated is None
     agent = make(env, max_episode_steps=STEPS).learn(2 * STEPS)
