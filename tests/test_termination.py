@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from test_adjoint import VARIANTS, Bang, Model, Shifted, adjoint, assert_same, make, reference
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mbrl_agent.dynamics.ensemble import EnsembleModel
 from mbrl_agent.resampling import DetachedMixture, Mixture, NoResampling
@@ -165,6 +166,24 @@ def test_the_adjoint_sweep_equals_autograd(resampler, propagation):
     rows = simulation.initial_particles[..., 0].numel()
     for steps in (1, 2):
         assert_same(adjoint(parameters, simulation, recorded_rows=steps * rows), expected, 1e-10)
+
+
+class NoQuestions(TorchDispatchMode):
+    """Refuses what would wait for a value, or makes a shape depend on one; neither can be captured."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        assert func not in (
+            torch.ops.aten._local_scalar_dense.default,
+            torch.ops.aten.nonzero.default,
+            torch.ops.aten.masked_select.default,
+        )
+        return func(*args, **(kwargs or {}))
+
+
+def test_nothing_depends_on_how_many_have_ended():
+    simulation, parameters = ending(NoResampling())
+    with NoQuestions():
+        adjoint(parameters, simulation)
 
 
 @pytest.mark.parametrize(
