@@ -11,6 +11,9 @@ With lambda_t = dJ/dz_t, the derivative by the particles from which step t start
     (a_t, b_t) = (dJ/dm_t, dJ/ds_t)  pulled back through the model, to the state and to the action,
     dJ/du_t = b_t + dJ/dc_t dc_t/du_t,   lambda_t = a_t + dJ/du_t  pulled back through the policy.
 
+A particle that has ended pays for all that is left at the step at which it ended, so lambda is zero where
+it stands still.
+
 Reference:
     Griewank, Walther (2008), Evaluating Derivatives, sections 3.2 (reverse mode) and 12 (segments).
 """
@@ -18,6 +21,7 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -26,6 +30,7 @@ from torch import Tensor
 from mbrl_agent.pullback import PullBack, filled, total
 from mbrl_agent.rollout import Noise, Simulation, rollout
 from mbrl_agent.tasks import Cost
+from mbrl_agent.termination import Fill, linearize_share, times_paid
 from mbrl_agent.types import Parameters, Trajectory
 
 RECORDED_ROWS = 2**20
@@ -51,21 +56,21 @@ def value_and_gradient(
         The trajectory, in segments of time, and the gradient by parameter.
     """
     segments = simulation.noise.split(max(1, recorded_rows // simulation.initial_particles[..., 0].numel()))
-    start, carried = simulation.initial_particles, None
-    starts: list[tuple[Tensor, Noise, Tensor | None]] = []
+    starts: list[Tensor | Trajectory] = [simulation.initial_particles]
     trajectories: list[Trajectory] = []
     with torch.no_grad():
         sweep = _Sweep(parameters, simulation)
         for noise in segments:
-            starts.append((start, noise, carried))
             # the last segment is the first on the way back
             simulate = sweep.record if noise is segments[-1] else sweep.simulate
-            trajectories.append(simulate(start, noise, carried))
-            start, carried = trajectories[-1].states[-1], trajectories[-1].carried
+            trajectories.append(simulate(starts[-1], noise))
+            starts.append(trajectories[-1])
         sweep.go_back(trajectories[-1], segments[-1])
-        for place, trajectory in zip(starts[-2::-1], trajectories[-2::-1], strict=True):
-            sweep.record(*place)
-            sweep.go_back(trajectory, place[1])
+        for start, noise, trajectory in zip(
+            starts[-3::-1], segments[-2::-1], trajectories[-2::-1], strict=True
+        ):
+            sweep.record(start, noise)
+            sweep.go_back(trajectory, noise)
     return trajectories, sweep.controller.gradient()
 
 
@@ -83,32 +88,51 @@ class _Sweep:
         self._simulation = simulation
         self._by_particles: Tensor | None = None  # lambda at the point that the sweep has reached
         self._by_carried: Tensor | None = None  # likewise by what the resampler carried there
+        self._by_mass: Tensor | float = 0.0  # likewise by the weight of all that went on, of all later steps
+        self._steps_after = 0
         self._policy: list[PullBack] = []  # the record
         self._model: list[PullBack] = []
         self._resampler: list[PullBack] = []
+        self._fill: list[PullBack] = []
+        self._share: list[PullBack] = []
 
-    def simulate(self, start: Tensor, noise: Noise, carried: Tensor | None) -> Trajectory:
+    def simulate(self, start: Tensor | Trajectory, noise: Noise) -> Trajectory:
         """A rollout over a segment of time."""
         simulation = self._simulation
         return rollout(
-            self._act, self._predictor, simulation.cost, simulation.resampler, start, noise, carried
+            self._act,
+            self._predictor,
+            simulation.cost,
+            simulation.resampler,
+            start,
+            noise,
+            simulation.ending,
         )
 
-    def record(self, start: Tensor, noise: Noise, carried: Tensor | None) -> Trajectory:
+    def record(self, start: Tensor | Trajectory, noise: Noise) -> Trajectory:
         """The same, with the way back on record."""
         policy = _recorded(self.controller.linearize, self._policy)
         predict = _recorded(self._predictor.linearize, self._model)
         resample = _recorded(self._simulation.resampler.linearize, self._resampler)
-        return rollout(policy, predict, self._simulation.cost, resample, start, noise, carried)
+        ending = self._simulation.ending
+        if ending is not None:
+            fill = Fill(self._simulation.resampler.carry)
+            ending = replace(
+                ending,
+                fill=_recorded(fill.linearize, self._fill),
+                share=_recorded(linearize_share, self._share),
+            )
+        return rollout(policy, predict, self._simulation.cost, resample, start, noise, ending)
 
     def go_back(self, trajectory: Trajectory, noise: Noise) -> None:
         """Carry the derivatives back through the segment on record."""
-        cost_by_state, cost_by_action = _cost_gradients(self._simulation.cost, trajectory)
+        paid = None if trajectory.ended is None else times_paid(trajectory.ended, self._steps_after)
+        cost_by_state, cost_by_action = _cost_gradients(self._simulation.cost, trajectory, paid)
         by_particles, by_carried = self._by_particles, self._by_carried
         for step in range(len(noise) - 1, -1, -1):
             by_particles = total(by_particles, cost_by_state[step])
             by_mean, by_std, by_sample, by_carried = self._resampler.pop()(
-                by_particles, trajectory.costs[step], by_carried
+                by_particles, self._by_weights(trajectory, step, paid), by_carried
             )
             if by_sample is not None:  # of x = m + s eps
                 by_noise = by_sample * noise.model[step, ..., : by_sample.shape[-1]]
@@ -117,7 +141,26 @@ class _Sweep:
             if cost_by_action is not None:
                 by_action = total(by_action, cost_by_action[step])
             by_particles = total(by_state, self._policy.pop()(filled(by_action, trajectory.actions[step]))[0])
+            if paid is not None:
+                by_particles, by_carried = self._fill.pop()(
+                    filled(by_particles, trajectory.states[step]), by_carried
+                )
         self._by_particles, self._by_carried = by_particles, by_carried
+        self._steps_after += len(noise)
+
+    def _by_weights(self, trajectory: Trajectory, step: int, paid: Tensor | None) -> Tensor | None:
+        """Derivatives by the weights that the resampler gave in a step.
+
+        The weight of a particle that ends counts for its cost in all steps that are left, and is what those
+        that go on lack.
+        """
+        if paid is None or trajectory.ended is None:
+            return trajectory.costs[step]
+        ends = trajectory.ended[step + 1] & ~trajectory.ended[step]
+        by_shares = trajectory.costs[step] * paid[step] - ends * self._by_mass
+        by_weights, by_mass = self._share.pop()(by_shares)
+        self._by_mass = self._by_mass + filled(by_mass, by_shares)
+        return by_weights
 
 
 def _recorded(linearize: Callable[..., tuple[Any, PullBack]], record: list[PullBack]) -> Callable[..., Any]:
@@ -131,11 +174,18 @@ def _recorded(linearize: Callable[..., tuple[Any, PullBack]], record: list[PullB
     return call
 
 
-def _cost_gradients(cost: Cost, trajectory: Trajectory) -> tuple[Tensor, Tensor | None]:
-    """Derivatives of the expected cost by the states after, and the actions of, all steps."""
+def _cost_gradients(cost: Cost, trajectory: Trajectory, paid: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """Derivatives of the expected cost by the states after, and the actions of, all steps.
+
+    Args:
+        cost: Differentiable cost.
+        trajectory: A segment of time.
+        paid: How often each cost counts, see `times_paid`; None for once.
+    """
     after, action = trajectory.states[1:].detach(), trajectory.actions.detach()
+    weights = trajectory.weights if paid is None else trajectory.weights * paid
     with torch.enable_grad():
-        weighted = (cost(after.requires_grad_(), action.requires_grad_()) * trajectory.weights).sum()
+        weighted = (cost(after.requires_grad_(), action.requires_grad_()) * weights).sum()
     if not weighted.requires_grad:  # then only the weights matter
         return torch.zeros_like(after), None
     by_state, by_action = torch.autograd.grad(weighted, (after, action), allow_unused=True)

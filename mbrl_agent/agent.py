@@ -22,6 +22,7 @@ from mbrl_agent.estimators import ESTIMATORS, Estimator
 from mbrl_agent.failures import environment_acts
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.habits import choose_policy, refuse_keywords
+from mbrl_agent.initial_states import Sampler
 from mbrl_agent.policies import POLICIES, PolicyOptions
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.policy_search import SearchOptions
@@ -29,7 +30,8 @@ from mbrl_agent.randomness import derive_generator
 from mbrl_agent.replay import Replay
 from mbrl_agent.resampling import RESAMPLERS, Resampler
 from mbrl_agent.scalar_layout import log_layout
-from mbrl_agent.tasks import Cost, describe_env, make_env, read_task, require_bounded_actions
+from mbrl_agent.task_arguments import TaskArguments, read_task
+from mbrl_agent.tasks import Cost, Terminated, describe_env, make_env, require_bounded_actions
 from mbrl_agent.trials import TrialAlgorithm
 from mbrl_agent.validation import require_amount, require_count, require_seed
 
@@ -42,6 +44,11 @@ class ParticlePILCO(TrialAlgorithm):
     rollouts in the model; the one with the lowest predicted cost acts in the next trial. Between two
     predicted steps the particles pass a resampling strategy.
 
+    What the task is (`cost` to `terminated` below), the environment or a wrapper around it may offer as
+    attributes of these names. An argument goes before the attribute; "none" leaves the attribute out.
+    Behind a wrapper that changes the observations the attributes of what is inside do not hold and are
+    refused.
+
     Args:
         policy: Spelled ("rbf", "RbfPolicy", "rbf:centers=30", "linear", "mlp:hidden=64x64"), an instance of a
             policy's options, or a `SearchPolicy` class.
@@ -50,11 +57,21 @@ class ParticlePILCO(TrialAlgorithm):
         estimator: Gradient estimator, likewise.
         dynamics: Dynamics model, spelled ("ensemble:members=7,hidden=64x64") or an instance of its options.
         search: Options of the policy search.
-        cost: Differentiable cost in torch, (states (..., D), actions (..., U) in [-1, 1]) -> (...);
-            None takes `env.unwrapped.cost`.
-        angle_dims: Indices of the angles [rad] of an observation; None takes the environment's.
-        initial_mean: (D), mean of the initial states; None takes the environment's or an estimate.
-        initial_std: (D), standard deviation of the initial states; None likewise.
+        cost: Differentiable cost in torch, (states (..., D), actions (..., U) that led to them) -> (...);
+            the actions' range [-1, 1] stands for the bounds of the agent's action space.
+        angle_dims: Indices of the angles [rad] of an observation.
+        initial_mean: (D), mean of initial states that are normal and independent in every dimension; an
+            estimate from the observed ones where only `initial_std` is known.
+        initial_std: (D), their standard deviation; likewise.
+        initial_states: Where rollouts start, instead of the two above: a function (count,
+            torch.Generator on the agent's device) -> states (count, D), or states (N, D) to draw from.
+            Where nothing is known, rollouts start from the first observations of the real episodes; of
+            these, angles that are wrapped are put on one turn.
+        terminated: States (..., D) -> (...) of torch.bool, whether an episode ends there. A particle that
+            gets there stays, and pays its last cost until the horizon. Without it the model goes on past
+            the end of an episode, say a fall, where it has seen nothing, and may find there what costs
+            less. Pathwise gradients do not see that another policy lets other particles end; those by
+            likelihood ratio do.
         random_trials: Trials at the start whose actions are uniformly random; the last of them is the first
             that fits the model and improves the policy. Episodes of `add_episode` count as such.
         max_episode_steps: Truncates real episodes after this many steps, as Gymnasium's TimeLimit does;
@@ -90,9 +107,11 @@ class ParticlePILCO(TrialAlgorithm):
         dynamics: str | DynamicsOptions = "ensemble",
         search: SearchOptions | None = None,
         cost: Cost | None = None,
-        angle_dims: Sequence[int] | None = None,
+        angle_dims: Sequence[int] | str | None = None,
         initial_mean: ArrayLike | None = None,
         initial_std: ArrayLike | None = None,
+        initial_states: Sampler | ArrayLike | None = None,
+        terminated: Terminated | str | None = None,
         random_trials: int = 1,
         max_episode_steps: int | None = None,
         gradient_probe: int = 16,
@@ -123,7 +142,9 @@ class ParticlePILCO(TrialAlgorithm):
         self.resampling = RESAMPLERS.resolve(resampling)
         self.estimator = ESTIMATORS.resolve(estimator)
         self.dynamics_options = DYNAMICS.resolve(dynamics)
-        self._given_task = (cost, angle_dims, initial_mean, initial_std)
+        self._given_task = TaskArguments(
+            cost, angle_dims, initial_mean, initial_std, initial_states, terminated
+        )
         super().__init__(
             policy_class,
             None if env is None else limit_episodes(make_env(env, verbose), self.max_episode_steps),
@@ -156,7 +177,7 @@ class ParticlePILCO(TrialAlgorithm):
         if self.env is None:
             raise ValueError("the agent needs an environment: pass env=..., or load a saved agent")
         self.set_random_seed(self.seed)
-        self.task = read_task(self.env, *self._given_task)
+        self.task = read_task(self.env, self._given_task)
         self.task.check(self.state_dims, self.action_dims, self.device)
         self.build()
 
@@ -175,6 +196,7 @@ class ParticlePILCO(TrialAlgorithm):
         self.resampling.validate(self.search.num_particles, self.state_dims)
         self.dynamics.validate(self.search.num_particles)
         self.estimator.validate(self.resampling)
+        self.estimator.validate_particles(self.search.num_particles, self.state_dims, self.action_dims)
         observation_space, action_space = self.observation_space, self.action_space
         assert isinstance(observation_space, spaces.Box)
         assert isinstance(action_space, spaces.Box)
@@ -205,7 +227,7 @@ class ParticlePILCO(TrialAlgorithm):
         made = make_env(env, self.verbose)
         wrapped = self._wrap_env(made)
         check_for_correct_spaces(wrapped, self.observation_space, self.action_space)
-        task = read_task(wrapped, *self._given_task)
+        task = read_task(wrapped, self._given_task)
         task.check(self.state_dims, self.action_dims, self.device)
         if task.angle_dims != self.task.angle_dims:
             raise ValueError(
@@ -296,8 +318,9 @@ class ParticlePILCO(TrialAlgorithm):
                 never taken for the package's of the same name, nor the package's for the user's.
             print_system_info: Not used.
             force_reset: As in Stable-Baselines3.
-            kwargs: `cost` (for an environment that has none), `search` (instead of the saved options of the
-                policy search), `tensorboard_log`, `verbose`.
+            kwargs: `cost`, `initial_states` and `terminated`, where they were passed as functions, which are
+                not saved; `search` (instead of the saved options of the policy search); `tensorboard_log`,
+                `verbose`.
 
         Raises:
             CheckpointError: The file is not a whole checkpoint of this version.

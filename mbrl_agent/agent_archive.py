@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.type_aliases import GymEnv
@@ -28,6 +29,7 @@ from mbrl_agent.choice_data import (
 from mbrl_agent.dynamics import DYNAMICS
 from mbrl_agent.estimators import ESTIMATORS
 from mbrl_agent.habits import instead_of
+from mbrl_agent.initial_states import NotSaved
 from mbrl_agent.options import build, shown
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.policy_search import SearchOptions
@@ -35,14 +37,16 @@ from mbrl_agent.registry import Registry
 from mbrl_agent.replay import Episode, Replay
 from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.spaces_json import space_from_json, space_to_json
+from mbrl_agent.task_arguments import NONE, TaskArguments, read_start
 from mbrl_agent.tasks import Task
 
 if TYPE_CHECKING:
     from mbrl_agent.agent import ParticlePILCO
 
 AgentT = TypeVar("AgentT", bound="ParticlePILCO")
-LOAD_OPTIONS = ("cost", "search", "tensorboard_log", "verbose")
-GIVEN = ("angle_dims", "initial_mean", "initial_std")  # what the user may give instead of the environment
+LOAD_OPTIONS = ("cost", "initial_states", "terminated", "search", "tensorboard_log", "verbose")
+# what the user may give instead of the environment
+GIVEN = ("angle_dims", "initial_mean", "initial_std", "initial_states", "terminated")
 COUNTERS = (
     "trials", "collections", "added_episodes", "fit_steps", "search_steps", "num_timesteps", "_n_updates",
     "_episode_num",
@@ -78,9 +82,8 @@ def save(agent: ParticlePILCO, path: Any) -> None:
         "observation_space": space_to_json(agent.observation_space),
         "action_space": space_to_json(agent.action_space),
         "angle_dims": list(agent.task.angle_dims),
-        "given": [
-            name for name, value in zip(GIVEN, agent._given_task[1:], strict=True) if value is not None
-        ],
+        "given": [name for name in GIVEN if agent._given_task.is_set(name)],
+        "declined": [name for name in GIVEN if agent._given_task.is_declined(name)],
         "counters": counters,
         "recent_episodes": [_plain(info) for info in agent.ep_info_buffer or ()],
         "recent_successes": [bool(success) for success in agent.ep_success_buffer or ()],
@@ -110,6 +113,8 @@ def _arrays(agent: ParticlePILCO) -> dict[str, NDArray[Any]]:
         value = getattr(agent.task, name)
         if value is not None:
             arrays[name] = value
+    if isinstance(agent.task.start, np.ndarray):
+        arrays["initial_states"] = agent.task.start
     return arrays
 
 
@@ -237,18 +242,34 @@ def _restore(
     agent.observation_space = space_from_json(config["observation_space"])
     agent.action_space = space_from_json(config["action_space"])
     agent.n_envs = config["n_envs"]
+    given = TaskArguments(cost=options.get("cost"), **_given(archive, options))
+    start = given.initial_states if given.is_set("initial_states") else archive.arrays.get("initial_states")
     agent.task = Task(
         cost=options.get("cost"),
         angle_dims=tuple(config["angle_dims"]),
         initial_mean=archive.arrays.get("initial_mean"),
         initial_std=archive.arrays.get("initial_std"),
+        start=read_start(start, agent.state_dims),
+        terminated=given.terminated if callable(given.terminated) else None,
     )
     with _AllocationLimit(sum(value.numel() for value in archive.tensors.values())):
         agent.build()
-    given = {name: getattr(agent.task, name) if name in config["given"] else None for name in GIVEN}
-    agent._given_task = (agent.task.cost, given["angle_dims"], given["initial_mean"], given["initial_std"])
+    agent._given_task = given
     _restore_state(agent, archive)
     return agent
+
+
+def _given(archive: Archive, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What the user gave instead of the environment: as it was, or as it is given to `load`."""
+    stored = {"angle_dims": tuple(archive.config["angle_dims"]), **archive.arrays}
+    given: dict[str, Any] = {}
+    for name in GIVEN:
+        given[name] = NONE if name in archive.config["declined"] else None
+        if name in archive.config["given"]:
+            given[name] = stored.get(name, NotSaved(name))
+        if options.get(name) is not None:
+            given[name] = options[name]
+    return given
 
 
 def _restore_state(agent: ParticlePILCO, archive: Archive) -> None:

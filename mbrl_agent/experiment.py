@@ -15,6 +15,7 @@ from mbrl_agent.agent import ParticlePILCO
 from mbrl_agent.animation import can_render
 from mbrl_agent.config import TrainConfig
 from mbrl_agent.failures import RunFailure
+from mbrl_agent.observation_changes import valid_attribute
 from mbrl_agent.run_callbacks import (
     AnimationCallback,
     CheckpointCallback,
@@ -288,7 +289,7 @@ def step_duration(env: Env) -> float | None:
 def state_labels(env: Env) -> list[str]:
     """Names of the state dimensions, with units where the environment offers them."""
     count = env.observation_space.shape[0]  # type: ignore[index]
-    offered = getattr(env.unwrapped, "observation_labels", None)
+    offered = valid_attribute(env, "observation_labels")
     if offered is not None and len(offered) == count:
         return [str(label) for label in offered]
     return [f"dimension {index}" for index in range(count)]

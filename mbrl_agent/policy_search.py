@@ -18,11 +18,12 @@ from mbrl_agent.dynamics.base import DynamicsModel
 from mbrl_agent.estimators.base import Estimator
 from mbrl_agent.failures import SearchFailedError
 from mbrl_agent.gradient_step import PATIENCE, GradientStep, StepResult
+from mbrl_agent.initial_states import StartDistribution
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.resampling.base import Resampler
 from mbrl_agent.resampling.none import NoResampling
 from mbrl_agent.rollout import Noise, Simulation
-from mbrl_agent.tasks import Cost, InitialStates
+from mbrl_agent.tasks import Cost, Terminated
 from mbrl_agent.types import Parameters, Trajectory
 from mbrl_agent.validation import require_count, require_positive
 
@@ -126,6 +127,7 @@ class PolicySearch:
         estimator: The gradient estimator.
         initial_states: Where rollouts start.
         horizon: T.
+        terminated: Where episodes end; None where they do not.
     """
 
     options: SearchOptions
@@ -134,8 +136,9 @@ class PolicySearch:
     cost: Cost
     resampler: Resampler
     estimator: Estimator
-    initial_states: InitialStates
+    initial_states: StartDistribution
     horizon: int
+    terminated: Terminated | None = None
 
     def simulation(
         self,
@@ -155,7 +158,7 @@ class PolicySearch:
         chosen = resampler or self.resampler
         start = self.initial_states.sample(replicates, particles or self.options.num_particles, generator)
         noise = Noise.draw(self.dynamics, chosen, start, self.horizon, generator)
-        return Simulation(self.policy, self.dynamics, self.cost, chosen, start, noise)
+        return Simulation(self.policy, self.dynamics, self.cost, chosen, start, noise, self.terminated)
 
     def ranking_simulation(self, generator: torch.Generator) -> Simulation:
         """Draw the rollout in which candidates are compared: one replicate, many particles, no resampling."""
@@ -299,7 +302,7 @@ def _first_fault(parameters: Parameters, trajectory: Trajectory) -> str:
     if not all(bool(value.isfinite().all()) for value in parameters.values()):
         return "the parameters of the policy are not finite; lower search.learning_rate"
     if not bool(trajectory.states[0].isfinite().all()):
-        return "the initial states are not finite; check initial_mean and initial_std"
+        return "the initial states are not finite; check initial_states, or initial_mean and initial_std"
     faults = (
         ("the action of the policy", trajectory.actions, "check the policy's function of the state"),
         (

@@ -6,7 +6,7 @@ differentiable.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -14,8 +14,9 @@ from torch import Tensor
 
 from mbrl_agent.dynamics.base import DynamicsModel
 from mbrl_agent.policies.base import SearchPolicy
-from mbrl_agent.resampling.base import Resampler
-from mbrl_agent.tasks import Cost
+from mbrl_agent.resampling.base import Resampler, equal_weights
+from mbrl_agent.tasks import Cost, Terminated
+from mbrl_agent.termination import Ending, Fill, share
 from mbrl_agent.types import Parameters, Prediction, Resampled, Trajectory
 
 
@@ -66,9 +67,9 @@ def rollout(
     predict: Callable[[Tensor, Tensor, Tensor | None], Prediction],
     cost: Cost,
     resample: Callable[[Prediction, Tensor, Tensor, Tensor | None], Resampled],
-    initial_particles: Tensor,
+    start: Tensor | Trajectory,
     noise: Noise,
-    carried: Tensor | None = None,
+    ending: Ending | None = None,
 ) -> Trajectory:
     """Propagate particles through the model for as many steps as there is noise for.
 
@@ -77,36 +78,101 @@ def rollout(
         predict: The model, as `DynamicsModel.predict`.
         cost: Differentiable cost of a predicted state and the action that led to it.
         resample: What happens to the particles between two steps, as `Resampler.__call__`.
-        initial_particles: (*R, P, D).
+        start: Initial particles (*R, P, D), or a trajectory to go on from.
         noise: T steps of standard-normal numbers.
-        carried: What the resampler carried to these particles, where they are not the first.
+        ending: When particles end; None where they never do.
     """
-    dims = initial_particles.shape[-1]
-    states, actions, weights, means, stds, jitters = [initial_particles], [], [], [], [], []
+    steps: list[_Step] = []
+    first = latest = _Step.before(start, ending)
     for model_noise, resampling_noise in zip(noise.model, noise.resampling, strict=True):
-        state = states[-1]
+        state, carried = latest.particles, latest.carried
+        if ending is not None:
+            state, carried = ending.fill(state, carried, *latest.standing())
+        dims = state.shape[-1]
         action = policy(state)
         extra_noise = model_noise[..., dims:] if model_noise.shape[-1] > dims else None
         prediction = predict(state, action, extra_noise)
         sample = torch.addcmul(prediction.mean, prediction.std, model_noise[..., :dims])
         resampled = resample(prediction, sample, resampling_noise, carried)
-        carried = resampled.state
-        states.append(resampled.particles)
-        actions.append(action)
-        weights.append(resampled.weights)
-        means.append(prediction.mean)
-        stds.append(prediction.std)
-        if resampled.jitter is not None:
-            jitters.append(resampled.jitter)
-    after, chosen = torch.stack(states[1:]), torch.stack(actions)
+        step = _Step.of(action, prediction, resampled)
+        latest = step if ending is None else latest.followed_by(step, ending)
+        steps.append(latest)
+    return _trajectory(first, steps, cost)
+
+
+@dataclass(frozen=True)
+class _Step:
+    """Where the particles are after a step, and how they got there."""
+
+    particles: Tensor
+    carried: Tensor | None = None
+    action: Tensor | None = None
+    weights: Tensor | None = None
+    prediction: Prediction | None = None
+    jitter: Tensor | None = None
+    ended: Tensor | None = None
+
+    @classmethod
+    def before(cls, start: Tensor | Trajectory, ending: Ending | None) -> _Step:
+        """Where a rollout starts."""
+        if isinstance(start, Trajectory):
+            ended = None if start.ended is None else start.ended[-1]
+            return cls(start.states[-1], start.carried, start.actions[-1], start.weights[-1], ended=ended)
+        if ending is None:
+            return cls(start)
+        ended = torch.zeros(start.shape[:-1], dtype=torch.bool, device=start.device)
+        return cls(start, weights=equal_weights(start), ended=ended)
+
+    @classmethod
+    def of(cls, action: Tensor, prediction: Prediction, resampled: Resampled) -> _Step:
+        """A step that all particles took."""
+        return cls(
+            resampled.particles, resampled.state, action, resampled.weights, prediction, resampled.jitter
+        )
+
+    def standing(self) -> tuple[Tensor, Tensor]:
+        """Which particles have ended, and the weights."""
+        assert self.ended is not None
+        assert self.weights is not None
+        return self.ended, self.weights
+
+    def followed_by(self, step: _Step, ending: Ending) -> _Step:
+        """The next step, in which those that have ended stay as they are."""
+        ended, weights = self.standing()
+        assert step.action is not None
+        assert step.weights is not None
+        assert step.prediction is not None
+        still = ended.unsqueeze(-1)
+        particles = torch.where(still, self.particles, step.particles)
+        mean = torch.where(still, self.particles, step.prediction.mean)
+        return _Step(
+            particles,
+            step.carried,
+            step.action if self.action is None else torch.where(still, self.action, step.action),
+            ending.share(step.weights, ended, weights),
+            Prediction(mean, step.prediction.std.masked_fill(still, 0.0)),
+            step.jitter,
+            ended | ending.terminated(particles.detach()),
+        )
+
+
+def _trajectory(first: _Step, steps: list[_Step], cost: Cost) -> Trajectory:
+    """Put the steps side by side."""
+
+    def stack(values: Iterable[Tensor | None]) -> Tensor:
+        return torch.stack([value for value in values if value is not None])
+
+    after, chosen = stack(s.particles for s in steps), stack(s.action for s in steps)
+    predictions = [s.prediction for s in steps if s.prediction is not None]
     return Trajectory(
-        states=torch.cat([initial_particles.unsqueeze(0), after]),
+        states=torch.cat([first.particles.unsqueeze(0), after]),
         actions=chosen,
         costs=cost(after, chosen),  # of all steps at once
-        weights=torch.stack(weights),
-        prediction=Prediction(torch.stack(means), torch.stack(stds)),
-        jitter=torch.stack(jitters) if jitters else None,
-        carried=carried,
+        weights=stack(s.weights for s in steps),
+        prediction=Prediction(stack(p.mean for p in predictions), stack(p.std for p in predictions)),
+        jitter=None if steps[0].jitter is None else stack(s.jitter for s in steps),
+        carried=steps[-1].carried,
+        ended=None if first.ended is None else stack(s.ended for s in (first, *steps)),
     )
 
 
@@ -121,6 +187,7 @@ class Simulation:
         resampler: What happens to the particles between two steps.
         initial_particles: (*R, P, D).
         noise: T steps of standard-normal numbers.
+        terminated: Where episodes end; None where particles go on until the horizon.
     """
 
     policy: SearchPolicy
@@ -129,6 +196,14 @@ class Simulation:
     resampler: Resampler
     initial_particles: Tensor
     noise: Noise
+    terminated: Terminated | None = None
+
+    @property
+    def ending(self) -> Ending | None:
+        """When particles end, as `rollout` wants to know it."""
+        if self.terminated is None:
+            return None
+        return Ending(self.terminated, Fill(self.resampler.carry), share)
 
     def __call__(self, parameters: Parameters) -> Trajectory:
         """Run it at the given parameters, whose leading replicate axes are those of the particles."""
@@ -139,4 +214,5 @@ class Simulation:
             self.resampler,
             self.initial_particles,
             self.noise,
+            self.ending,
         )

@@ -1,13 +1,13 @@
-"""What the agent needs beyond the Gymnasium API: a differentiable cost, angles, initial states.
+"""What the agent needs beyond the Gymnasium API: a differentiable cost, angles, initial states, ends.
 
-An environment offers them as attributes of `env.unwrapped` (`cost`, `angle_dims`, `initial_mean`,
-`initial_std`; CartPoleSwingUp-v0 does); for any other environment the user passes them to the agent.
+An environment offers them as attributes (`cost`, `angle_dims`, `initial_mean` and `initial_std` or
+`initial_states`, `terminated`; CartPoleSwingUp-v0 does); for any other environment the user passes them
+to the agent.
 """
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,34 +15,28 @@ import gymnasium
 import numpy as np
 import torch
 from gymnasium import Env, spaces
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from stable_baselines3.common.base_class import maybe_make_env
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from torch import Tensor
 
 from mbrl_agent.features import AngleFeatures
+from mbrl_agent.initial_states import (
+    InitialStates,
+    NotSaved,
+    SampledStates,
+    Sampler,
+    StartDistribution,
+    StateSet,
+    moments,
+    on_one_turn,
+)
 
 Cost = Callable[[Tensor, Tensor], Tensor]
 """States (..., D) and actions (..., U) in [-1, 1] that led to them -> costs (...)."""
 
-
-@dataclass(frozen=True)
-class InitialStates:
-    """A normal distribution over initial states, independent in every dimension.
-
-    Attributes:
-        mean: (D).
-        std: (D).
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def sample(self, replicates: int, particles: int, generator: torch.Generator) -> Tensor:
-        """Draw (R, P, D)."""
-        shape = (replicates, particles, len(self.mean))
-        normal = torch.randn(shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device)
-        return self.mean + self.std * normal
+Terminated = Callable[[Tensor], Tensor]
+"""States (..., D) -> whether an episode ends there, (...) bool."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +49,17 @@ class Task:
         angle_dims: Indices of the angles [rad] of an observation.
         initial_mean: (D), mean of the initial states, or None to estimate it from the episodes.
         initial_std: (D), standard deviation of the initial states, or None likewise.
+        start: Draws initial states, or holds them, (N, D); None takes the two above or, where they are both
+            None, the observed ones.
+        terminated: Where episodes end; None where they do not, or the model is to go on.
     """
 
     cost: Cost | None
     angle_dims: tuple[int, ...]
     initial_mean: NDArray[np.float64] | None = None
     initial_std: NDArray[np.float64] | None = None
+    start: Sampler | NDArray[np.float64] | None = None
+    terminated: Terminated | None = None
 
     def __repr__(self) -> str:
         """Show what is known, the cost by its name."""
@@ -68,17 +67,29 @@ class Task:
         words = [f"{key}={_describe(value)}" for key, value in known.items()]
         return f"Task({', '.join(words)})"
 
-    def initial_states(self, observed: NDArray[np.float64], device: torch.device) -> InitialStates:
+    @property
+    def offers_start(self) -> bool:
+        """Whether initial states are known without any episode."""
+        return self.start is not None or (self.initial_mean is not None and self.initial_std is not None)
+
+    def initial_states(self, observed: NDArray[np.float64], device: torch.device) -> StartDistribution:
         """The distribution from which rollouts start.
 
         Args:
             observed: (N, D), first observations of the episodes so far, used where the task gives no
-                distribution. With a single episode the spread is not known: it is taken as zero.
+                distribution; angles that the environment wraps are put on one turn.
             device: Where the tensors go.
         """
-        mean = observed.mean(0) if self.initial_mean is None else self.initial_mean
-        spread = observed.std(0, ddof=1) if len(observed) > 1 else np.zeros(observed.shape[1])
-        std = spread if self.initial_std is None else self.initial_std
+        if callable(self.start):
+            return SampledStates(self.start, observed.shape[1], self.angle_dims, device)
+        if self.start is not None:
+            return StateSet.of(self.start, self.angle_dims, device)
+        mean, std = self.initial_mean, self.initial_std
+        if mean is None and std is None:
+            return StateSet.of(on_one_turn(observed, self.angle_dims), self.angle_dims, device)
+        if mean is None or std is None:
+            estimate = moments(observed, self.angle_dims)
+            mean, std = (estimate[0] if mean is None else mean), (estimate[1] if std is None else std)
         return InitialStates(
             torch.as_tensor(mean, dtype=torch.float32, device=device),
             torch.as_tensor(std, dtype=torch.float32, device=device),
@@ -88,15 +99,25 @@ class Task:
         """Try the task on a batch of zeros.
 
         Raises:
-            ValueError: There is no cost, it fails, returns the wrong shape or is not differentiable, or
-                an index in `angle_dims` is out of range.
-            TypeError: The cost is not callable.
+            ValueError: There is no cost, it fails, returns the wrong shape or is not differentiable; so does
+                `terminated`, or is not of bool; initial states cannot be drawn; or an index in `angle_dims`
+                is out of range.
+            TypeError: The cost or `terminated` is not callable.
         """
         AngleFeatures(state_dims, self.angle_dims)
+        self._check_cost(state_dims, action_dims, device)
+        self._check_terminated(state_dims, device)
+        if callable(self.start):
+            generator = torch.Generator(device).manual_seed(0)
+            SampledStates(self.start, state_dims, self.angle_dims, torch.device(device)).sample(
+                2, 3, generator
+            )
+
+    def _check_cost(self, state_dims: int, action_dims: int, device: torch.device | str) -> None:
         if self.cost is None:
             raise ValueError(
                 "the environment offers no differentiable cost: pass cost=..., a function in torch of states "
-                "(..., D) and actions (..., U) -> (...), or give env.unwrapped an attribute `cost`"
+                "(..., D) and actions (..., U) -> (...), or give the environment an attribute `cost`"
             )
         if not callable(self.cost):
             raise TypeError(
@@ -118,69 +139,37 @@ class Task:
                 "cost is not differentiable in the state: write it with torch operations, without detach"
             )
 
+    def _check_terminated(self, state_dims: int, device: torch.device | str) -> None:
+        if self.terminated is None:
+            return
+        if not callable(self.terminated):
+            raise TypeError(
+                f"terminated must be a function of states in torch, got {type(self.terminated).__name__}"
+            )
+        try:
+            result = self.terminated(torch.zeros(2, 3, state_dims, device=device))
+        except Exception as error:  # it is the user's code, which may raise anything
+            if isinstance(self.terminated, NotSaved):
+                raise
+            raise ValueError(
+                f"terminated failed on states (2, 3, {state_dims}): {error}; write it with torch operations "
+                "on the last axis, for any number of axes before it, or pass 'none' to do without it"
+            ) from error
+        if not isinstance(result, Tensor) or result.shape != (2, 3) or result.dtype != torch.bool:
+            found = (
+                f"{tuple(result.shape)} of {result.dtype}"
+                if isinstance(result, Tensor)
+                else type(result).__name__
+            )
+            raise ValueError(
+                f"terminated must map states (2, 3, {state_dims}) to (2, 3) of torch.bool, got {found}"
+            )
+
 
 def _describe(value: Any) -> str:
     if callable(value):
         return str(getattr(value, "__qualname__", type(value).__name__))
     return str(value.tolist() if isinstance(value, np.ndarray) else value)
-
-
-def read_task(
-    env: VecEnv,
-    cost: Cost | None,
-    angle_dims: Sequence[int] | None,
-    initial_mean: ArrayLike | None,
-    initial_std: ArrayLike | None,
-) -> Task:
-    """Take what the user passed, and the rest from the environment's attributes.
-
-    Raises:
-        ValueError: The initial moments do not have one finite value a dimension, or a negative std.
-        TypeError: `angle_dims` are not indices.
-    """
-    dims = env.observation_space.shape[0]  # type: ignore[index]
-
-    def moment(name: str, given: ArrayLike | None) -> NDArray[np.float64] | None:
-        value = offered(env, name) if given is None else given
-        if value is None:
-            return None
-        array = np.array(value, dtype=np.float64)
-        wrong = array.shape not in ((), (dims,)) or not np.isfinite(array).all()
-        if wrong or (name == "initial_std" and (array < 0).any()):
-            raise ValueError(f"{name} must hold {dims} finite values (a std not negative), got {value}")
-        return np.broadcast_to(array, (dims,)).copy()
-
-    return Task(
-        cost=offered(env, "cost") if cost is None else cost,
-        angle_dims=_indices(offered(env, "angle_dims") if angle_dims is None else angle_dims),
-        initial_mean=moment("initial_mean", initial_mean),
-        initial_std=moment("initial_std", initial_std),
-    )
-
-
-def _indices(angle_dims: Any) -> tuple[int, ...]:
-    """Angle dimensions as a tuple; TypeError where they are not whole numbers."""
-    try:
-        return tuple(operator.index(i) for i in angle_dims) if angle_dims is not None else ()
-    except TypeError as error:
-        raise TypeError(
-            f"angle_dims must be a sequence of indices, for example (2,), got {angle_dims!r}"
-        ) from error
-
-
-def offered(env: VecEnv, name: str) -> Any:
-    """An attribute of the (first) environment, or of a wrapper around it; None if there is none.
-
-    Raises:
-        ValueError: The environment runs in another process and the attribute cannot be sent from there.
-    """
-    try:
-        return env.get_attr(name, 0)[0] if env.has_attr(name) else None
-    except (EOFError, OSError) as error:
-        raise ValueError(
-            f"the environment's attribute {name!r} cannot be sent from its process (it must be possible to "
-            "pickle it, which a lambda or a local function is not): pass it to the agent instead"
-        ) from error
 
 
 def time_limit(env: VecEnv) -> int | None:

@@ -24,12 +24,13 @@ from mbrl_agent.dimension_names import dimension_names
 from mbrl_agent.dynamics.base import DynamicsModel, FitReport
 from mbrl_agent.estimators import Estimator
 from mbrl_agent.logged import logged_episode
+from mbrl_agent.observation_changes import Attributes
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.policy_search import LONGEST_HORIZON, PolicySearch, SearchOptions, SearchReport
 from mbrl_agent.randomness import derive_generator, derive_seed
 from mbrl_agent.replay import Episode, Replay, Transitions
 from mbrl_agent.resampling import Resampler
-from mbrl_agent.tasks import Task, offered, time_limit
+from mbrl_agent.tasks import Task, time_limit
 
 PROGRESS_EVERY = 10  # gradient steps between reports of progress
 
@@ -98,7 +99,7 @@ class TrialAlgorithm(BaseAlgorithm):
 
     def dimension_names(self) -> list[str]:
         """(D), the names in the environment's `observation_labels`, or the indices where it has none."""
-        labels = None if self.env is None else offered(self.env, "observation_labels")
+        labels = None if self.env is None else Attributes(self.env).get("observation_labels")
         return dimension_names(labels, self.state_dims)
 
     def _trial(self, callback: BaseCallback, total_timesteps: int, log_interval: int) -> bool:
@@ -313,6 +314,7 @@ class TrialAlgorithm(BaseAlgorithm):
             self.estimator,
             self.task.initial_states(self.replay.initial_states(), self.device),
             horizon,
+            self.task.terminated,
         )
 
     def _longest_episode(self) -> int:

@@ -65,6 +65,8 @@ class Trajectory:
             mean and std (T, *R, P, D).
         jitter: (T, *R) as in `Resampled.jitter`, or None.
         carried: `Resampled.state` of the last step.
+        ended: (T + 1, *R, P) bool, whether each particle of `states` has ended: it stays where it is, with
+            the action, the cost and the weight that it had then. None where particles do not end.
     """
 
     states: Tensor
@@ -74,6 +76,7 @@ class Trajectory:
     prediction: Prediction
     jitter: Tensor | None = None
     carried: Tensor | None = None
+    ended: Tensor | None = None
 
     def expected_costs(self) -> Tensor:
         """The expected cost of each step, sum_i weights[t, i] * costs[t, i]: (T, *R)."""

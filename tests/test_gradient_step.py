@@ -436,20 +436,22 @@ def test_a_gpu_finds_the_same_gradient(name):
 
 
 @on_gpu
+@pytest.mark.parametrize("terminated", [None, lambda state: state[..., 0] > 0.5], ids=["goes on", "ends"])
 @every_resampler
-def test_captured_steps_are_the_launched_ones(name):
+def test_captured_steps_are_the_launched_ones(name, terminated):
+    def there(**options) -> Simulation:
+        return replace(on_cuda(simulate(name, **options)), terminated=terminated)
+
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # it can be captured
-        captured = GradientStep(
-            Reparameterization(), on_cuda_all(start()), on_cuda(simulate(name)), RATE, 1.0
-        )
-    launched = GradientStep(Reparameterization(), on_cuda_all(start()), on_cuda(simulate(name)), RATE, 1.0)
+        captured = GradientStep(Reparameterization(), on_cuda_all(start()), there(), RATE, 1.0)
+    launched = GradientStep(Reparameterization(), on_cuda_all(start()), there(), RATE, 1.0)
     assert launched._graph is not None
     launched._graph = None
     for number in range(50):
         if number % 10 == 9:
             for step in (captured, launched):
-                step.renew(on_cuda(simulate(name, seed=number)))
+                step.renew(there(seed=number))
         one, other = captured(), launched()
         torch.testing.assert_close(one.expected_cost, other.expected_cost, rtol=1e-4, atol=1e-4)
     for key, value in launched.parameters.items():

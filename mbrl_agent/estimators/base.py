@@ -43,3 +43,21 @@ class Estimator(Choice, ABC):
         Raises:
             ValueError: It is not; the message names the combinations that work.
         """
+
+    def min_particles(self, state_dims: int, action_dims: int) -> int:
+        """Fewest particles with which the estimate is defined."""
+        return 1
+
+    def validate_particles(self, num_particles: int, state_dims: int, action_dims: int) -> None:
+        """Check that the estimator can work with this many particles.
+
+        Raises:
+            ValueError: There are too few.
+        """
+        fewest = self.min_particles(state_dims, action_dims)
+        if num_particles < fewest:
+            raise ValueError(
+                f"estimator {self.name!r} compares particles and needs at least {fewest} of them for "
+                f"{state_dims} state and {action_dims} action dimensions, got {num_particles}: raise the "
+                "number of particles, or use estimator 'reparameterization'"
+            )

@@ -7,6 +7,7 @@ side, with time as one more replicate axis.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,6 +15,7 @@ from torch import Tensor
 from mbrl_agent.estimators.base import Estimator
 from mbrl_agent.resampling.base import Resampler
 from mbrl_agent.rollout import Simulation
+from mbrl_agent.termination import times_paid
 from mbrl_agent.types import GradientEstimate, Parameters, Prediction, Trajectory
 
 
@@ -28,6 +30,52 @@ class OwnCreditEstimator(Estimator):
                 f"under resampling {resampler.name!r}, where a particle's future depends on all of them: use "
                 "resampling 'none', or estimator 'reparameterization', which works with every strategy"
             )
+
+    def min_particles(self, state_dims: int, action_dims: int) -> int:
+        """Two: a particle's baseline is the mean of the others."""
+        return 2
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The steps that particles took, all at once; states and actions are constants.
+
+    A particle that has ended takes no steps: its first one, which did happen, stands in for them, so that
+    everything can be evaluated there, and does not count.
+
+    Attributes:
+        before: (T, *R, P, D), states before each step.
+        actions: (T, *R, P, U).
+        after: (T, *R, P, D).
+        paid: (T, *R, P), how often the cost of each step counts; None for once each.
+    """
+
+    before: Tensor
+    actions: Tensor
+    after: Tensor
+    paid: Tensor | None
+
+    @classmethod
+    def of(cls, trajectory: Trajectory) -> Taken:
+        """Take the steps from a rollout."""
+        states, actions = trajectory.states.detach(), trajectory.actions.detach()
+        if trajectory.ended is None:
+            return cls(states[:-1], actions, states[1:], None)
+        still = trajectory.ended[:-1].unsqueeze(-1)
+        return cls(
+            torch.where(still, states[0], states[:-1]),
+            torch.where(still, actions[0], actions),
+            torch.where(still, states[1], states[1:]),
+            times_paid(trajectory.ended),
+        )
+
+    def count(self, values: Tensor) -> Tensor:
+        """Values (T, *R, P) with zero for steps that were not taken."""
+        return values if self.paid is None else torch.where(self.paid > 0, values, 0.0)
+
+    def pay(self, costs: Tensor) -> Tensor:
+        """Costs (T, *R, P), as often as each is paid."""
+        return costs if self.paid is None else self.count(costs * self.paid)
 
 
 def predict_all(simulation: Simulation, state: Tensor, action: Tensor) -> Prediction:
@@ -77,11 +125,11 @@ def likelihood_ratio_gradient(
         credit: A, (T, *R, P), what each particle is credited with at each step, less a baseline.
     """
     leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
-    before, after = trajectory.states[:-1].detach(), trajectory.states[1:].detach()
+    taken = Taken.of(trajectory)
     with torch.enable_grad():
-        action = simulation.policy.controller(leaves)(before)
-        score = log_density(predict_all(simulation, before, action), after)
-        surrogate = score * credit + simulation.cost(after, action)
+        action = simulation.policy.controller(leaves)(taken.before)
+        score = log_density(predict_all(simulation, taken.before, action), taken.after)
+        surrogate = taken.count(score * credit) + taken.pay(simulation.cost(taken.after, action))
         total = surrogate.mean(-1).sum()
         gradient = torch.autograd.grad(total, list(leaves.values()))
     return GradientEstimate(

@@ -8,7 +8,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mbrl_agent.estimators.credit import OwnCreditEstimator, advantage, cost_to_go, log_density, predict_all
+from mbrl_agent.estimators.credit import (
+    OwnCreditEstimator,
+    Taken,
+    advantage,
+    cost_to_go,
+    log_density,
+    predict_all,
+)
 from mbrl_agent.rollout import Simulation
 from mbrl_agent.types import GradientEstimate, Parameters, Trajectory
 
@@ -83,16 +90,19 @@ class _Derivatives:
 
     @classmethod
     def of(cls, parameters: Parameters, simulation: Simulation, trajectory: Trajectory) -> _Derivatives:
-        state = trajectory.states[:-1].detach().requires_grad_()
-        action = trajectory.actions.detach().requires_grad_()
-        after = trajectory.states[1:].detach().requires_grad_()
+        taken = Taken.of(trajectory)
+        state, action, after = (
+            value.detach().requires_grad_() for value in (taken.before, taken.actions, taken.after)
+        )
         noise = simulation.noise.model[..., : state.shape[-1]]
         with torch.enable_grad():
             prediction = predict_all(simulation, state, action)
             sample = torch.addcmul(prediction.mean, prediction.std, noise)
-            score = log_density(prediction, after.detach()) * advantage(cost_to_go(trajectory.costs))
+            score = taken.count(
+                log_density(prediction, after.detach()) * advantage(cost_to_go(trajectory.costs))
+            )
             chosen = simulation.policy.controller(parameters)(state)
-            cost = simulation.cost(after, action)
+            cost = taken.pay(simulation.cost(after, action))
         rows = [_gradients(sample[..., d], (state, action)) for d in range(sample.shape[-1])]
         score_by_state, score_by_action = _gradients(score, (state, action))
         cost_by_state, cost_by_action = _gradients(cost, (after, action))

@@ -70,6 +70,18 @@ class Resampler(Choice, ABC):
         assert weights is not None
         return replace(result[0], particles=drawn, weights=weights, state=carried), pull_back
 
+    def carry(self, state: Tensor, index: Tensor) -> Tensor:
+        """Let what is carried follow the particles, where slot i takes over the particle of slot index[i].
+
+        A strategy that carries something of each particle (a label) moves it along; what belongs to all of
+        them, or to the slots, stays as it is.
+
+        Args:
+            state: `Resampled.state`.
+            index: (*R, P), slots.
+        """
+        return state
+
     @property
     def exact_gradient(self) -> bool:
         """Whether the backward pass is the derivative of the output; False if a part is held constant."""

@@ -74,6 +74,10 @@ class DetachedMixture(Resampler):
         """One column more than the state has, for the labels."""
         return state_dims + 1
 
+    def carry(self, state: Tensor, index: Tensor) -> Tensor:
+        """The labels, (*R, K, P), are those of the particles. See `Resampler.carry`."""
+        return state.take_along_dim(index.unsqueeze(-2), -1)
+
     def min_particles(self, state_dims: int) -> int:
         """As many particles a component as a single Gaussian needs, on average."""
         return self.components * super().min_particles(state_dims)

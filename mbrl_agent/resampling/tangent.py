@@ -64,6 +64,10 @@ class Tangent(Resampler):
         """False: the values are those of the particles, the derivatives are not."""
         return False
 
+    def carry(self, state: Tensor, index: Tensor) -> Tensor:
+        """The responsibilities, (*R, K, P), are those of the particles. See `Resampler.carry`."""
+        return state.take_along_dim(index.unsqueeze(-2), -1)
+
     def min_particles(self, state_dims: int) -> int:
         """One more particle a component, on average, than an affine regression has coefficients."""
         return self.components * (state_dims + 2)

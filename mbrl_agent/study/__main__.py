@@ -52,6 +52,7 @@ def _main(argv: Sequence[str]) -> int:
     scene.dynamics.validate(sampling.particles)
     for strategy in strategies:
         strategy.resampler.validate(sampling.particles, len(scene.labels))
+        strategy.estimator.validate_particles(sampling.particles, len(scene.labels), scene.policy.action_dims)
     run = getattr(arguments, "run", None)
     directory = getattr(arguments, "out", run / "figures" if run else Path("study_untrained"))
     with open_output(directory, run, scene.steps) as output:

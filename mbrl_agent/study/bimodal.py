@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from mbrl_agent.initial_states import StartDistribution
 from mbrl_agent.resampling.base import Resampler
 from mbrl_agent.resampling.none import NoResampling
 from mbrl_agent.study.bias import Estimate
 from mbrl_agent.study.sampling import Sampling, Tick, batches, silent
 from mbrl_agent.study.scene import Scene
 from mbrl_agent.study.strategies import Strategy
-from mbrl_agent.tasks import InitialStates
 
 
 @dataclass(frozen=True)
@@ -44,19 +44,38 @@ class BimodalStates:
         modes: Where the two modes are.
     """
 
-    usual: InitialStates
+    usual: StartDistribution
     modes: Modes
 
     def sample(self, replicates: int, particles: int, generator: torch.Generator) -> Tensor:
         """Draw (R, P, D)."""
-        mean, std = self.usual.mean, self.usual.std
+        mean = self.usual.mean
         states = self.usual.sample(replicates, particles, generator)
         # a random half, so that a mode is tied neither to a member of an ensemble nor to a component
         order = torch.rand(replicates, particles, generator=generator, device=mean.device).argsort(-1)
         centre = torch.where(order < particles // 2, self.modes.low, self.modes.high)
         index = self.modes.dimension
-        states[..., index] += centre.to(std.dtype) - mean[index]
+        states[..., index] += centre.to(mean.dtype) - mean[index]
         return states
+
+    @property
+    def mean(self) -> Tensor:
+        """(D)."""
+        mean = self.usual.mean.clone()
+        mean[self.modes.dimension] = 0.5 * (self.modes.low + self.modes.high)
+        return mean
+
+    @property
+    def std(self) -> Tensor:
+        """(D), of both modes together."""
+        std = self.usual.std.clone()
+        half = 0.5 * (self.modes.high - self.modes.low)
+        std[self.modes.dimension] = (std[self.modes.dimension].square() + half**2).sqrt()
+        return std
+
+    def double(self) -> BimodalStates:
+        """The same in float64."""
+        return replace(self, usual=self.usual.double())
 
 
 @dataclass(frozen=True)
@@ -100,8 +119,6 @@ def forward_errors(
     """
     if not 0 <= modes.dimension < len(scene.labels):
         raise ValueError(f"a state has dimensions 0 to {len(scene.labels) - 1}, got {modes.dimension}")
-    if not isinstance(scene.start, InitialStates):
-        raise TypeError("the scene's initial states must be normal")
     scene = replace(scene, start=BimodalStates(scene.start, modes))
     reference = _costs(scene, NoResampling(), sampling, tick)
     truth = None

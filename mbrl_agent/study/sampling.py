@@ -121,6 +121,7 @@ def _batch(
         resampler,
         torch.cat([start for _, start, _ in parts]),
         noise,
+        scene.terminated,
     )
     return Batch(owners, {name: value[owners] for name, value in points.items()}, simulation)
 
@@ -194,6 +195,7 @@ def common_noise_costs(
             none,
             start.expand(here, -1, -1),
             Noise(noise.model.expand(-1, here, -1, -1), noise.resampling.expand(-1, here, -1, -1)),
+            scene.terminated,
         )
         with torch.no_grad():
             costs.append(simulation(some).costs.sum(0))

@@ -6,9 +6,10 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import gymnasium
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,12 +17,14 @@ from mbrl_agent.agent import ParticlePILCO
 from mbrl_agent.config import TrainConfig
 from mbrl_agent.dynamics.base import DynamicsModel
 from mbrl_agent.experiment import make_env, state_labels, step_duration
+from mbrl_agent.initial_states import StartDistribution
+from mbrl_agent.observation_changes import valid_attribute
 from mbrl_agent.policies.base import PolicyOptions, SearchPolicy
 from mbrl_agent.policies.rbf import Rbf
 from mbrl_agent.randomness import derive_generator
 from mbrl_agent.run_directory import RunDirectory
 from mbrl_agent.study.true_dynamics import TrueDynamics
-from mbrl_agent.tasks import Cost, InitialStates
+from mbrl_agent.tasks import Cost, Terminated
 
 ENV_MODULE = "envs"
 """Module that registers the environments which come with the package."""
@@ -31,13 +34,6 @@ WEIGHT_STD = 1.0
 """Standard deviation of the random policy's weights; a search that begins at 0.5 ends at 0.7 to 1.8."""
 VISITED_EPISODES = 8
 """Episodes of random actions in the true model, around whose states a random policy is drawn."""
-
-
-class StartDistribution(Protocol):
-    """Where rollouts start."""
-
-    def sample(self, replicates: int, particles: int, generator: torch.Generator) -> Tensor:
-        """Draw (R, P, D)."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +52,7 @@ class Scene:
         time_step: Duration of a step [s], if it is known.
         truth: The environment's own dynamics without noise, if it offers them.
         steps: Environment steps so far, TensorBoard's step.
+        terminated: Where episodes end; None where they do not.
     """
 
     title: str
@@ -69,6 +66,7 @@ class Scene:
     time_step: float | None = None
     truth: DynamicsModel | None = None
     steps: int = 0
+    terminated: Terminated | None = None
 
     def at(self, parameters: dict[str, Tensor]) -> Scene:
         """The same with another policy."""
@@ -76,15 +74,12 @@ class Scene:
 
     def double(self) -> Scene:
         """The same in float64."""
-        start = self.start
-        if isinstance(start, InitialStates):
-            start = InitialStates(start.mean.double(), start.std.double())
         return replace(
             self,
             policy=copy.deepcopy(self.policy).double(),
             parameters={name: value.double() for name, value in self.parameters.items()},
             dynamics=copy.deepcopy(self.dynamics).double(),
-            start=start,
+            start=self.start.double(),
         )
 
 
@@ -100,7 +95,8 @@ def find_env(env_id: str) -> gymnasium.Env[Any, Any]:
 
 def true_step(env: gymnasium.Env[Any, Any]) -> Callable[[Tensor, Tensor], Tensor] | None:
     """The environment's dynamics, None where it does not offer them."""
-    return getattr(env.unwrapped, "dynamics", None)
+    step: Callable[[Tensor, Tensor], Tensor] | None = valid_attribute(env, "dynamics")
+    return step
 
 
 def untrained_scene(
@@ -135,12 +131,10 @@ def untrained_scene(
     steps = horizon or limit
     if not steps:
         raise ValueError(f"{env_id} does not limit its episodes: give --horizon")
-    if agent.task.cost is None or agent.task.initial_mean is None or agent.task.initial_std is None:
-        raise ValueError(f"{env_id} does not offer a cost and initial_mean, initial_std")
-    start = InitialStates(
-        torch.as_tensor(agent.task.initial_mean, dtype=torch.float32),
-        torch.as_tensor(agent.task.initial_std, dtype=torch.float32),
-    )
+    assert agent.task.cost is not None  # the agent has checked it
+    if not agent.task.offers_start:
+        raise ValueError(f"{env_id} does not offer initial_states, nor initial_mean and initial_std")
+    start = agent.task.initial_states(np.zeros((0, agent.state_dims)), torch.device("cpu"))
     generator = derive_generator(seed, "study policy")
     visited = _random_states(step, start, agent.action_dims, steps, generator)
     agent.policy.restandardize(visited)
@@ -156,12 +150,13 @@ def untrained_scene(
         labels=state_labels(env),
         time_step=step_duration(env),
         truth=TrueDynamics(step, agent.state_dims),
+        terminated=agent.task.terminated,
     )
 
 
 def _random_states(
     step: Callable[[Tensor, Tensor], Tensor],
-    start: InitialStates,
+    start: StartDistribution,
     action_dims: int,
     horizon: int,
     generator: torch.Generator,
@@ -212,4 +207,5 @@ def run_scene(run: Path, horizon: int = 0, env_id: str | None = None, trial: int
         time_step=step_duration(env),
         truth=None if step is None else TrueDynamics(step, agent.state_dims),
         steps=agent.num_timesteps,
+        terminated=search.terminated,
     )

@@ -20,6 +20,7 @@ from stable_baselines3.common.utils import safe_mean
 from mbrl_agent.atomic import write_atomically
 from mbrl_agent.evaluation import evaluate
 from mbrl_agent.experiment import step_duration
+from mbrl_agent.observation_changes import valid_attribute
 from mbrl_agent.randomness import derive_seed
 from mbrl_agent.run_directory import EVENTS, RunDirectory
 from mbrl_agent.run_log import log_config, make_logger
@@ -105,7 +106,7 @@ def make_baseline(config: BaselineConfig) -> tuple[BaseAlgorithm, FeatureObserva
     """
     env: gymnasium.Env[Any, Any] = find_env(config.env)
     wanted = config.observation == "features"
-    angles = getattr(env.unwrapped, "angle_dims", ()) if wanted else ()
+    angles = (valid_attribute(env, "angle_dims") or ()) if wanted else ()
     observation = FeatureObservation(env, angles)
     algorithm = ALGORITHMS[config.algorithm]
     options = {key: _argument(value) for key, value in config.options.items()}

@@ -1,0 +1,229 @@
+"""Where rollouts start: a normal distribution, a set of states, or a function that draws them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+Sampler = Callable[[int, torch.Generator], Tensor | ArrayLike]
+"""How many, and the source of randomness -> states (count, D)."""
+
+MOMENT_SAMPLES = 1000  # states from which the moments of a sampler are estimated
+UNIFORM_STD = math.pi / math.sqrt(3)  # of angles all round the circle
+
+
+class StartDistribution(Protocol):
+    """A distribution of initial states."""
+
+    @property
+    def mean(self) -> Tensor:
+        """(D); of angles, on their turn."""
+
+    @property
+    def std(self) -> Tensor:
+        """(D); of angles, the shorter way round."""
+
+    def sample(self, replicates: int, particles: int, generator: torch.Generator) -> Tensor:
+        """Draw (R, P, D)."""
+
+    def double(self) -> StartDistribution:
+        """The same in float64."""
+
+
+@dataclass(frozen=True)
+class InitialStates:
+    """A normal distribution over initial states, independent in every dimension.
+
+    Attributes:
+        mean: (D).
+        std: (D).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def sample(self, replicates: int, particles: int, generator: torch.Generator) -> Tensor:
+        """Draw (R, P, D)."""
+        shape = (replicates, particles, len(self.mean))
+        normal = torch.randn(shape, generator=generator, dtype=self.mean.dtype, device=self.mean.device)
+        return self.mean + self.std * normal
+
+    def double(self) -> InitialStates:
+        """The same in float64."""
+        return InitialStates(self.mean.double(), self.std.double())
+
+
+@dataclass(frozen=True)
+class StateSet:
+    """Initial states that are drawn from a set, with replacement.
+
+    Attributes:
+        states: (N, D).
+        mean: (D).
+        std: (D).
+    """
+
+    states: Tensor
+    mean: Tensor
+    std: Tensor
+
+    @classmethod
+    def of(cls, states: NDArray[np.float64], angle_dims: tuple[int, ...], device: torch.device) -> StateSet:
+        """Take the moments from the states; float32.
+
+        Args:
+            states: (N, D).
+            angle_dims: Indices of the angles [rad].
+            device: Where the tensors go.
+        """
+        mean, std = moments(states, angle_dims)
+        return cls(
+            *(torch.as_tensor(array, dtype=torch.float32, device=device) for array in (states, mean, std))
+        )
+
+    def sample(self, replicates: int, particles: int, generator: torch.Generator) -> Tensor:
+        """Draw (R, P, D)."""
+        count, device = len(self.states), self.states.device
+        return self.states[torch.randint(count, (replicates, particles), generator=generator, device=device)]
+
+    def double(self) -> StateSet:
+        """The same in float64."""
+        return StateSet(self.states.double(), self.mean.double(), self.std.double())
+
+
+@dataclass(frozen=True)
+class SampledStates:
+    """Initial states that a function of the user's own draws.
+
+    Attributes:
+        sampler: As `Sampler`.
+        state_dims: D.
+        angle_dims: Indices of the angles [rad].
+        device: Where the tensors go.
+        dtype: Of what is drawn.
+    """
+
+    sampler: Sampler
+    state_dims: int
+    angle_dims: tuple[int, ...]
+    device: torch.device
+    dtype: torch.dtype = torch.float32
+
+    def sample(self, replicates: int, particles: int, generator: torch.Generator) -> Tensor:
+        """Draw (R, P, D).
+
+        Raises:
+            ValueError: The sampler fails, or what it returns has another shape or is not finite.
+        """
+        count = replicates * particles
+        try:
+            drawn = self.sampler(count, generator)
+            states = torch.as_tensor(drawn, dtype=self.dtype, device=self.device).detach()
+        except Exception as error:  # it is the user's code, which may raise anything
+            if isinstance(self.sampler, NotSaved):
+                raise
+            raise ValueError(
+                f"initial_states failed to draw {count} states: {error}; it must be a function (count, "
+                f"torch.Generator) -> states (count, {self.state_dims}); 'none' leaves the environment's out"
+            ) from error
+        if states.shape != (count, self.state_dims):
+            raise ValueError(
+                f"initial_states must draw {count} states of {self.state_dims} dimensions, "
+                f"{(count, self.state_dims)}, got {tuple(states.shape)}"
+            )
+        if not bool(states.isfinite().all()):
+            raise ValueError("initial_states drew a state that is not finite")
+        return states.reshape(replicates, particles, -1)
+
+    @property
+    def mean(self) -> Tensor:
+        """(D), of a sample."""
+        return self._moments[0]
+
+    @property
+    def std(self) -> Tensor:
+        """(D), of a sample."""
+        return self._moments[1]
+
+    def double(self) -> SampledStates:
+        """The same in float64."""
+        return SampledStates(self.sampler, self.state_dims, self.angle_dims, self.device, torch.float64)
+
+    @cached_property
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        generator = torch.Generator(self.device).manual_seed(0)
+        states = self.sample(1, MOMENT_SAMPLES, generator)[0]
+        mean, std = moments(states.double().cpu().numpy(), self.angle_dims)
+        return (
+            torch.as_tensor(mean, dtype=self.dtype, device=self.device),
+            torch.as_tensor(std, dtype=self.dtype, device=self.device),
+        )
+
+
+@dataclass(frozen=True)
+class NotSaved:
+    """Stands for a function of the user's own in an agent that was loaded without it.
+
+    Attributes:
+        name: What it is called as an argument.
+    """
+
+    name: str
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Refuse.
+
+        Raises:
+            ValueError: Always.
+        """
+        raise ValueError(
+            f"the agent was saved with a function {self.name} of its own, and code is not saved: pass "
+            f"{self.name}=... to load again"
+        )
+
+
+def moments(
+    states: NDArray[np.float64], angle_dims: tuple[int, ...]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and standard deviation of states (N, D), of angles the shorter way round: both (D).
+
+    The spread of a single state is not known: it is taken as zero.
+    """
+    placed = on_one_turn(states, angle_dims)
+    spread = placed.std(0, ddof=1) if len(placed) > 1 else np.zeros(placed.shape[1])
+    return placed.mean(0), spread
+
+
+def on_one_turn(states: NDArray[np.float64], angle_dims: tuple[int, ...]) -> NDArray[np.float64]:
+    """Put angles that lie on both sides of a seam next to each other.
+
+    Environments wrap their angles, to [-pi, pi) or [0, 2 pi) say, and a start on the seam is then observed
+    on either side of it. Each angle is moved by whole turns to where it is nearest to the circular mean,
+    on that turn on which most of them are already. Angles that are all round the circle, or of which some
+    are more than a turn apart (then nothing is wrapped), stay as they are.
+
+    Args:
+        states: (N, D).
+        angle_dims: Indices of the angles [rad].
+    """
+    placed = states.copy()
+    for index in angle_dims:
+        angle = states[:, index]
+        resultant = np.exp(1j * angle).mean()
+        spread = math.sqrt(max(0.0, -2 * math.log(max(abs(resultant), 1e-300))))  # circular std
+        if spread >= UNIFORM_STD or np.ptp(angle) > 2 * math.pi:
+            continue
+        turns = np.round((np.angle(resultant) - angle) / (2 * math.pi))
+        values, counts = np.unique(turns, return_counts=True)
+        often = values[counts == counts.max()]
+        usual = often[np.abs(often).argmin()]  # of two turns that are as good, the one nearer to zero
+        placed[:, index] = angle + 2 * math.pi * (turns - usual)
+    return placed
