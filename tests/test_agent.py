@@ -1,5 +1,7 @@
 """The agent on tiny environments: trials, counting, errors that say what to do, saving and loading."""
 
+from dataclasses import replace
+
 import gymnasium
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from mbrl_agent.callbacks import TrialCallback
 from mbrl_agent.checkpoint import CheckpointError
 from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.estimators.reparameterization import Reparameterization
-from mbrl_agent.failures import NonFiniteError, ShapeError
+from mbrl_agent.failures import NonFiniteError, SearchFailedError, ShapeError
 from mbrl_agent.policies.linear import LinearPolicy
 from mbrl_agent.policy_search import PolicySearch
 from mbrl_agent.randomness import derive_seed
@@ -123,6 +125,57 @@ def test_the_worst_candidate_is_replaced_and_the_others_go_on():
     for name, value in points.items():
         assert torch.equal(value[[0, 2]], agent.candidates[name][[0, 2]])
         assert not torch.equal(value[1], agent.candidates[name][1])
+
+
+def starting_points(agent: ParticlePILCO, costs: list[float]) -> list[bool]:
+    """Which candidates the next search replaces by fresh ones."""
+    agent.candidate_costs = torch.tensor(costs)
+    points = agent._starting_points(torch.Generator().manual_seed(0))
+    fresh = [points["weights"][i] for i in range(len(costs))]
+    assert all(value.isfinite().all() for value in points.values())
+    assert len({tuple(value.flatten().tolist()) for value in fresh}) == len(costs)
+    return [not torch.equal(fresh[i], agent.candidates["weights"][i]) for i in range(len(costs))]
+
+
+@pytest.mark.parametrize(
+    ("costs", "replaced"),
+    [
+        ([1.0, 3.0, 2.0], [False, True, False]),
+        ([1.0, np.inf, 2.0], [False, True, False]),
+        ([np.inf, 1.0, np.inf], [True, False, True]),
+        ([np.inf, np.inf, np.inf], [True, True, True]),
+        ([2.0, 2.0, 2.0], [False, False, True]),  # the first of equal ones was deployed
+        ([1.0], [False]),
+        ([np.inf], [True]),
+    ],
+)
+def test_candidates_that_failed_and_else_the_worst_are_replaced(costs, replaced):
+    options = SearchOptions(steps=1, num_particles=12, candidates=len(costs))
+    assert starting_points(make(search=options).learn(STEPS), costs) == replaced
+
+
+def test_a_start_that_was_better_is_deployed_again():
+    agent = make(search=SearchOptions(steps=1, num_particles=12, candidates=2)).learn(STEPS)
+    before = {key: value.clone() for key, value in agent.policy.parameter_dict().items()}
+    deployed = int(agent.candidate_costs.argmin())
+    agent.search = SearchOptions(steps=1, num_particles=12, candidates=2, learning_rate=1e3)
+    agent.improve()
+    for key, value in before.items():
+        assert torch.equal(agent.candidates[key][deployed], value)
+    assert agent.logger.name_to_value["policy/starts_kept"] >= 1
+
+
+def test_where_no_candidate_is_finite_nothing_is_deployed(tmp_path):
+    agent = make().learn(STEPS)
+    before, candidates = agent.policy.parameter_dict(), agent.candidates
+    before = {key: value.clone() for key, value in before.items()}
+    agent.task = replace(agent.task, cost=lambda state, action: distance_cost(state, action) / 0.0)
+    with pytest.raises(SearchFailedError, match=r"no policy was deployed: .*; the cost is not finite at"):
+        agent.improve()
+    assert all(torch.equal(agent.policy.parameter_dict()[key], value) for key, value in before.items())
+    assert agent.candidates is candidates
+    agent.save(tmp_path / "agent")
+    assert ParticlePILCO.load(tmp_path / "agent").trials == 1
 
 
 def test_a_single_candidate_goes_on():

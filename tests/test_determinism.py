@@ -46,7 +46,7 @@ def test_the_same_seed_is_the_same_run_in_another_process_and_another_seed_is_no
     again = results(in_another_process(tmp_path / "again"))
     other = results(in_this_process(tmp_path / "other", seed=1, trials=1))
     assert again == once
-    assert len([name for name in once if name.endswith(".zip")]) == 3
+    assert len([name for name in once if name.endswith(".zip")]) == 4  # two checkpoints
     common = once.keys() & other.keys()
     assert len(common) >= 4
     assert [name for name in common if other[name] == once[name]] == []
