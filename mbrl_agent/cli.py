@@ -18,7 +18,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from mbrl_agent.config import CHOICES, TrainConfig
 from mbrl_agent.interrupts import Interrupted, interruptible
 from mbrl_agent.messages import FAILED, INTERRUPTED, USAGE_ERROR, one_line
-from mbrl_agent.options import Option, OptionError, did_you_mean, options_of, placeholder, summary, to_text
+from mbrl_agent.options import (
+    SYNTAX,
+    Option,
+    OptionError,
+    did_you_mean,
+    options_of,
+    placeholder,
+    summary,
+    to_text,
+)
 from mbrl_agent.version import __version__
 
 if TYPE_CHECKING:
@@ -33,7 +42,7 @@ examples:
   python train.py                                  # cart-pole swing-up, gaussian resampling
   python train.py --resampling none --seed 3
   python train.py --resampling interpolated --resampling.ratio 0.5
-  python train.py --resampling mixture --resampling.components 3 --resampling.em-iterations 5
+  python train.py --resampling mixture:3,em-iterations=5 --dynamics ensemble:members=7,hidden=64x64
   python train.py --config runs/X/config.yaml --seed 7    # precedence: flag > file > default
   python train.py --resume runs/X                  # continues as if it had never stopped
   python train.py --resume runs/X --trials 20      # and goes on for longer
@@ -68,7 +77,7 @@ def sections() -> list[Section]:
     for key, option in options.items():
         if key in CHOICES:
             chosen = dataclasses.replace(option, default=option.default.name)
-            result.append(Section(key, "", {key: chosen}))
+            result.append(Section(key, f"Written {SYNTAX}.", {key: chosen}))
             result += [_section(f"{key} {name}", key, cls) for name, cls in CHOICES[key].classes.items()]
         elif dataclasses.is_dataclass(option.hint):
             result.append(_section(option.help.rstrip(".").lower(), key, option.hint))

@@ -16,6 +16,7 @@ from mbrl_agent.animation import can_render
 from mbrl_agent.config import TrainConfig
 from mbrl_agent.failures import RunFailure
 from mbrl_agent.observation_changes import valid_attribute
+from mbrl_agent.options import directory_name
 from mbrl_agent.run_callbacks import (
     AnimationCallback,
     CheckpointCallback,
@@ -54,7 +55,7 @@ def prepare(config: TrainConfig, resume: Path | None = None, directory: Path | N
     where = directory or resume
     if where is None:
         agent = new_agent(config, env)  # likewise
-        name = f"{config.env}_{config.resampling.name}_seed{config.seed}"
+        name = f"{config.env}_{directory_name(config.resampling)}_seed{config.seed}"
         files = RunDirectory.create(Path(config.logdir), name)
         files.lock()
         return _begin(config, files, agent, env)

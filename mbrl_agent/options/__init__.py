@@ -5,7 +5,7 @@ choice.py  a class chosen by name with its options, and its spelling: `interpola
 errors.py  the error of one option
 """
 
-from mbrl_agent.options.choice import SYNTAX, Choice, changed_options
+from mbrl_agent.options.choice import SYNTAX, Choice, changed_options, directory_name
 from mbrl_agent.options.errors import OptionError, OptionName, OptionTypeError, refused, refused_type
 from mbrl_agent.options.fields import (
     Option,
@@ -36,6 +36,7 @@ __all__ = [
     "convert",
     "convert_option",
     "did_you_mean",
+    "directory_name",
     "expectation",
     "options_of",
     "placeholder",

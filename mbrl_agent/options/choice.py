@@ -13,6 +13,7 @@ is the empty list. Inside a value a comma is written %2C, an equals sign %3D and
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any, ClassVar
 
 from mbrl_agent.options.errors import OptionError
@@ -52,6 +53,14 @@ def changed_options(choice: Any) -> dict[str, Any]:
         if field.init and (default is dataclasses.MISSING or value != default):
             found[field.name] = value
     return found
+
+
+def directory_name(choice: Any) -> str:
+    """A choice as a part of a directory's name: `interpolated-ratio-0.25`."""
+    words = [str(choice.name)]
+    for key, value in changed_options(choice).items():
+        words += [key, to_text(value)]
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", "-".join(words))
 
 
 def to_spelling(value: object) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mbrl_agent.config import TrainConfig
-from mbrl_agent.options import changed_options, to_text
+from mbrl_agent.options import directory_name
 from mbrl_agent.run_directory import RunDirectory
 from mbrl_agent.study.progress_table import CLOCK, SOLVED, SUCCESS, read_progress
 from mbrl_agent.study.sweep.grid import Point
@@ -134,12 +134,9 @@ def cell_name(config: TrainConfig, axes: Sequence[tuple[str, str]] = ()) -> str:
         config: The run.
         axes: Key and text of the options that have several values in the sweep.
     """
-    own = config.resampling
-    words = [str(own.name)]
-    for key, value in changed_options(own).items():
-        words += [key, to_text(value)]
-    parts = ["-".join(words), *(f"{key.replace('_', '-')}-{text}" for key, text in axes)]
-    name = "_".join(re.sub(r"[^A-Za-z0-9_.-]+", "-", part) for part in parts)
+    differing = [f"{key.replace('_', '-')}-{text}" for key, text in axes]
+    parts = [re.sub(r"[^A-Za-z0-9_.-]+", "-", part) for part in differing]
+    name = "_".join([directory_name(config.resampling), *parts])
     return name[:MAX_NAME] + fingerprint(config)
 
 

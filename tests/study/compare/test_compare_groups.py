@@ -60,6 +60,21 @@ def test_groups_by_other_keys_in_the_order_of_their_numbers(tmp_path):
         group_runs(runs, ["search.step"])
 
 
+def test_labels_say_only_what_differs(tmp_path):
+    for members in (2, 5):
+        for rate in (0.01, 0.02):
+            options = {"dynamics__members": members, "dynamics__fit_steps": 30, "search__learning_rate": rate}
+            make_run(tmp_path / f"{members}-{rate}", [0.0], **options)
+    runs = find_runs([tmp_path])
+    assert list(labels(runs, ["resampling", "dynamics", "search.learning-rate"])) == [
+        f"dynamics=ensemble:members={members}, search.learning_rate={rate}"
+        for members in (2, 5)
+        for rate in (0.01, 0.02)
+    ]
+    assert labels(runs, ["dynamics"]) == {f"dynamics=ensemble:members={members}": 2 for members in (2, 5)}
+    assert labels(runs, ["policy"]) == {"policy=rbf": 4}
+
+
 def test_mixed_environments_are_refused_unless_they_are_apart(tmp_path):
     make_run(tmp_path / "a", [0.0])
     make_run(tmp_path / "b", [0.0], env="Pendulum-v1")
