@@ -18,6 +18,7 @@ from mbrl_agent import agent_archive
 from mbrl_agent.dynamics import DYNAMICS, DynamicsOptions
 from mbrl_agent.estimators import ESTIMATORS, Estimator
 from mbrl_agent.features import AngleFeatures
+from mbrl_agent.library_defaults import with_library_defaults
 from mbrl_agent.policies import POLICIES
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.policy_search import SearchOptions
@@ -30,6 +31,7 @@ from mbrl_agent.trials import TrialAlgorithm
 from mbrl_agent.validation import require_count
 
 
+@with_library_defaults
 class ParticlePILCO(TrialAlgorithm):
     """PILCO with particles: learn a model, improve the policy inside it, try it, and again.
 
