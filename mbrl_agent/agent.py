@@ -16,6 +16,7 @@ from stable_baselines3.common.utils import check_for_correct_spaces
 
 from mbrl_agent import agent_archive
 from mbrl_agent.dynamics import DYNAMICS, DynamicsOptions
+from mbrl_agent.episode_limit import limit_episodes
 from mbrl_agent.estimators import ESTIMATORS, Estimator
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.library_defaults import with_library_defaults
@@ -26,9 +27,9 @@ from mbrl_agent.randomness import derive_generator
 from mbrl_agent.registry import unknown_name
 from mbrl_agent.replay import Replay
 from mbrl_agent.resampling import RESAMPLERS, Resampler
-from mbrl_agent.tasks import Cost, check_env, make_env, read_task
+from mbrl_agent.tasks import Cost, check_env, make_env, read_task, require_bounded_actions
 from mbrl_agent.trials import TrialAlgorithm
-from mbrl_agent.validation import require_count
+from mbrl_agent.validation import require_amount, require_count, require_seed
 
 
 @with_library_defaults
@@ -52,14 +53,16 @@ class ParticlePILCO(TrialAlgorithm):
         angle_dims: Indices of the angles [rad] of an observation; None takes the environment's.
         initial_mean: (D), mean of the initial states; None takes the environment's or an estimate.
         initial_std: (D), standard deviation of the initial states; None likewise.
-        random_trials: Trials at the start whose actions are uniformly random.
-        max_episode_steps: Cuts real episodes to this many steps; None leaves them as they are.
+        random_trials: Trials at the start whose actions are uniformly random; the last of them is the first
+            that fits the model and improves the policy. Episodes of `add_episode` count as such.
+        max_episode_steps: Truncates real episodes after this many steps, as Gymnasium's TimeLimit does;
+            None leaves them as they are.
         gradient_probe: Repeated gradient estimates at the end of each trial, whose variance is
             logged; 0 turns the probe off.
         policy_kwargs: Options of the policy class.
         tensorboard_log: Directory of the TensorBoard log, None for none.
         verbose: 0 silent, 1 a table a trial.
-        seed: Seed of everything random; None draws one.
+        seed: Seed of everything random, from 0 to 2**32 - 1; None draws one.
         device: Torch device.
 
     Raises:
@@ -98,40 +101,43 @@ class ParticlePILCO(TrialAlgorithm):
         device: torch.device | str = "cpu",
         _init_setup_model: bool = True,
     ) -> None:
-        require_count("random_trials", random_trials, minimum=1)
-        require_count("gradient_probe", gradient_probe, minimum=0)
+        self.random_trials = require_count("random_trials", random_trials, minimum=1)
+        self.gradient_probe = require_count("gradient_probe", gradient_probe, minimum=0)
         if gradient_probe == 1:
             raise ValueError(
                 "gradient_probe must be 0 (off) or at least 2: one estimate has no variance, got 1"
             )
-        if max_episode_steps is not None:
-            require_count("max_episode_steps", max_episode_steps)
+        self.max_episode_steps = (
+            None if max_episode_steps is None else require_count("max_episode_steps", max_episode_steps)
+        )
+        if seed is None:
+            seed = int(np.random.SeedSequence().generate_state(1)[0])
         if not isinstance(search, SearchOptions | None):
             raise TypeError(f"search must be SearchOptions(...) or None, got {type(search).__name__}")
         self.search = search or SearchOptions()
         self.resampling = RESAMPLERS.resolve(resampling)
         self.estimator = ESTIMATORS.resolve(estimator)
         self.dynamics_options = DYNAMICS.resolve(dynamics)
-        self.random_trials = random_trials
-        self.max_episode_steps = max_episode_steps
-        self.gradient_probe = gradient_probe
         self._given_task = (cost, angle_dims, initial_mean, initial_std)
         super().__init__(
             policy,
-            None if env is None else make_env(env, verbose),
+            None if env is None else limit_episodes(make_env(env, verbose), self.max_episode_steps),
             learning_rate=self.search.learning_rate,
             policy_kwargs=policy_kwargs,
             tensorboard_log=tensorboard_log,
             verbose=verbose,
             device=device,
             support_multi_env=True,
-            seed=int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else int(seed),
+            seed=require_seed("seed", seed),
         )
         self._logger = Logger(None, [])  # silent, until `learn` or `set_logger` gives another
         self.replay = Replay()
         self.candidates = None
         self.candidate_costs = None
         self.trials = 0
+        self.collections = 0
+        self.added_episodes = 0
+        self.latest = []
         self.fit_steps = 0
         self.search_steps = 0
         self.unfinished_timesteps = 0
@@ -189,7 +195,7 @@ class ParticlePILCO(TrialAlgorithm):
         Raises:
             ValueError: The environment does not fit the agent; the agent keeps the one that it has.
         """
-        wrapped = self._wrap_env(check_env(env), self.verbose)
+        wrapped = self._wrap_env(check_env(env))
         check_for_correct_spaces(wrapped, self.observation_space, self.action_space)
         task = read_task(wrapped, *self._given_task)
         task.check(self.state_dims, self.action_dims, self.device)
@@ -198,12 +204,12 @@ class ParticlePILCO(TrialAlgorithm):
                 f"the agent was built for angle_dims {self.task.angle_dims}, not {task.angle_dims}"
             )
         self.n_envs = wrapped.num_envs
-        super().set_env(wrapped, force_reset)
+        super().set_env(limit_episodes(env, self.max_episode_steps), force_reset)
         self.task = task
 
     def learn(
         self,
-        total_timesteps: int,
+        total_timesteps: float,
         callback: MaybeCallback = None,
         log_interval: int = 1,
         tb_log_name: str = "ParticlePILCO",
@@ -213,10 +219,15 @@ class ParticlePILCO(TrialAlgorithm):
         """Run trials until `total_timesteps` environment steps have been taken.
 
         An episode that has begun is finished, so a little more may be taken. Without a time limit, of the
-        environment or `max_episode_steps`, nobody knows when that would be: the last episode is then cut.
+        environment or `max_episode_steps`, nobody knows when that would be: the last episode is then
+        truncated. If the random trials end before there are enough transitions for a fit, more episodes are
+        collected in the last of them, as far as `total_timesteps` goes.
+
+        After a callback has stopped it, or an error, another call goes on with new episodes; what was
+        collected is kept.
 
         Args:
-            total_timesteps: Environment steps, of this call if `reset_num_timesteps` is False.
+            total_timesteps: Environment steps (1e5 is fine), of this call if `reset_num_timesteps` is False.
             callback: Stable-Baselines3 callbacks; a `TrialCallback` also hears of each trial's end.
             log_interval: Trials between dumps of the logger.
             tb_log_name: Name of the TensorBoard run.
@@ -224,14 +235,16 @@ class ParticlePILCO(TrialAlgorithm):
             progress_bar: Whether to show Stable-Baselines3's progress bar.
 
         Raises:
-            ValueError: No environment is set, or it returned a value that is not finite.
+            ValueError: No environment is set, its actions are as good as unbounded, or it returned a value
+                that is not finite.
         """
-        require_count("total_timesteps", total_timesteps)
+        steps = require_amount("total_timesteps", total_timesteps)
         require_count("log_interval", log_interval)
         if self.env is None:
             raise ValueError("the agent has no environment: pass env=... to load, or call set_env")
+        require_bounded_actions(self.action_space)
         total_timesteps, callback = self._setup_learn(
-            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+            steps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
         callback.on_training_start(locals(), globals())
         while self.num_timesteps < total_timesteps and self._trial(callback, total_timesteps, log_interval):

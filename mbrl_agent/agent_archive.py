@@ -16,7 +16,7 @@ from torch.overrides import TorchFunctionMode
 from mbrl_agent.checkpoint import Archive, CheckpointError, read_archive, write_archive
 from mbrl_agent.dynamics import DYNAMICS
 from mbrl_agent.estimators import ESTIMATORS
-from mbrl_agent.options import build, shown
+from mbrl_agent.options import build, shown, to_plain
 from mbrl_agent.policy_search import SearchOptions
 from mbrl_agent.registry import Registry
 from mbrl_agent.replay import Episode, Replay
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 AgentT = TypeVar("AgentT", bound="ParticlePILCO")
 LOAD_OPTIONS = ("cost", "tensorboard_log", "verbose")
 GIVEN = ("angle_dims", "initial_mean", "initial_std")  # what the user may give instead of the environment
-COUNTERS = ("trials", "fit_steps", "search_steps", "num_timesteps", "_n_updates", "_episode_num")
+COUNTERS = (
+    "trials", "collections", "added_episodes", "fit_steps", "search_steps", "num_timesteps", "_n_updates",
+    "_episode_num",
+)  # fmt: skip
 
 
 def save(agent: ParticlePILCO, path: Any) -> None:
@@ -42,11 +45,11 @@ def save(agent: ParticlePILCO, path: Any) -> None:
     counters["num_timesteps"] -= agent.unfinished_timesteps
     config = {
         "policy": agent.policy_class.__name__,
-        "policy_kwargs": agent.policy_kwargs,
+        "policy_kwargs": to_plain(agent.policy_kwargs),
         "resampling": RESAMPLERS.to_dict(agent.resampling),
         "estimator": ESTIMATORS.to_dict(agent.estimator),
         "dynamics": DYNAMICS.to_dict(agent.dynamics_options),
-        "search": asdict(agent.search),
+        "search": to_plain(asdict(agent.search)),
         "random_trials": agent.random_trials,
         "max_episode_steps": agent.max_episode_steps,
         "gradient_probe": agent.gradient_probe,

@@ -19,6 +19,8 @@ MAX_FRAMES = 600
 """Of an animation; of a longer episode every second frame is kept, or every fourth, and so on."""
 MAX_MILLISECONDS = 10_000
 """A GIF holds no more than a minute for a frame, and nobody waits that long."""
+DEFAULT_TIME_STEP = 0.1
+"""Seconds between two frames where nobody knows how long a step takes."""
 MODES = ("rgb_array", "rgb_array_list")
 """Render modes that give images, the preferred one first."""
 
@@ -162,19 +164,19 @@ def replay(env: gymnasium.Env[Any, Any], episode: Episode, actions: NDArray[Any]
     return film
 
 
-def encode_gif(frames: Sequence[Frame], time_step: float | None) -> bytes:
+def encode_gif(frames: Sequence[Frame], time_step: float = DEFAULT_TIME_STEP) -> bytes:
     """An endless animation.
 
     Args:
         frames: Images (height, width, 3) of one size.
-        time_step: Seconds between two of them; None takes 0.1.
+        time_step: Seconds between two of them.
 
     Returns:
         The file.
     """
     images = _with_common_palette([Image.fromarray(frame) for frame in frames])
     # browsers slow down what is faster
-    milliseconds = max(20, round(min(MAX_MILLISECONDS, 1000 * (time_step or 0.1))))
+    milliseconds = max(20, round(min(MAX_MILLISECONDS, 1000 * time_step)))
     durations = [milliseconds] * (len(images) - 1) + [max(1000, milliseconds)]  # the end is worth a look
     buffer = io.BytesIO()
     images[0].save(buffer, format="GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from stable_baselines3.common.callbacks import BaseCallback, CallbackList
+from stable_baselines3.common.callbacks import BaseCallback
+
+CHILDREN = ("callbacks", "callback", "callback_on_new_best")
+"""Attributes in which Stable-Baselines3's callbacks (lists, EventCallback, EvalCallback) hold others."""
 
 
 class TrialCallback(BaseCallback):
     """A callback that `ParticlePILCO.learn` also calls at the end of each trial.
 
-    Use it like any Stable-Baselines3 callback; override what is needed.
+    Use it like any Stable-Baselines3 callback; override what is needed. Inside another callback, say
+    EveryNTimesteps, its `_on_step` is called when that one says so, the hooks of a trial at every trial.
     """
 
     def on_trial_end(self) -> None:
@@ -28,9 +33,18 @@ class TrialCallback(BaseCallback):
 
 
 def trial_callbacks(callback: BaseCallback) -> Iterator[TrialCallback]:
-    """The trial callbacks among a callback and the lists in it."""
-    if isinstance(callback, CallbackList):
-        for child in callback.callbacks:
-            yield from trial_callbacks(child)
-    elif isinstance(callback, TrialCallback):
+    """The trial callbacks among a callback and those inside it, at any depth, each of them once."""
+    yield from _inside(callback, set())
+
+
+def _inside(callback: BaseCallback, seen: set[int]) -> Iterator[TrialCallback]:
+    if id(callback) in seen:
+        return
+    seen.add(id(callback))
+    if isinstance(callback, TrialCallback):
         yield callback
+    for name in CHILDREN:
+        value: Any = getattr(callback, name, None)
+        for child in value if isinstance(value, list | tuple) else [value]:
+            if isinstance(child, BaseCallback):
+                yield from _inside(child, seen)

@@ -208,7 +208,7 @@ def _main(argv: Sequence[str]) -> int:
     try:
         command = parse(argv)
         from mbrl_agent import experiment  # not for --help: it imports all that a run needs
-        from mbrl_agent.failures import DivergedError, RunFailure
+        from mbrl_agent.failures import DivergedError, PolicyError, RunFailure
 
         run = experiment.prepare(command.config, resume=command.resume)
     except (ValueError, TypeError, OSError) as error:
@@ -220,7 +220,8 @@ def _main(argv: Sequence[str]) -> int:
         sys.stderr.write(f"{PROGRAM}: interrupted; {_how_to_go_on(run)}\n")
         return _status(interrupt)
     except RunFailure as error:  # the environment's mistake, not ours: no traceback
-        hint = "" if isinstance(error, DivergedError) else f"; {_how_to_go_on(run)}"  # it would diverge again
+        again = isinstance(error, DivergedError | PolicyError)  # the same would happen once more
+        hint = "" if again else f"; {_how_to_go_on(run)}"
         sys.stderr.write(f"{PROGRAM}: error: {one_line(error)}{hint}\n")
         return USAGE_ERROR
     except OSError as error:  # the disk is full, ...

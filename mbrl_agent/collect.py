@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from mbrl_agent.failures import NonFiniteError, ShapeError, environment_acts
+from mbrl_agent.checked_env import CheckedCalls, own_copy
+from mbrl_agent.episode_limit import truncated_info
+from mbrl_agent.failures import EnvFailedError, NonFiniteError, environment_acts
+from mbrl_agent.policies.base import require_finite_actions
 from mbrl_agent.replay import Episode
 
 FloatArray = NDArray[np.float64]
@@ -24,6 +28,13 @@ class _Recorder:
     actions: list[FloatArray] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
     done: bool = False
+
+    def add(self, action: FloatArray, observation: FloatArray, reward: float, done: bool) -> None:
+        """Record a step."""
+        self.observations.append(observation)
+        self.actions.append(action)
+        self.rewards.append(reward)
+        self.done = done
 
     def episode(self) -> Episode:
         """The whole steps: an interrupt may have come in the middle of one."""
@@ -40,12 +51,15 @@ class Step:
     """One step of all environments, as a callback wants to see it.
 
     Attributes:
+        observations: (number of environments, D); of an environment whose episode has ended, the first one
+            of its next episode.
         rewards: (number of environments,).
-        dones: (number of environments,), whether the environment ended its episode.
+        dones: (number of environments,), whether the episode has ended.
         infos: One dictionary an environment.
         recorded: (number of environments,), False where the episode had ended before this step.
     """
 
+    observations: NDArray[Any]
     rewards: NDArray[np.float32]
     dones: NDArray[np.bool_]
     infos: list[dict[str, Any]]
@@ -62,15 +76,15 @@ def collect_episodes(
 ) -> bool:
     """Run every environment for one episode, from a reset to its end.
 
-    Environments that end early idle through a next episode, which is not recorded. Whatever happens,
-    the steps recorded so far are handed to `keep`: nothing that was collected is lost.
+    Environments that end early idle through a next episode, which is not recorded, with the action 0.
+    Whatever happens, the steps recorded so far are handed to `keep`: nothing that was collected is lost.
 
     Args:
         env: The environments; seed them beforehand.
         act: Observations (N, D) -> actions (N, U) in [-1, 1].
         scale: Actions in [-1, 1] -> actions of the environments.
         on_step: Called after each step; returning False ends the collection.
-        max_steps: Where an episode is cut.
+        max_steps: Where an episode is truncated that has not ended by then.
         keep: Called with each environment's episode.
 
     Returns:
@@ -79,29 +93,28 @@ def collect_episodes(
     Raises:
         NonFiniteError: An observation or a reward is not finite; names step, dimension and value.
         ShapeError: An observation has the wrong shape; names step and shape.
+        PolicyError: An action is not finite; names step and dimension. It is not sent.
         EnvFailedError: The environment raised an exception; names step and exception.
     """
     recorders = [_Recorder() for _ in range(env.num_envs)]
+    checked, began = CheckedCalls(env), time.time()
     try:
-        with environment_acts("at the reset of an episode"):
-            observations = np.asarray(env.reset())
+        with environment_acts("at the reset of an episode"), checked():
+            observations = np.array(env.reset())
         for recorder, observation in zip(recorders, observations, strict=True):
-            recorder.observations.append(_finite(observation, "observation", 0, env.observation_space.shape))
-        for step in range(1, max_steps + 1):
-            actions = act(observations)
+            recorder.observations.append(_observation(observation, env, 0))
+        for number in range(1, max_steps + 1):
             recorded = np.array([not recorder.done for recorder in recorders])
-            with environment_acts(f"at step {step} of an episode"):
-                observations, rewards, dones, infos = env.step(scale(actions))  # type: ignore[assignment]
-            for index, recorder in enumerate(recorders):
-                if not recorder.done:
-                    after = infos[index]["terminal_observation"] if dones[index] else observations[index]
-                    after = _finite(after, "observation", step, env.observation_space.shape)
-                    _finite(rewards[index : index + 1], "reward", step)
-                    recorder.observations.append(after)
-                    recorder.actions.append(actions[index])
-                    recorder.rewards.append(float(rewards[index]))
-                    recorder.done = bool(dones[index])
-            if not on_step(Step(rewards, dones, infos, recorded)):
+            actions = np.where(recorded[:, None], act(observations), 0.0)
+            require_finite_actions(actions, observations, f"step {number} of an episode")
+            with environment_acts(f"at step {number} of an episode"), checked():
+                step = _copied(env.step(scale(actions)), recorded)
+            observations = step.observations
+            for index in np.flatnonzero(recorded):
+                _record(recorders[index], actions[index], step, int(index), env, number)
+            if number == max_steps:
+                _truncate(recorders, step, time.time() - began)
+            if not on_step(step):
                 return False
             if all(recorder.done for recorder in recorders):
                 break
@@ -112,18 +125,58 @@ def collect_episodes(
                 keep(recorder.episode())
 
 
-def _finite(values: NDArray[Any], label: str, step: int, shape: tuple[int, ...] | None = None) -> FloatArray:
-    """The values as float64; NonFiniteError if one is not finite, ShapeError if they have another shape."""
-    array = np.array(values, dtype=np.float64)
-    if shape is not None and array.shape != shape:
-        raise ShapeError(
-            f"the environment returned an {label} of shape {array.shape} instead of {shape} "
-            f"at step {step} of an episode"
-        )
+def _copied(result: tuple[Any, Any, Any, Any], recorded: NDArray[np.bool_]) -> Step:
+    """What `VecEnv.step` returned, in arrays of our own: the environments may use theirs again."""
+    observations, rewards, dones, infos = result
+    plain = [dict(info) for info in infos]
+    for info in plain:
+        if info.get("is_success") is not None:  # may be an array, which a list of successes cannot hold
+            info["is_success"] = bool(np.all(info["is_success"]))
+    return Step(np.array(observations), np.array(rewards), np.array(dones, dtype=bool), plain, recorded)
+
+
+def _record(
+    recorder: _Recorder, action: FloatArray, step: Step, index: int, env: VecEnv, number: int
+) -> None:
+    """Record what an environment returned."""
+    done = bool(step.dones[index])
+    after = step.observations[index]
+    if done:
+        if "terminal_observation" not in step.infos[index]:
+            raise EnvFailedError(
+                f"{type(env.unwrapped).__name__} ended an episode without infos[{index}]"
+                "['terminal_observation'], which every VecEnv of Stable-Baselines3 has to give"
+            )
+        after = step.infos[index]["terminal_observation"]
+    observation = _observation(after, env, number)
+    reward = float(np.asarray(step.rewards[index], dtype=np.float64).reshape(()))
+    if not np.isfinite(reward):
+        raise NonFiniteError(f"the environment returned reward = {reward} at step {number} of an episode")
+    recorder.add(action, observation, reward, done)
+
+
+def _truncate(recorders: list[_Recorder], step: Step, seconds: float) -> None:
+    """End the episodes that still run, as callbacks want to see it."""
+    for index, recorder in enumerate(recorders):
+        if not recorder.done:
+            last = step.observations[index].copy()
+            total_reward, steps = sum(recorder.rewards), len(recorder.rewards)
+            step.infos[index] = truncated_info(step.infos[index], last, total_reward, steps, seconds)
+            step.dones[index] = recorder.done = True
+
+
+def _observation(value: Any, env: VecEnv, number: int) -> FloatArray:
+    """An observation as float64.
+
+    Raises:
+        NonFiniteError: It is not finite.
+        ShapeError: It has another shape than the observation space.
+    """
+    array: FloatArray = own_copy(value, env.observation_space.shape, number).astype(np.float64)
     bad = np.flatnonzero(~np.isfinite(array))
     if len(bad):
-        where = f" dimension {bad[0]}" if label == "observation" else ""
         raise NonFiniteError(
-            f"the environment returned {label}{where} = {array[bad[0]]} at step {step} of an episode"
+            f"the environment returned observation dimension {bad[0]} = {array[bad[0]]} "
+            f"at step {number} of an episode"
         )
     return array

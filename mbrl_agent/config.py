@@ -35,7 +35,7 @@ from mbrl_agent.policies import POLICIES, PolicyOptions
 from mbrl_agent.policy_search import SearchOptions
 from mbrl_agent.registry import Registry
 from mbrl_agent.resampling import RESAMPLERS, Resampler
-from mbrl_agent.validation import require_count
+from mbrl_agent.validation import require_count, require_seed
 from mbrl_agent.version import __version__
 from mbrl_agent.yaml_data import read_yaml
 
@@ -59,7 +59,7 @@ class TrainConfig:
     trials: int = 10
     """Number of trials; each collects one real episode, fits the model and improves the policy."""
     random_trials: int = 1
-    """How many of the trials, at the start, act at random instead of by the policy."""
+    """How many of the trials, at the start, act at random; the last of them is the first that learns."""
     seed: int = 0
     """Seed of everything random, 0 or more; the same seed gives the same run, bitwise."""
     eval_episodes: int = 100
@@ -92,7 +92,7 @@ class TrainConfig:
         require_count("random_trials", self.random_trials)
         if self.random_trials > self.trials:
             raise ValueError(f"random_trials must be at most trials, {self.trials}, got {self.random_trials}")
-        require_count("seed", self.seed, minimum=0)
+        require_seed("seed", self.seed)
         require_count("eval_episodes", self.eval_episodes, minimum=0)
         require_count("gradient_probe", self.gradient_probe, minimum=0)
         require_count("threads", self.threads)

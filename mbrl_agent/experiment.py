@@ -18,7 +18,6 @@ from stable_baselines3.common.callbacks import CallbackList
 
 from mbrl_agent.agent import ParticlePILCO
 from mbrl_agent.animation import metadata_of, render_mode
-from mbrl_agent.checked_env import CheckedEnv
 from mbrl_agent.config import TrainConfig
 from mbrl_agent.failures import RunFailure
 from mbrl_agent.run_callbacks import (
@@ -30,6 +29,7 @@ from mbrl_agent.run_callbacks import (
 )
 from mbrl_agent.run_directory import START, RunDirectory, RunState
 from mbrl_agent.run_log import log_config, make_logger
+from mbrl_agent.tasks import require_bounded_actions
 from mbrl_agent.terminal import Terminal
 
 Env = gymnasium.Env[Any, Any]
@@ -96,6 +96,7 @@ def new_agent(config: TrainConfig, env: Env) -> ParticlePILCO:
         ValueError: Something in the configuration cannot work in this environment.
         TypeError: Likewise.
     """
+    require_bounded_actions(env.action_space)
     return ParticlePILCO(
         config.policy.policy_class,
         env,
@@ -155,7 +156,7 @@ def make_env(env_id: str) -> Env:
         raise ValueError(f"env {env_id!r} cannot be made: {reason}{hint}") from error
     if env.spec is None or env.spec.max_episode_steps is None:
         raise ValueError(f"env {env_id!r} has no time limit: register it with max_episode_steps")
-    return CheckedEnv(env)
+    return env
 
 
 def find_module(name: str) -> None:
@@ -254,15 +255,17 @@ class Experiment:
         self._conclude(evaluation)
 
     def _learn(self, evaluation: EvaluationCallback | None) -> None:
+        callbacks = self._callbacks(evaluation)
         logger = make_logger(self.files.progress, self.files.new_event_file())
         try:
             if self.state is None:
                 log_config(logger, self.config.flat())
             self.agent.set_logger(logger)
-            callbacks = CallbackList(self._callbacks(evaluation))
-            self.agent.learn(ENDLESS, callbacks, reset_num_timesteps=False)
+            self.agent.learn(ENDLESS, CallbackList([*callbacks]), reset_num_timesteps=False)
         finally:
             logger.close()
+            for callback in callbacks:
+                callback.close()
 
     def _evaluation(self) -> EvaluationCallback | None:
         if self.config.eval_episodes == 0:
@@ -270,7 +273,7 @@ class Experiment:
         solved_after = self.state.solved_after if self.state else None
         return EvaluationCallback(self.config.env, self.config.eval_episodes, solved_after)
 
-    def _callbacks(self, evaluation: EvaluationCallback | None) -> list[Any]:
+    def _callbacks(self, evaluation: EvaluationCallback | None) -> list[RunCallback]:
         """In the order in which they act after a trial."""
         labels = state_labels(self.env)
         callbacks: list[RunCallback] = [] if evaluation is None else [evaluation]

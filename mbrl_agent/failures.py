@@ -22,6 +22,10 @@ class ShapeError(RunFailure, ValueError):
     """An environment returned an observation of the wrong shape."""
 
 
+class PolicyError(RunFailure, ValueError):
+    """A policy gave an action that is not finite."""
+
+
 class EnvFailedError(RunFailure, RuntimeError):
     """An environment raised an exception, which is the `__cause__`."""
 

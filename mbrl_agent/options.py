@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
+import numpy as np
 
 NUMBERS = {int: "a whole number", float: "a number"}
 _SHOWN = 200
@@ -189,10 +190,15 @@ def to_text(value: object) -> str:
 
 
 def to_plain(value: Any) -> Any:
-    """A value, or a dictionary of values, as YAML and JSON hold it: tuples become lists."""
+    """Make a value, or a dictionary of values, what YAML and JSON hold.
+
+    Tuples become lists, and NumPy's numbers Python's.
+    """
     if isinstance(value, dict):
         return {key: to_plain(item) for key, item in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    return [to_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def convert_option(path: tuple[str, ...], value: object, hint: Any) -> Any:

@@ -26,6 +26,8 @@ from mbrl_agent.types import Parameters
 from mbrl_agent.validation import require_count, require_positive
 
 PATIENCE = 20  # steps after which a search that gets nowhere is looked for
+LONGEST_HORIZON = 100
+"""Most steps that `horizon = 0` predicts, however long the episodes: the time of a search grows with it."""
 RANKING_PARTICLES = 1000  # about as many particles compare the candidates
 
 
@@ -46,7 +48,7 @@ class SearchOptions:
     noise_renewal: int = 1
     """Gradient steps between fresh random numbers (1: none are reused; more: common random numbers)."""
     horizon: int = 0
-    """Predicted steps; 0 takes the length of the longest real episode so far."""
+    """Predicted steps; 0 takes the length of the longest real episode so far, at most 100."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "num_particles", "candidates", "noise_renewal"):

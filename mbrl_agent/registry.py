@@ -14,6 +14,8 @@ import pkgutil
 from functools import cached_property
 from typing import Any, Generic, TypeVar
 
+from mbrl_agent.options import to_plain
+
 T = TypeVar("T")
 
 
@@ -94,4 +96,4 @@ class Registry(Generic[T]):
     def to_dict(self, instance: T) -> dict[str, Any]:
         """`{"name": ..., option: value, ...}`: plain data for a configuration file."""
         options = dataclasses.asdict(instance)  # type: ignore[call-overload]
-        return {"name": instance.name, **options}  # type: ignore[attr-defined]
+        return {"name": instance.name, **to_plain(options)}  # type: ignore[attr-defined]

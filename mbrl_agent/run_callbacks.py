@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.logger import TensorBoardOutputFormat
 
 from mbrl_agent.agent import ParticlePILCO
-from mbrl_agent.animation import encode_gif, replay
+from mbrl_agent.animation import DEFAULT_TIME_STEP, encode_gif, replay
 from mbrl_agent.atomic import write_atomically
 from mbrl_agent.callbacks import TrialCallback
 from mbrl_agent.evaluation import evaluate
@@ -36,6 +36,9 @@ class RunCallback(TrialCallback):
         """The agent that learns."""
         assert isinstance(self.model, ParticlePILCO)
         return self.model
+
+    def close(self) -> None:
+        """Called when learning has ended, however it did."""
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -63,8 +66,10 @@ class EvaluationCallback(RunCallback):
         self.solved: bool | None = None
 
     def on_trial_end(self) -> None:
-        """Record `eval/*`."""
+        """Record `eval/*`, once the policy has been improved."""
         agent = self.agent
+        if not agent.improved:
+            return
         assert agent.seed is not None
         seed = derive_seed(agent.seed, "evaluation", agent.trials)
         with self.timed("evaluate"):
@@ -106,7 +111,7 @@ class PredictionCallback(RunCallback):
     def on_trial_end(self) -> None:
         """Draw the episode of this trial, and predict that of the next."""
         with self.timed("log"):
-            if self.particles is not None:
+            if self.particles is not None and self.agent.latest:
                 png = self._draw(self.particles)
                 if png is not None:
                     name = f"prediction_trial_{self.agent.trials:03d}.png"
@@ -119,7 +124,7 @@ class PredictionCallback(RunCallback):
         agent = self.agent
         assert agent.seed is not None
         self.particles = None
-        if agent.trials < agent.random_trials:
+        if not agent.improved:
             return
         generator = derive_generator(agent.seed, "prediction", agent.trials, agent.device)
         parameters = {name: value[None] for name, value in agent.policy.parameter_dict().items()}
@@ -134,7 +139,7 @@ class PredictionCallback(RunCallback):
         with self._excuse.instead_of_errors():
             figure = prediction_figure(
                 particles,
-                agent.replay.episodes[-1].observations,
+                agent.latest[-1].observations,
                 self.labels,
                 f"Trial {agent.trials}: prediction against reality",
                 self.time_step,
@@ -167,6 +172,8 @@ class AnimationCallback(RunCallback):
 
     def on_trial_end(self) -> None:
         """Write the animation, unless the environment cannot be filmed or does not repeat itself."""
+        if not self.agent.latest:  # the trial learned from added episodes alone
+            return
         with self.timed("log"):
             gif = self._film()
             if gif is not None:
@@ -175,21 +182,21 @@ class AnimationCallback(RunCallback):
                 log_image(self.logger, "episode", gif, self.agent.num_timesteps)
 
     def _film(self) -> bytes | None:
-        agent = self.agent
-        episode = agent.replay.episodes[-agent.n_envs]
-        actions = agent.scale_action(episode.actions)
-        film = None
+        """The animation as GIF, or nothing."""
+        agent, failed, film, gif = self.agent, True, None, None
+        actions = agent.scale_action(agent.latest[0].actions)
         with self._excuse.instead_of_errors():
             if self._env is None:
                 self._env = gymnasium.make(self.env_id, render_mode=self.mode)
-            film = replay(self._env, episode, actions, agent.episode_seed(agent.trials - 1))
+            film = replay(self._env, agent.latest[0], actions, agent.episode_seed(agent.collections - 1))
             if film is not None:
-                step = None if self.time_step is None else self.time_step * film.every
-                return encode_gif(film.images(), step)
+                gif = encode_gif(film.images(), film.every * (self.time_step or DEFAULT_TIME_STEP))
+            failed = False
+        if failed:
+            self.close()  # nobody knows in which state it is
+        elif film is None:
             self._excuse.give("with the same seed and the same actions the environment gave another episode")
-            return None
-        self.close()  # after an error nobody knows in which state it is
-        return None
+        return gif
 
     def close(self) -> None:
         """Close the copy of the environment."""

@@ -172,9 +172,32 @@ def offered(env: VecEnv, name: str) -> Any:
 
 
 def time_limit(env: VecEnv) -> int | None:
-    """Steps after which Gymnasium's `TimeLimit` has ended the episodes of all environments, None without."""
+    """Steps after which Gymnasium's `TimeLimit` has ended the episodes of all environments.
+
+    None where one of them has no such limit: an environment may have an attribute of that name of its own.
+    """
     name = "_max_episode_steps"
-    return max(env.get_attr(name)) if env.has_attr(name) else None
+    limits = env.get_attr(name) if env.has_attr(name) else [None]
+    whole = [limit for limit in limits if isinstance(limit, int | np.integer) and not isinstance(limit, bool)]
+    return int(max(whole)) if len(whole) == len(limits) and min(whole) > 0 else None
+
+
+WIDEST_ACTIONS = float(np.sqrt(np.finfo(np.float32).max))
+"""Wider bounds than this (1.8e19) stand for no bounds: the square of such an action overflows."""
+
+
+def require_bounded_actions(space: spaces.Space[Any]) -> None:
+    """Raise ValueError if actions have bounds that are only the largest numbers that there are.
+
+    An agent with such a space can be made and predicts, but to explore it would act at random within them.
+    """
+    assert isinstance(space, spaces.Box)
+    widest = float((0.5 * space.high.astype(np.float64) - 0.5 * space.low.astype(np.float64)).max())
+    if widest > WIDEST_ACTIONS:
+        raise ValueError(
+            f"actions must be bounded, got {space}, whose bounds are no range to act in: declare the range "
+            "that makes sense as the environment's action space, or use gymnasium.wrappers.RescaleAction"
+        )
 
 
 AnyEnv = Env[Any, Any] | VecEnv

@@ -44,9 +44,11 @@ class Terminal(RunCallback):
         """So many environment steps, in seconds if a step's duration is known."""
         return f"{steps} steps" if self.time_step is None else f"{steps * self.time_step:.1f} s"
 
-    def _on_rollout_start(self) -> None:
+    def _on_training_start(self) -> None:
         self._began = time.perf_counter()
-        if not self.quiet and sys.stderr.isatty():
+
+    def _on_rollout_start(self) -> None:
+        if self._bar is None and not self.quiet and sys.stderr.isatty():
             self._bar = tqdm(
                 total=self.agent.search.steps,
                 unit="step",
@@ -76,6 +78,7 @@ class Terminal(RunCallback):
     def on_trial_logged(self) -> bool:
         """Nothing is left to show of this trial."""
         self.close()
+        self._began = time.perf_counter()
         return True
 
     def on_trial_end(self) -> None:
@@ -84,12 +87,14 @@ class Terminal(RunCallback):
         parts = [
             f"trial {agent.trials:{len(str(self.trials))}d}/{self.trials}",
             f"{self.interaction(agent.num_timesteps)} of interaction",
-            f"return {values['rollout/ep_rew']:.2f}",
         ]
+        if agent.latest:
+            parts.append(f"return {values['rollout/ep_rew']:.2f}")
         if "eval/mean_reward" in values:
             parts.append(f"evaluation {values['eval/mean_reward']:.2f}")
         if "eval/success_rate" in values:
             parts.append(f"success {100 * values['eval/success_rate']:.0f} %")
-        parts.append(f"predicted cost {values['policy/predicted_cost']:.2f}")
+        if agent.improved:
+            parts.append(f"predicted cost {values['policy/predicted_cost']:.2f}")
         parts.append(f"took {time.perf_counter() - self._began:.1f} s")
         self.say("   ".join(parts))

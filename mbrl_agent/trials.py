@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from gymnasium import spaces
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import Tensor
@@ -20,10 +20,11 @@ from mbrl_agent.callbacks import trial_callbacks
 from mbrl_agent.collect import Step, collect_episodes
 from mbrl_agent.dynamics.base import DynamicsModel, FitReport
 from mbrl_agent.estimators import Estimator
+from mbrl_agent.logged import logged_episode
 from mbrl_agent.policies.base import SearchPolicy
-from mbrl_agent.policy_search import PolicySearch, SearchOptions, SearchReport
+from mbrl_agent.policy_search import LONGEST_HORIZON, PolicySearch, SearchOptions, SearchReport
 from mbrl_agent.randomness import derive_generator, derive_seed
-from mbrl_agent.replay import Replay
+from mbrl_agent.replay import Episode, Replay
 from mbrl_agent.resampling import Resampler
 from mbrl_agent.success import as_success
 from mbrl_agent.tasks import Task, time_limit
@@ -42,6 +43,10 @@ class TrialAlgorithm(BaseAlgorithm):
         candidate_costs: Their predicted costs.
         replay: All real episodes.
         trials: Finished trials.
+        collections: Collections so far of one real episode in each environment, whether they were finished
+            or not; each has seeds of its own.
+        added_episodes: Episodes in the replay that the user added.
+        latest: Real episodes of the latest collection of this trial; empty if it has had none.
         fit_steps: Optimiser steps of all fits.
         search_steps: Gradient steps of all searches.
         unfinished_timesteps: Of `num_timesteps`, those whose episodes are not in the replay yet.
@@ -60,9 +65,13 @@ class TrialAlgorithm(BaseAlgorithm):
     candidate_costs: Tensor | None
     replay: Replay
     trials: int
+    collections: int
+    added_episodes: int
+    latest: list[Episode]
     fit_steps: int
     search_steps: int
     unfinished_timesteps: int
+    _horizon_capped = False
 
     @property
     def state_dims(self) -> int:
@@ -74,19 +83,35 @@ class TrialAlgorithm(BaseAlgorithm):
         """U."""
         return int(self.action_space.shape[0])  # type: ignore[index]
 
+    @property
+    def improved(self) -> bool:
+        """Whether the policy has been improved in a model; until then real episodes act at random."""
+        return self.candidates is not None
+
+    @property
+    def _random_trials_left(self) -> int:
+        """Trials that act at random before the first fit; each episode that the user added is one less."""
+        return 0 if self.improved else self.random_trials - self.added_episodes - self.trials
+
     def _trial(self, callback: BaseCallback, total_timesteps: int, log_interval: int) -> bool:
-        """Collect, fit, improve; False once a callback asks to stop."""
+        """Collect, fit, improve; False once a callback asks to stop, or the steps are used up too early.
+
+        Random trials before the last one only collect.
+        """
         began = time.perf_counter()
+        learns = self._random_trials_left <= 1
+        needed = self.dynamics.min_transitions if learns else 0
         with self._timed("collect"):
-            if not self.collect(callback, total_timesteps - self.num_timesteps):
+            if not self._collect_enough(callback, total_timesteps, needed):
                 return False
-        with self._timed("fit"):
-            self.fit()
-        with self._timed("improve"):
-            self.improve(callback)
-        if self.gradient_probe:
-            with self._timed("probe"):
-                self._probe_gradient()
+        if learns:
+            with self._timed("fit"):
+                self.fit()
+            with self._timed("improve"):
+                self.improve(callback)
+            if self.gradient_probe:
+                with self._timed("probe"):
+                    self._probe_gradient()
         self.trials += 1
         self.logger.record("time/trial", time.perf_counter() - began)
         self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
@@ -98,19 +123,72 @@ class TrialAlgorithm(BaseAlgorithm):
         go_on = [hook.on_trial_logged() for hook in hooks]  # a list: each of them is asked
         return all(go_on)
 
+    def _collect_enough(self, callback: BaseCallback, total_timesteps: int, transitions: int) -> bool:
+        """Collect what a trial needs: one episode an environment, and more while a fit needs more.
+
+        Nothing is collected where the user has added enough. Every collection takes environment steps and
+        adds transitions, so that this ends.
+
+        Args:
+            callback: Hears of every step.
+            total_timesteps: At which no further collection begins.
+            transitions: That there have to be at the end.
+
+        Returns:
+            False if the callback asked to stop, or the steps are used up before there is enough.
+        """
+        self.latest = []
+        enough_added = not self.improved and self._random_trials_left <= 0
+        while not (enough_added and len(self.replay) >= transitions):
+            if self.num_timesteps >= total_timesteps:
+                warnings.warn(
+                    f"a fit needs at least {transitions} transitions, and total_timesteps={total_timesteps} "
+                    f"gave {len(self.replay)}, so nothing was learned yet: call learn again with "
+                    "reset_num_timesteps=False, which goes on from there",
+                    stacklevel=4,
+                )
+                return False
+            if not self.collect(callback, total_timesteps - self.num_timesteps):
+                return False
+            enough_added = True
+        return True
+
+    def add_episode(
+        self, observations: ArrayLike, actions: ArrayLike, rewards: ArrayLike | None = None
+    ) -> None:
+        """Add an episode that was logged before, of this environment or of a real machine.
+
+        It is learned from like the episodes that the agent collects, and its first observation counts as a
+        start. Before the first search each added episode stands for one of the `random_trials`: with as
+        many of them, and enough transitions for a fit, the first trial collects nothing and learns from
+        them at once. Added episodes are saved with the agent, and do not count as `num_timesteps`.
+
+        Args:
+            observations: (N + 1, D), from the start to the end.
+            actions: (N, U), in the units of the environment, as they were applied.
+            rewards: (N,), which nothing learns from; None takes zeros.
+
+        Raises:
+            ValueError: Shapes that do not fit, a value that is not finite, an action out of bounds.
+            TypeError: Not numbers.
+        """
+        self.replay.add(logged_episode(self.policy, observations, actions, rewards))
+        self.added_episodes += 1
+
     def collect(self, callback: BaseCallback, remaining_steps: int) -> bool:
         """Run one real episode in each environment; False if the callback asked to stop.
 
-        The first `random_trials` trials act at random. Every episode's seed is derived from the agent's.
+        Until the policy has been improved the actions are random. The seeds of each collection are derived
+        from the agent's seed and the number of the collection, one that was stopped included.
 
         Raises:
-            ValueError: The environment returned a value that is not finite; what was collected before
-                is kept.
+            ValueError: The environment or the policy returned a value that is not finite; what was
+                collected before is kept.
         """
         assert self.env is not None
         assert self.seed is not None
-        at_random = self.trials < self.random_trials
-        rng = np.random.default_rng(derive_seed(self.seed, "actions", self.trials))
+        at_random = not self.improved
+        rng = np.random.default_rng(derive_seed(self.seed, "actions", self.collections))
 
         def act(observations: NDArray[Any]) -> NDArray[np.float64]:
             if at_random:
@@ -131,16 +209,18 @@ class TrialAlgorithm(BaseAlgorithm):
             return callback.on_step()
 
         callback.on_rollout_start()
-        self.env.seed(self.episode_seed(self.trials))
+        self.env.seed(self.episode_seed(self.collections))
         longest = self.max_episode_steps or time_limit(self.env) or -(-remaining_steps // self.n_envs)
+        before = len(self.replay.episodes)
         try:
             go_on = collect_episodes(self.env, act, self.scale_action, on_step, longest, self.replay.add)
         finally:
+            self.collections += 1
+            self.latest = self.replay.episodes[before:]
             self.unfinished_timesteps = 0
             self._last_obs = None  # the next trial starts from a reset
-        latest = self.replay.episodes[-self.n_envs :]
         trial_log.record_episodes(
-            self.logger, latest, self.ep_info_buffer or (), self.ep_success_buffer or ()
+            self.logger, self.latest, self.ep_info_buffer or (), self.ep_success_buffer or ()
         )
         callback.on_rollout_end()
         return go_on
@@ -153,18 +233,14 @@ class TrialAlgorithm(BaseAlgorithm):
         ]
         super()._update_info_buffer(plain, dones)
 
-    def episode_seed(self, trial: int) -> int:
-        """The seed of the real episode of a trial (counted from 0) in the first environment."""
+    def episode_seed(self, collection: int) -> int:
+        """The seed of the real episode of a collection (counted from 0) in the first environment."""
         assert self.seed is not None
-        return derive_seed(self.seed, "episode", trial) % 2**31
+        return derive_seed(self.seed, "episode", collection) % 2**31
 
     def scale_action(self, action: NDArray[np.float64]) -> NDArray[Any]:
-        """From [-1, 1] to the bounds of the action space."""
-        space = self.action_space
-        assert isinstance(space, spaces.Box)
-        scaled = space.low + 0.5 * (action + 1.0) * (space.high - space.low)
-        within: NDArray[Any] = np.clip(scaled, space.low, space.high).astype(space.dtype)
-        return within
+        """Scale actions from [-1, 1] to the bounds of the action space, as `predict` does."""
+        return self.policy.unscale_action(action)
 
     def fit(self) -> FitReport:
         """Fit the dynamics model to all transitions so far.
@@ -173,8 +249,8 @@ class TrialAlgorithm(BaseAlgorithm):
             ValueError: There are too few transitions.
         """
         assert self.seed is not None
-        if self.trials:  # the last trial's model has not seen this trial's episodes
-            latest = Replay(self.replay.episodes[-self.n_envs :])
+        if self.improved and self.latest:  # the last trial's model has not seen this trial's episodes
+            latest = Replay(self.latest)
             trial_log.record_score(self.logger, self.dynamics.score(latest.transitions(device=self.device)))
         generator = derive_generator(self.seed, "fit", self.trials, self.device)
         report = self.dynamics.fit(self.replay.transitions(device=self.device), generator)
@@ -209,7 +285,7 @@ class TrialAlgorithm(BaseAlgorithm):
         if not len(self.replay):
             raise ValueError("there is no model yet: call learn first")
         assert self.task.cost is not None
-        horizon = self.search.horizon or max(len(episode) for episode in self.replay.episodes)
+        horizon = self.search.horizon or self._longest_episode()
         return PolicySearch(
             self.search,
             self.policy,
@@ -220,6 +296,18 @@ class TrialAlgorithm(BaseAlgorithm):
             self.task.initial_states(self.replay.initial_states(), self.device),
             horizon,
         )
+
+    def _longest_episode(self) -> int:
+        """Steps of the longest real episode, at most LONGEST_HORIZON; says once where it is more."""
+        longest = max(len(episode) for episode in self.replay.episodes)
+        if longest > LONGEST_HORIZON and not self._horizon_capped:
+            self._horizon_capped = True
+            warnings.warn(
+                f"the longest episode has {longest} steps, of which the search predicts the first "
+                f"{LONGEST_HORIZON}: give its option `horizon` to predict more (its time grows with it)",
+                stacklevel=2,
+            )
+        return min(longest, LONGEST_HORIZON)
 
     def _starting_points(self, generator: torch.Generator) -> dict[str, Tensor]:
         """The candidates of the last trial, the worst replaced by a fresh one; all fresh at first."""

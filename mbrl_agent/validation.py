@@ -5,13 +5,43 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
 
-def require_count(name: str, value: int, minimum: int = 1) -> None:
-    """Raise unless `value` is an int of at least `minimum`."""
-    if isinstance(value, bool) or not isinstance(value, int):
+MAX_SEED = 2**32 - 1
+"""What NumPy's global generator takes, which Stable-Baselines3 seeds."""
+
+
+def require_count(name: str, value: int, minimum: int = 1) -> int:
+    """Raise unless `value` is a whole number, Python's or NumPy's, of at least `minimum`.
+
+    Returns:
+        The value as an int.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise TypeError(f"{name} must be a whole number, got {value!r}")
     if value < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {value}")
+    return int(value)
+
+
+def require_amount(name: str, value: float) -> int:
+    """Do what `require_count` does, and take a float for a whole number: 1e5 is 100,000."""
+    if isinstance(value, float | np.floating):
+        if not float(value).is_integer():
+            raise ValueError(f"{name} must be a whole number, got {value}")
+        value = int(value)
+    return require_count(name, value)
+
+
+def require_seed(name: str, value: int) -> int:
+    """Raise unless `value` is a whole number from 0 to MAX_SEED.
+
+    Returns:
+        The value as an int.
+    """
+    if require_count(name, value, minimum=0) > MAX_SEED:
+        raise ValueError(f"{name} must be at most {MAX_SEED}, got {value}")
+    return int(value)
 
 
 def require_counts(name: str, values: Sequence[int]) -> None:
@@ -60,10 +90,10 @@ def require_choice(name: str, value: str, allowed: Sequence[str]) -> None:
 
 def require_flag(name: str, value: bool) -> None:
     """Raise unless `value` is True or False."""
-    if not isinstance(value, bool):
+    if not isinstance(value, bool | np.bool_):
         raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
 def _require_real(name: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
         raise TypeError(f"{name} must be a number, got {value!r}")

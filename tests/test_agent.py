@@ -445,7 +445,8 @@ def test_an_agent_needs_an_environment():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error"), [({"total_timesteps": 0}, ValueError), ({"total_timesteps": 1e3}, TypeError),
+    ("arguments", "error"), [({"total_timesteps": 0}, ValueError), ({"total_timesteps": 1000.5}, ValueError),
+                             ({"total_timesteps": np.inf}, ValueError), ({"total_timesteps": "9"}, TypeError),
                              ({"total_timesteps": 8, "log_interval": 0}, ValueError)]
 )  # fmt: skip
 def test_learn_checks_its_arguments(arguments, error):

@@ -78,7 +78,7 @@ def test_a_gif_has_every_frame():
 
 
 def test_small_frames_are_not_enlarged():
-    data = encode_gif(film([np.zeros((20, 30, 3), np.uint8)] * 2).images(), None)
+    data = encode_gif(film([np.zeros((20, 30, 3), np.uint8)] * 2).images())
     assert Image.open(io.BytesIO(data)).size == (30, 20)
 
 

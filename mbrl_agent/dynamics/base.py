@@ -81,6 +81,8 @@ class DynamicsModel(nn.Module, ABC):
 
     noise_dims: int
     """Standard-normal columns consumed a step: D to sample the next state, and any more for the model."""
+    min_transitions: int = 1
+    """Fewest transitions to which the model can be fitted."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -93,6 +93,7 @@ class EnsembleModel(DynamicsModel):
         generator: Source of the initial weights.
     """
 
+    min_transitions = MIN_TRANSITIONS
     input_mean: Tensor
     input_std: Tensor
     target_mean: Tensor
@@ -138,9 +139,9 @@ class EnsembleModel(DynamicsModel):
 
     def fit(self, transitions: Transitions, generator: torch.Generator) -> FitReport:
         """Fit all members by maximum likelihood on a bootstrap of the data each."""
-        if len(transitions) < MIN_TRANSITIONS:
+        if len(transitions) < self.min_transitions:
             raise ValueError(
-                f"a fit needs at least {MIN_TRANSITIONS} transitions, got {len(transitions)}: "
+                f"a fit needs at least {self.min_transitions} transitions, got {len(transitions)}: "
                 "collect a longer episode"
             )
         inputs = torch.cat([self.features(transitions.states), transitions.actions], dim=-1)

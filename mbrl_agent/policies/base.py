@@ -13,12 +13,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import torch
 from gymnasium import spaces
+from numpy.typing import NDArray
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor
 
+from mbrl_agent.failures import PolicyError
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.pullback import Gradients, PullBack, keep_in_step
 from mbrl_agent.types import Parameters
@@ -36,6 +39,33 @@ def squash(action: Tensor) -> Tensor:
     # sin 3a = 3 sin a - 4 sin^3 a: one sine s instead of two, 3/2 s - 1/2 s^3
     sine = action.sin()
     return torch.lerp(sine * sine * sine, sine, 1.5)
+
+
+def require_finite_actions(actions: NDArray[Any], observations: NDArray[Any], where: str) -> None:
+    """Raise PolicyError if an action is not finite.
+
+    Args:
+        actions: (N, U).
+        observations: (N, D), what the policy saw.
+        where: When, for the message.
+    """
+    bad = np.argwhere(~np.isfinite(actions))
+    if len(bad):
+        row, dimension = bad[0]
+        seen = observations[row]
+        broken = np.flatnonzero(~np.isfinite(seen))
+        cause = (
+            f"dimension {broken[0]} of the observation is {seen[broken[0]]}"
+            if len(broken)
+            else (
+                "the observation is finite: it lies far from all that the policy has learned from, or a "
+                "parameter of the policy is not finite"
+            )
+        )
+        raise PolicyError(
+            f"the policy's action dimension {dimension} is {actions[row, dimension]} at {where}, "
+            f"for the observation {seen.tolist()}; {cause}"
+        )
 
 
 class DifferentiableController:
@@ -176,4 +206,28 @@ class SearchPolicy(BasePolicy):
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
         assert isinstance(observation, Tensor)  # the agent refuses Dict observations
         parameter = next(self.parameters())
-        return self.forward(observation.to(parameter.dtype))
+        action = self.forward(observation.to(parameter.dtype))
+        require_finite_actions(action.cpu().numpy(), observation.cpu().numpy(), "predict")
+        return action
+
+    def unscale_action(self, scaled_action: NDArray[Any]) -> NDArray[Any]:
+        """Scale actions from [-1, 1] to the bounds of the action space, which rounding cannot leave."""
+        low, high = self._bounds()
+        center, half = 0.5 * low + 0.5 * high, 0.5 * high - 0.5 * low  # neither can overflow
+        within = np.clip(center + half * np.asarray(scaled_action, dtype=np.float64), low, high)
+        result: NDArray[Any] = within.astype(self.action_space.dtype)
+        return result
+
+    def scale_action(self, action: NDArray[Any]) -> NDArray[np.float64]:
+        """Scale actions from the bounds of the action space to [-1, 1]; 0 where the bounds are equal."""
+        low, high = self._bounds()
+        center, half = 0.5 * low + 0.5 * high, 0.5 * high - 0.5 * low
+        scaled = (np.asarray(action, dtype=np.float64) - center) / np.where(half > 0, half, 1.0)
+        result: NDArray[np.float64] = np.clip(scaled, -1.0, 1.0)
+        return result
+
+    def _bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """The bounds of the action space, (U) each."""
+        space = self.action_space
+        assert isinstance(space, spaces.Box)
+        return space.low.astype(np.float64), space.high.astype(np.float64)

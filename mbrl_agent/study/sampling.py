@@ -15,7 +15,7 @@ from mbrl_agent.rollout import Noise, Simulation
 from mbrl_agent.study.scene import Scene
 from mbrl_agent.study.strategies import Strategy
 from mbrl_agent.types import Parameters
-from mbrl_agent.validation import require_count
+from mbrl_agent.validation import require_count, require_seed
 
 MAX_ROWS = 4800
 """Particles of all replicates in one pass: bounds the memory, and is enough to keep the kernels busy."""
@@ -47,7 +47,7 @@ class Sampling:
     def __post_init__(self) -> None:
         require_count("particles", self.particles)
         require_count("repeats", self.repeats, minimum=2)
-        require_count("seed", self.seed, minimum=0)
+        require_seed("seed", self.seed)
 
 
 @dataclass(frozen=True)

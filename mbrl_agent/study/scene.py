@@ -195,6 +195,8 @@ def run_scene(run: Path, horizon: int = 0, env_id: str | None = None, trial: int
     if not path.is_file():
         raise ValueError(f"{run} has no checkpoint {path.name}")
     agent = ParticlePILCO.load(path, env=env)
+    if not agent.improved:
+        raise ValueError(f"{path} holds no model: the random trials of {run} were not over then")
     search = agent.policy_search()
     step = true_step(env)
     return Scene(

@@ -13,7 +13,7 @@ import yaml
 from mbrl_agent.atomic import write_atomically
 from mbrl_agent.options import OptionError, convert_option, did_you_mean, options_of, to_text
 from mbrl_agent.study.baseline.algorithms import ALGORITHMS, check_options
-from mbrl_agent.validation import require_choice, require_count
+from mbrl_agent.validation import require_choice, require_count, require_seed
 from mbrl_agent.version import __version__
 
 Setting = int | float | bool | str
@@ -50,7 +50,7 @@ class BaselineConfig:
             object.__setattr__(self, "steps", ALGORITHMS[self.algorithm].steps)
         for name in ("steps", "eval_episodes", "eval_every"):
             require_count(name, getattr(self, name))
-        require_count("seed", self.seed, minimum=0)
+        require_seed("seed", self.seed)
         if self.eval_every > self.steps:
             raise ValueError(f"eval_every must be at most steps, {self.steps}, got {self.eval_every}")
         if not self.env:
