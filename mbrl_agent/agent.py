@@ -223,6 +223,9 @@ class ParticlePILCO(TrialAlgorithm):
         truncated. If the random trials end before there are enough transitions for a fit, more episodes are
         collected in the last of them, as far as `total_timesteps` goes.
 
+        Callbacks, costs and environments run under `library_defaults`: torch with its own default dtype and
+        device and with gradients, whatever the caller has set.
+
         After a callback has stopped it, or an error, another call goes on with new episodes; what was
         collected is kept.
 

@@ -86,8 +86,9 @@ class Film:
 
 def _pixels(rendered: Any) -> NDArray[Any]:
     """The image (height, width), (height, width, 3) or (height, width, 4) that `render` returned."""
-    if isinstance(rendered, list | tuple) and len(rendered) and np.ndim(rendered[-1]) >= 2:
-        rendered = rendered[-1]  # of a list of images the latest
+    is_list = isinstance(rendered, list | tuple) and len(rendered) > 0
+    if is_list and not isinstance(rendered[-1], list | tuple | int | float):  # not an image of nested lists
+        rendered = rendered[-1]  # of several images the latest
     pixels = np.asarray(rendered)
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]

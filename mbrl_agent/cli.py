@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -172,7 +173,9 @@ def _not_understood(word: str, flags: list[str]) -> str:
 def _command(config_file: str | None, resume: str | None, given: dict[str, Any]) -> Command:
     if resume is None:
         config = TrainConfig() if config_file is None else TrainConfig.load(config_file)
-        return Command(config.updated(given))
+        config = config.updated(given)
+        files = tuple(map(os.path.abspath, config.episodes))  # the run may be begun again from another folder
+        return Command(dataclasses.replace(config, episodes=files))
     others = [flag(key) for key in given if key not in WITH_RESUME] + ["--config"] * (config_file is not None)
     if others:
         allowed = " and ".join(flag(key) for key in WITH_RESUME)

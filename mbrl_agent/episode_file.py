@@ -17,6 +17,8 @@ from mbrl_agent.plain_data import read_file
 MAX_BYTES = 2**28
 """Of a file, and of what it holds once it is decompressed: a million steps of thirty numbers."""
 MEMBER = re.compile(r"(observations|actions|rewards)(?:_(\d{1,9}))?\.npy")
+ALONE = -1
+"""Stands for the number of an episode that has none."""
 NEEDED = {"observations", "actions"}
 EXPECTED = (
     "observations (N + 1, D) and actions (N, U), and rewards (N) if there are any; of several episodes "
@@ -30,8 +32,8 @@ def read_episodes(path: Path) -> dict[str, Arrays]:
     """Read the episodes of a file that `numpy.savez` or `numpy.savez_compressed` wrote.
 
     Args:
-        path: The file, with the arrays `observations`, `actions` and, if need be, `rewards` of one episode, or
-            `observations_0`, `actions_0`, `observations_1`, ... of several.
+        path: The file, with the arrays `observations`, `actions` and, if there are any, `rewards` of one
+            episode, or `observations_0`, `actions_0`, `observations_1`, ... of several.
 
     Returns:
         The arrays of each episode by their names without the number, in the order of the numbers. The keys
@@ -71,26 +73,23 @@ def _members(data: bytes) -> dict[str, bytes]:
 
 def _episodes(members: dict[str, bytes]) -> dict[str, Arrays]:
     """The arrays by episode and name."""
-    found: dict[str, Arrays] = {}
+    found: dict[int, Arrays] = {}
     for member, payload in members.items():
         match = MEMBER.fullmatch(member)
         if match is None:
             raise ValueError(f"it has {member.removesuffix('.npy')!r}, but expected are {EXPECTED}")
-        name, number = match[1], match[2]
-        episode = found.setdefault("its episode" if number is None else f"episode {int(number)}", {})
-        if name in episode:
-            raise ValueError(f"it has {name} of episode {number} twice")
-        episode[name] = _numbers(payload, member.removesuffix(".npy"))
-    if not found:
-        raise ValueError(f"it is empty; expected are {EXPECTED}")
-    for label, arrays in found.items():
+        episode = found.setdefault(ALONE if match[2] is None else int(match[2]), {})
+        if match[1] in episode:
+            raise ValueError(f"it has {match[1]} of episode {match[2]} twice")
+        episode[match[1]] = _numbers(payload, member.removesuffix(".npy"))
+    if not found or (ALONE in found and len(found) > 1):
+        which = "arrays with and without a number" if found else "nothing"
+        raise ValueError(f"it has {which}; expected are {EXPECTED}")
+    episodes = {"its episode" if key == ALONE else f"episode {key}": found[key] for key in sorted(found)}
+    for label, arrays in episodes.items():
         if missing := sorted(NEEDED - arrays.keys()):
             raise ValueError(f"{label} has no {' and no '.join(missing)}; expected are {EXPECTED}")
-    if len(found) > 1 and "its episode" in found:
-        raise ValueError(f"it has arrays with and without a number; expected are {EXPECTED}")
-    return dict(
-        sorted(found.items(), key=lambda item: int(item[0].rpartition(" ")[2])) if len(found) > 1 else found
-    )
+    return episodes
 
 
 def _numbers(payload: bytes, name: str) -> NDArray[Any]:

@@ -19,6 +19,7 @@ from stable_baselines3.common.callbacks import CallbackList
 from mbrl_agent.agent import ParticlePILCO
 from mbrl_agent.animation import metadata_of, render_mode
 from mbrl_agent.config import TrainConfig
+from mbrl_agent.episode_file import read_episodes
 from mbrl_agent.failures import RunFailure
 from mbrl_agent.run_callbacks import (
     AnimationCallback,
@@ -90,14 +91,17 @@ def _continue(config: TrainConfig, files: RunDirectory, env: Env) -> Experiment:
 
 
 def new_agent(config: TrainConfig, env: Env) -> ParticlePILCO:
-    """The agent of a run before its first trial.
+    """The agent of a run before its first trial, with the episodes that the user has logged before.
+
+    They are saved with the agent, so that a run which goes on from a checkpoint does not need their files.
 
     Raises:
-        ValueError: Something in the configuration cannot work in this environment.
+        ValueError: Something in the configuration cannot work in this environment, or a file of episodes
+            cannot be read or holds something else.
         TypeError: Likewise.
     """
     require_bounded_actions(env.action_space)
-    return ParticlePILCO(
+    agent = ParticlePILCO(
         config.policy.policy_class,
         env,
         policy_kwargs=config.policy.policy_kwargs(),
@@ -110,6 +114,13 @@ def new_agent(config: TrainConfig, env: Env) -> ParticlePILCO:
         seed=config.seed,
         device=config.torch_device(),
     )
+    for path in config.episodes:
+        for label, arrays in read_episodes(Path(path)).items():
+            try:
+                agent.add_episode(**arrays)
+            except (ValueError, TypeError) as error:
+                raise type(error)(f"episodes {path}: {label}: {error}") from error
+    return agent
 
 
 def _check_unchanged(config: TrainConfig, agent: ParticlePILCO, files: RunDirectory) -> None:
