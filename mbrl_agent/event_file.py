@@ -6,6 +6,9 @@ is printed as that thread's traceback, and reaches the run later, without the na
 
 from __future__ import annotations
 
+import os
+import secrets
+import socket
 import time
 from io import FileIO
 from pathlib import Path
@@ -17,6 +20,12 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from torch.utils.tensorboard.writer import FileWriter, SummaryWriter
 
 from mbrl_agent.atomic import naming
+
+
+def new_event_path(directory: Path) -> Path:
+    """Where an event file can be made: the name is one that TensorBoard knows, and that no file has."""
+    unique = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(8)}"
+    return directory / f"events.out.tfevents.{int(time.time()):010d}.{unique}"
 
 
 class EventFile:

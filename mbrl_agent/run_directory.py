@@ -10,8 +10,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
-import socket
 import time
 import warnings
 from collections.abc import Iterator
@@ -21,6 +19,7 @@ from typing import IO
 
 from mbrl_agent.atomic import remnants, write_atomically
 from mbrl_agent.checkpoint import CheckpointError, read_archive
+from mbrl_agent.event_file import new_event_path
 from mbrl_agent.messages import one_line
 from mbrl_agent.plain_data import decode_json, read_file
 from mbrl_agent.run_log import ProgressCsv
@@ -136,8 +135,7 @@ class RunDirectory:
         Raises:
             OSError: The record cannot be written.
         """
-        unique = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(8)}"
-        path = self.path / f"events.out.tfevents.{int(time.time()):010d}.{unique}"
+        path = new_event_path(self.path)
         names = [*self._event_names(), path.name]
         write_atomically(self.events, (json.dumps({"events": names}, indent=1) + "\n").encode())
         return path

@@ -55,27 +55,25 @@ def test_no_stream_and_a_closed_one():
 
 def test_streams_are_given_back(capsys):
     before = sys.stdout, sys.stderr
-    with pytest.raises(ZeroDivisionError), tolerant_streams():
-        sys.stdout.write("shown\n")
-        raise ZeroDivisionError
+
+    def fail() -> None:
+        with tolerant_streams():
+            sys.stdout.write("shown\n")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert (sys.stdout, sys.stderr) == before
     assert capsys.readouterr().out == "shown\n"
 
 
-@pytest.mark.parametrize("reader", ["head -1", "true"])
-def test_a_pipe_that_is_closed_does_not_end_a_run(reader, tmp_path):
+def test_a_pipe_that_is_closed_does_not_end_a_run(tmp_path):
     words = " ".join(flags(quiet=False, trials=1, eval_episodes=1, logdir=tmp_path))
-    script = f"set -o pipefail; {sys.executable} {ROOT / 'train.py'} {words} | {reader}"
+    script = f"set -o pipefail; {sys.executable} {ROOT / 'train.py'} {words} | head -1"
     result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (0, "")
     (directory,) = tmp_path.iterdir()
     assert (directory / "agent.zip").exists()
-
-
-def test_a_help_that_is_not_read_to_its_end():
-    script = f"set -o pipefail; {sys.executable} {ROOT / 'train.py'} --help | true"
-    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
-    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_any_directory_on_any_terminal(tmp_path):
@@ -93,6 +91,3 @@ def test_any_directory_on_any_terminal(tmp_path):
     result = subprocess.run(command, env=variables, cwd=ROOT, capture_output=True, check=False)
     assert (result.returncode, result.stderr) == (0, b"")
     assert b"study_trajectories.png" in result.stdout
-    resumed = [*command[:1], os.fsencode(ROOT / "train.py"), b"--resume", run, b"--trials", b"3"]
-    result = subprocess.run(resumed, env=variables, capture_output=True, check=False)
-    assert (result.returncode, result.stderr) == (0, b"")
