@@ -35,4 +35,4 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         sys.stderr.write("train.py: interrupted before the run began\n")
         sys.exit(130)
-    sys.exit(main())
+    sys.exit(main(program_ends=True))

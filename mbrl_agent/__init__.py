@@ -1,5 +1,8 @@
 """mbrl_agent: model-based policy search with particles and a selectable resampling strategy."""
 
+import mbrl_agent.headless  # noqa: F401  (first: Stable-Baselines3 imports matplotlib)
+
+# isort: split
 from mbrl_agent.agent import ParticlePILCO
 from mbrl_agent.callbacks import TrialCallback
 from mbrl_agent.checkpoint import CheckpointError

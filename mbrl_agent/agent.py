@@ -23,6 +23,7 @@ from mbrl_agent.failures import environment_acts
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.habits import choose_policy, refuse_keywords
 from mbrl_agent.initial_states import Sampler
+from mbrl_agent.library_defaults import with_library_defaults
 from mbrl_agent.policies import POLICIES, PolicyOptions
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.policy_search import SearchOptions
@@ -36,6 +37,7 @@ from mbrl_agent.trials import TrialAlgorithm
 from mbrl_agent.validation import require_amount, require_count, require_seed
 
 
+@with_library_defaults
 class ParticlePILCO(TrialAlgorithm):
     """PILCO with particles: learn a model, improve the policy inside it, try it, and again.
 
@@ -252,6 +254,9 @@ class ParticlePILCO(TrialAlgorithm):
         environment or `max_episode_steps`, nobody knows when that would be: the last episode is then
         truncated. If the random trials end before there are enough transitions for a fit, more episodes are
         collected in the last of them, as far as `total_timesteps` goes.
+
+        Callbacks, costs and environments run under `library_defaults`: torch with its own default dtype and
+        device and with gradients, whatever the caller has set.
 
         After a callback has stopped it, or an error, another call goes on with new episodes; what was
         collected is kept.

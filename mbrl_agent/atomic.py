@@ -9,12 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+PREFIX, SUFFIX = ".mbrl_agent-", ".tmp"
+"""Of a temporary file; between them a random number and the name of the file that is written."""
+MAX_NAME_BYTES = 200
+"""A longer name is left out of that of the temporary file, for which file systems allow 255 bytes."""
+
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace the file at `path`, or create it and its directories.
 
     Whatever goes wrong, `path` holds either the old bytes or the new ones, and an exception leaves no
-    temporary file. (A process that is killed may leave one: `.mbrl_agent-*.tmp` beside `path`.)
+    temporary file. (A process that is killed may leave one beside `path`; `remnants` finds it.)
 
     Args:
         path: The file; where it is a link, the file that it points to.
@@ -30,6 +35,13 @@ def write_atomically(path: Path, data: bytes) -> None:
         _sync_directory(path.parent)
 
 
+def remnants(directory: Path) -> Iterator[tuple[Path, str]]:
+    """Temporary files that killed processes left in a directory, each with the name of its file."""
+    for path in directory.glob(f"{PREFIX}*{SUFFIX}"):
+        _, _, name = path.name.removesuffix(SUFFIX).removeprefix(PREFIX).partition("-")
+        yield path, name
+
+
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
     """Give every OSError of the block the name of the file that was to be read or written.
@@ -43,7 +55,8 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def _write(path: Path, data: bytes) -> None:
-    temporary = path.parent / f".mbrl_agent-{secrets.token_hex(8)}.tmp"
+    name = path.name if len(os.fsencode(path.name)) <= MAX_NAME_BYTES else ""
+    temporary = path.parent / f"{PREFIX}{secrets.token_hex(8)}-{name}{SUFFIX}"
     try:
         with temporary.open("xb") as file:
             file.write(data)

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import shlex
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mbrl_agent.config import CHOICES, TrainConfig
-from mbrl_agent.interrupts import Interrupted, interruptible
+from mbrl_agent.interrupts import Interrupted
 from mbrl_agent.messages import FAILED, INTERRUPTED, USAGE_ERROR, one_line
 from mbrl_agent.options import (
     SYNTAX,
@@ -28,6 +28,7 @@ from mbrl_agent.options import (
     summary,
     to_text,
 )
+from mbrl_agent.program import program
 from mbrl_agent.version import __version__
 
 if TYPE_CHECKING:
@@ -181,7 +182,9 @@ def _not_understood(word: str, flags: list[str]) -> str:
 def _command(config_file: str | None, resume: str | None, given: dict[str, Any]) -> Command:
     if resume is None:
         config = TrainConfig() if config_file is None else TrainConfig.load(config_file)
-        return Command(config.updated(given))
+        config = config.updated(given)
+        files = tuple(map(os.path.abspath, config.episodes))  # the run may be begun again from another folder
+        return Command(dataclasses.replace(config, episodes=files))
     others = [flag(key) for key in given if key not in WITH_RESUME] + ["--config"] * (config_file is not None)
     if others:
         allowed = " and ".join(flag(key) for key in WITH_RESUME)
@@ -194,14 +197,18 @@ def _command(config_file: str | None, resume: str | None, given: dict[str, Any])
     return Command(TrainConfig.load(path).updated(given), Path(resume))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, program_ends: bool = False) -> int:
     """Run a command line and return the exit status.
 
     It is 0, 1 if a file could not be written, 2 for a user's mistake or one of the environment, 130 after
-    Ctrl-C and 143 after SIGTERM.
+    Ctrl-C and 143 after SIGTERM. Signal handlers, torch's settings and the standard streams are then as
+    they were before.
+
+    Args:
+        argv: The words; None takes those of the process.
+        program_ends: The process ends with the returned status: after a signal, further ones are ignored.
     """
-    with interruptible(), warnings.catch_warnings():
-        warnings.showwarning = _show_warning
+    with program(PROGRAM, program_ends):
         try:
             return _main(sys.argv[1:] if argv is None else argv)
         except KeyboardInterrupt as interrupt:
@@ -243,8 +250,3 @@ def _how_to_go_on(run: Experiment) -> str:
 
 def _status(interrupt: KeyboardInterrupt) -> int:
     return interrupt.status if isinstance(interrupt, Interrupted) else INTERRUPTED
-
-
-def _show_warning(message: Warning | str, *args: object, **kwargs: object) -> None:
-    """One line, as an error is."""
-    sys.stderr.write(f"{PROGRAM}: warning: {' '.join(str(message).split())}\n")

@@ -67,6 +67,8 @@ class TrainConfig:
     """Evaluation episodes after each trial (they do not count as interaction); 0 turns evaluation off."""
     gradient_probe: int = 16
     """Gradient estimates a trial whose variance is logged (about 0.1 s a trial); 0 turns it off."""
+    episodes: tuple[str, ...] = ()
+    """Files of episodes to learn from as well: .npz, with observations (N + 1, D) and actions (N, U)."""
     logdir: str = "runs"
     """Directory that holds run directories."""
     device: str = "cpu"

@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from mbrl_agent.failures import NonFiniteError, environment_acts
+from mbrl_agent.success import as_success
 
 Predict = Callable[[NDArray[Any]], NDArray[Any]]
 """Observations (n, D) -> actions (n, U) of the environment."""
@@ -88,7 +89,7 @@ def _first_episodes(env: Any, predict: Predict, seed: int) -> Evaluation:
     successes, known = np.zeros(env.num_envs, dtype=bool), np.zeros(env.num_envs, dtype=bool)
     step = 0
     with environment_acts("at the reset of the evaluation"):
-        observations, _ = env.reset(seed=seed % 2**31)
+        observations, _ = env.reset(seed=min(seed % 2**31, 2**31 - env.num_envs))  # of each below 2^31
     while running.any():
         _check_finite(observations, running, "observation", step)
         actions, step = predict(observations), step + 1
@@ -98,8 +99,8 @@ def _first_episodes(env: Any, predict: Predict, seed: int) -> Evaluation:
         returns[running] += rewards[running]
         lengths[running] += 1
         done = terminated | truncated
-        success, told = _success(infos, env.num_envs)
         ended = running & done
+        success, told = _success(infos, ended)
         successes[ended], known[ended] = success[ended], told[ended]
         running &= ~done
         if done.any() and env.metadata.get("autoreset_mode") == AutoresetMode.DISABLED:
@@ -115,15 +116,19 @@ def _check_finite(values: NDArray[Any], running: NDArray[np.bool_], label: str, 
         raise NonFiniteError(f"the environment returned {label} = {bad[0]} at step {step} of the evaluation")
 
 
-def _success(infos: Mapping[str, Any], count: int) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """(value, whether there is one) of `is_success` in each sub-environment, (n,) each.
+def _success(
+    infos: Mapping[str, Any], ended: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(value, whether there is one) of `is_success` in each sub-environment that has ended, (n,) each.
 
     With autoreset in the same step the last info of an episode is in `final_info`, otherwise in `infos`.
     """
-    value, told = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
+    value, told = np.zeros_like(ended), np.zeros_like(ended)
     for source in (infos, infos.get("final_info", {})):
         if "is_success" in source:
-            here = np.asarray(source.get("_is_success", np.ones(count)), dtype=bool)
-            value[here] = np.asarray(source["is_success"])[here].astype(bool)
-            told |= here
+            here = np.asarray(source.get("_is_success", ended), dtype=bool)
+            for index in np.flatnonzero(here & ended):
+                success = as_success(source["is_success"][index])
+                if success is not None:
+                    value[index], told[index] = success, True
     return value, told

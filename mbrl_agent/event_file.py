@@ -7,6 +7,7 @@ is printed as that thread's traceback, and reaches the run later, without the na
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 import time
 from io import FileIO
@@ -21,18 +22,25 @@ from torch.utils.tensorboard.writer import FileWriter, SummaryWriter
 from mbrl_agent.atomic import naming
 
 
+def new_event_path(directory: Path) -> Path:
+    """Where an event file can be made: the name is one that TensorBoard knows, and that no file has."""
+    unique = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(8)}"
+    return directory / f"events.out.tfevents.{int(time.time()):010d}.{unique}"
+
+
 class EventFile:
     """A new event file, in the place of TensorBoard's `EventFileWriter`; each flush writes whole records.
 
     Args:
-        directory: Where to; no file that is there is touched.
+        path: The file, which does not exist.
 
     Raises:
         OSError: The file cannot be made.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.path, self._file = _new_file(directory)
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file = _new_file(path)
         self._pending = bytearray()
         self._records = RecordWriter(self)
         self.add_event(Event(wall_time=time.time(), file_version="brain.Event:2"))
@@ -74,41 +82,35 @@ class EventOutput(TensorBoardOutputFormat):
     """Stable-Baselines3's output to TensorBoard, into an `EventFile`.
 
     Args:
-        directory: Where to.
+        path: The file, which does not exist.
     """
 
-    def __init__(self, directory: Path) -> None:
-        self.writer = _SummaryWriter(directory)
+    def __init__(self, path: Path) -> None:
+        self.writer = _SummaryWriter(path)
         self._is_closed = False
 
 
 class _FileWriter(FileWriter):
-    def __init__(self, directory: Path) -> None:
-        self.event_writer = EventFile(directory)
+    def __init__(self, path: Path) -> None:
+        self.event_writer = EventFile(path)
 
 
 class _SummaryWriter(SummaryWriter):
     file_writer: Any
     all_writers: Any
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        super().__init__(str(directory))
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        super().__init__(str(path.parent))
 
     def _get_file_writer(self) -> FileWriter:
         if self.file_writer is None:
-            self.file_writer = _FileWriter(self._directory)
-            self.all_writers = {str(self._directory): self.file_writer}
+            self.file_writer = _FileWriter(self._path)
+            self.all_writers = {str(self._path.parent): self.file_writer}
         writer: FileWriter = self.file_writer
         return writer
 
 
-def _new_file(directory: Path) -> tuple[Path, FileIO]:
-    """A file that no other run writes, by a name that TensorBoard knows; the number makes it unique."""
-    number = 0
-    while True:
-        name = f"events.out.tfevents.{int(time.time()):010d}.{socket.gethostname()}.{os.getpid()}.{number}"
-        try:
-            return directory / name, (directory / name).open("xb", buffering=0)
-        except FileExistsError:
-            number += 1
+def _new_file(path: Path) -> FileIO:
+    """Make the file; one that is there is somebody's."""
+    return path.open("xb", buffering=0)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
+import math
+import os
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import torch
 from stable_baselines3.common.callbacks import CallbackList
 
 from mbrl_agent.agent import ParticlePILCO
-from mbrl_agent.animation import can_render
+from mbrl_agent.animation import metadata_of, render_mode
 from mbrl_agent.config import TrainConfig
+from mbrl_agent.episode_file import read_episodes
 from mbrl_agent.failures import RunFailure
 from mbrl_agent.observation_changes import valid_attribute
 from mbrl_agent.options import directory_name
@@ -31,6 +37,7 @@ from mbrl_agent.terminal import Terminal
 
 Env = gymnasium.Env[Any, Any]
 ENDLESS = 2**62  # environment steps: a run ends by its number of trials
+MAX_LABEL = 60  # characters of a state dimension's name that a figure shows
 
 
 def prepare(config: TrainConfig, resume: Path | None = None, directory: Path | None = None) -> Experiment:
@@ -86,12 +93,16 @@ def _continue(config: TrainConfig, files: RunDirectory, env: Env) -> Experiment:
 
 
 def new_agent(config: TrainConfig, env: Env) -> ParticlePILCO:
-    """The agent of a run before its first trial.
+    """The agent of a run before its first trial, with the episodes that the user has logged before.
+
+    They are saved with the agent, so that a run which goes on from a checkpoint does not need their files.
 
     Raises:
-        ValueError: Something in the configuration cannot work in this environment.
+        ValueError: Something in the configuration cannot work in this environment, or a file of episodes
+            cannot be read or holds something else.
         TypeError: Likewise.
     """
+    require_bounded_actions(env.action_space)
     agent = ParticlePILCO(
         config.policy.policy_class,
         env,
@@ -105,7 +116,12 @@ def new_agent(config: TrainConfig, env: Env) -> ParticlePILCO:
         seed=config.seed,
         device=config.torch_device(),
     )
-    require_bounded_actions(agent.action_space)  # now, not when it begins to learn
+    for path in config.episodes:
+        for label, arrays in read_episodes(Path(path)).items():
+            try:
+                agent.add_episode(**arrays)
+            except (ValueError, TypeError) as error:
+                raise type(error)(f"episodes {path}: {label}: {error}") from error
     return agent
 
 
@@ -131,36 +147,49 @@ def _check_unchanged(config: TrainConfig, agent: ParticlePILCO, files: RunDirect
 
 
 def make_env(env_id: str) -> Env:
-    """Make an environment.
+    """Make an environment; `module:id` imports the module that registers it.
+
+    The module may also lie in the current directory, see `find_module`.
 
     Raises:
         ValueError: There is none of that name, it cannot be made, or its episodes may never end.
     """
     try:
+        if ":" in env_id:
+            find_module(env_id.partition(":")[0])
         env = gymnasium.make(env_id)
-    except Exception as error:  # a module and a constructor of the user's own may raise anything
+    except (
+        Exception,
+        SystemExit,
+    ) as error:  # a module and a constructor of the user's own may raise anything
         near = difflib.get_close_matches(env_id, gymnasium.registry, n=3, cutoff=0.5)
         hint = f"; similar names: {', '.join(near)}" if near and env_id not in gymnasium.registry else ""
-        reason = str(error) or type(error).__name__
+        name = type(error).__name__
+        reason = f"it ended the program ({name})" if isinstance(error, SystemExit) else str(error) or name
         raise ValueError(f"env {env_id!r} cannot be made: {reason}{hint}") from error
     if env.spec is None or env.spec.max_episode_steps is None:
         raise ValueError(f"env {env_id!r} has no time limit: register it with max_episode_steps")
     return env
 
 
-def make_film_env(env: Env, env_id: str) -> Env | None:
-    """A copy of the environment that gives images, or None if it cannot."""
-    if not can_render(env):
-        return None
-    film_env = gymnasium.make(env_id, render_mode="rgb_array")
-    try:
-        film_env.reset(seed=0)
-        film_env.render()
-    except Exception as error:  # whatever a renderer lacks (a library, a display), a run can do without it
-        warnings.warn(f"no animations: {env_id} cannot be rendered: {error}", stacklevel=2)
-        film_env.close()
-        return None
-    return film_env
+def find_module(name: str) -> None:
+    """Let a module be imported from the current directory if it is found nowhere else.
+
+    The directory becomes the last one in which Python looks for modules, so that no file in it takes the
+    place of one of ours, of the standard library or of an installed package. It stays there: evaluation and
+    child processes import the module, too, and the module may import others that lie beside it.
+
+    Args:
+        name: The module, dotted if it is in a package.
+
+    Raises:
+        OSError: There is no current directory any more.
+    """
+    spec = importlib.util.find_spec(name.partition(".")[0])
+    if spec is None or spec.origin is None:  # not found, or a folder without code of that name
+        here = os.getcwd()
+        if here not in sys.path:
+            sys.path.append(here)
 
 
 class Experiment:
@@ -241,26 +270,25 @@ class Experiment:
         self._conclude(evaluation)
 
     def _learn(self, evaluation: EvaluationCallback) -> None:
-        logger = make_logger(self.directory)
-        film_env = make_film_env(self.env, self.config.env)
+        callbacks = self._callbacks(evaluation)
+        logger = make_logger(self.files.progress, self.files.new_event_file())
         try:
             if self.state is None:
                 log_config(logger, self.config.flat())
             self.agent.set_logger(logger)
-            callbacks = CallbackList(self._callbacks(evaluation, film_env))
-            self.agent.learn(ENDLESS, callbacks, reset_num_timesteps=False)
+            self.agent.learn(ENDLESS, CallbackList([*callbacks]), reset_num_timesteps=False)
         finally:
             logger.close()
-            if film_env is not None:
-                film_env.close()
+            for callback in callbacks:
+                callback.close()
 
-    def _callbacks(self, evaluation: EvaluationCallback, film_env: Env | None) -> list[Any]:
+    def _callbacks(self, evaluation: EvaluationCallback) -> list[RunCallback]:
         """In the order in which they act after a trial."""
         labels = state_labels(self.env)
         callbacks: list[RunCallback] = [evaluation]
         callbacks.append(PredictionCallback(self.files, labels, self.time_step))
-        if film_env is not None:
-            callbacks.append(AnimationCallback(self.files, film_env, self.time_step))
+        if mode := render_mode(self.env):
+            callbacks.append(AnimationCallback(self.files, self.config.env, mode, self.time_step))
         callbacks.append(self.terminal)
         callbacks.append(CheckpointCallback(self.files, self.config.trials, evaluation))
         return callbacks
@@ -281,16 +309,41 @@ class Experiment:
 
 
 def step_duration(env: Env) -> float | None:
-    """Seconds of an environment step, None where the environment does not tell."""
-    duration = getattr(env.unwrapped, "dt", None)
-    fps = env.metadata.get("render_fps")
-    return float(duration) if duration else 1.0 / fps if fps else None
+    """Seconds of an environment step, None where the environment does not tell.
+
+    It is the environment's `dt`; without one, the time between two of its images (`render_fps`).
+    """
+    if duration := _positive(_attribute(env.unwrapped, "dt")):
+        return duration
+    fps = _positive(metadata_of(env).get("render_fps"))
+    return 1.0 / fps if fps else None
+
+
+def _positive(value: Any) -> float | None:
+    """A finite number above zero, also as an array of one; None for anything else."""
+    try:
+        array = np.asarray(value)
+        number = float(array.reshape(())) if array.dtype.kind in "iuf" else math.nan
+    except Exception:  # ragged, more than one number, or an object of the user's own
+        return None
+    return number if 0 < number < math.inf else None
+
+
+def _attribute(env: Any, name: str) -> Any:
+    """What an environment offers under a name; None if it offers nothing, or fails to."""
+    try:
+        return getattr(env, name, None)
+    except Exception:  # a property of the user's own may raise anything
+        return None
 
 
 def state_labels(env: Env) -> list[str]:
-    """Names of the state dimensions, with units where the environment offers them."""
+    """Names of the state dimensions, with units where the environment offers one text for each."""
     count = env.observation_space.shape[0]  # type: ignore[index]
     offered = valid_attribute(env, "observation_labels")
-    if offered is not None and len(offered) == count:
-        return [str(label) for label in offered]
+    if isinstance(offered, np.ndarray):
+        offered = offered.tolist()
+    is_list = isinstance(offered, list | tuple) and len(offered) == count
+    if is_list and all(isinstance(label, str) for label in offered):
+        return [" ".join(label.split())[:MAX_LABEL] for label in offered]
     return [f"dimension {index}" for index in range(count)]

@@ -4,17 +4,37 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
+import matplotlib
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 BANDS = ((5, 95), (25, 75))
 """Percentiles that bound the bands of particles, the wide one first."""
+NOT_STYLE = ("backend", "backend_fallback", "interactive", "toolbar")
+"""Settings that say how windows are shown, which we do not do; setting them has side effects."""
 BLUE, ORANGE = "#2a78b5", "#d9480f"
 
 
+@contextmanager
+def default_style() -> Iterator[None]:
+    """Draw as matplotlib does by default, whatever the user's matplotlibrc or style says.
+
+    It decorates whatever makes or saves a figure. No backend takes part: a figure has a canvas of its own.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a missing glyph costs that glyph
+        defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if key not in NOT_STYLE}
+        with matplotlib.rc_context(defaults):
+            yield
+
+
+@default_style()
 def prediction_figure(
     particles: NDArray[np.floating],
     observations: NDArray[np.floating],
@@ -46,7 +66,7 @@ def prediction_figure(
             axis.fill_between(predicted_times, *bounds, color=BLUE, alpha=alpha, lw=0, label=label)
         axis.plot(predicted_times, np.median(values, axis=1), color=BLUE, lw=1.2, label="predicted, median")
         axis.plot(real_times, observations[:, dimension], color=ORANGE, lw=1.8, label="real")
-        axis.set_ylabel(labels[dimension])
+        axis.set_ylabel(labels[dimension], parse_math=False)
         axis.grid(alpha=0.25)
         axis.margins(x=0)
     for axis in axes[dims:]:
@@ -55,13 +75,15 @@ def prediction_figure(
         axis.tick_params(labelbottom=True)
         axis.set_xlabel("step" if time_step is None else "time [s]")
     handles, names = axes[0].get_legend_handles_labels()
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, fontsize=11, parse_math=False)
     figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False, fontsize=9)
     return figure
 
 
+@default_style()
 def encode_png(figure: Figure) -> bytes:
     """The figure as a PNG file; equal figures give equal bytes."""
     buffer = io.BytesIO()
+    FigureCanvasAgg(figure)
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -30,8 +30,11 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def handling(number: int, handler: Any) -> Iterator[None]:
-    """Another handler of a signal for a while; only the main thread may set one."""
-    if threading.current_thread() is not threading.main_thread():
+    """Another handler of a signal for a while; only the main thread may set one.
+
+    A handler that was not set from Python could not be restored, and is left in its place.
+    """
+    if not _is_ours_to_handle(number):
         yield
         return
     before = signal.signal(number, handler)
@@ -42,16 +45,17 @@ def handling(number: int, handler: Any) -> Iterator[None]:
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
+def interruptible(program_ends: bool = False) -> Iterator[None]:
     """Raise `Interrupted` where a signal arrives inside the block.
 
     Signals that follow within `GRACE` are ignored: whoever presses Ctrl-C twice shall not disturb the
-    cleaning up. Later ones raise again, should something have swallowed the first. After a signal
-    further ones stay ignored when the block is left, as the program is about to end.
+    cleaning up. Later ones raise again, should something have swallowed the first. When the block is left
+    the signals have the handlers that they had before.
+
+    Args:
+        program_ends: The program ends with the block; after a signal further ones then stay ignored, so that
+            they do not disturb the interpreter's own cleaning up.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     first: float | None = None
 
     def interrupt(number: int, frame: FrameType | None) -> None:
@@ -61,9 +65,15 @@ def interruptible() -> Iterator[None]:
             first = now
             raise Interrupted(number)
 
-    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
+    before = {number: signal.signal(number, interrupt) for number in SIGNALS if _is_ours_to_handle(number)}
     try:
         yield
     finally:
-        for number in SIGNALS:
-            signal.signal(number, before[number] if first is None else signal.SIG_IGN)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if program_ends and first is not None else handler)
+
+
+def _is_ours_to_handle(number: int) -> bool:
+    """Whether this thread may set a handler, and could restore the present one, which C code may have set."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    return in_main_thread and signal.getsignal(number) is not None

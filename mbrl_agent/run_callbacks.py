@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 from stable_baselines3.common.logger import TensorBoardOutputFormat
 
 from mbrl_agent.agent import ParticlePILCO
-from mbrl_agent.animation import encode_gif, replay_frames
+from mbrl_agent.animation import DEFAULT_TIME_STEP, encode_gif, replay
 from mbrl_agent.atomic import write_atomically
 from mbrl_agent.callbacks import TrialCallback
 from mbrl_agent.evaluation import Evaluation, evaluate
-from mbrl_agent.failures import environment_acts
 from mbrl_agent.figures import encode_png, prediction_figure
 from mbrl_agent.randomness import derive_generator, derive_seed
 from mbrl_agent.resampling.none import NoResampling
@@ -39,6 +38,9 @@ class RunCallback(TrialCallback):
         """The agent that learns."""
         assert isinstance(self.model, ParticlePILCO)
         return self.model
+
+    def close(self) -> None:
+        """Called when learning has ended, however it did."""
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -127,6 +129,7 @@ class PredictionCallback(RunCallback):
         self.labels = labels
         self.time_step = time_step
         self.particles: NDArray[np.float32] | None = None
+        self._excuse = Excuse("no figure of prediction and reality")
 
     def _on_training_start(self) -> None:
         self._predict()
@@ -135,7 +138,11 @@ class PredictionCallback(RunCallback):
         """Draw the episode of this trial, and predict that of the next."""
         with self.timed("log"):
             if self.particles is not None and self.agent.latest:
-                self._draw(self.particles)
+                png = self._draw(self.particles)
+                if png is not None:
+                    name = f"prediction_trial_{self.agent.trials:03d}.png"
+                    write_atomically(self.directory.figures / name, png)
+                    log_image(self.logger, "prediction_against_reality", png, self.agent.num_timesteps)
             self._predict()
 
     def _predict(self) -> None:
@@ -152,62 +159,105 @@ class PredictionCallback(RunCallback):
         with torch.no_grad():
             self.particles = simulation(parameters).states[:, 0].cpu().numpy()
 
-    def _draw(self, particles: NDArray[np.float32]) -> None:
+    def _draw(self, particles: NDArray[np.float32]) -> bytes | None:
+        """The figure as PNG, None where matplotlib cannot draw it."""
         agent = self.agent
-        figure = prediction_figure(
-            particles,
-            agent.latest[-1].observations,
-            self.labels,
-            f"Trial {agent.trials}: prediction against reality",
-            self.time_step,
-        )
-        png = encode_png(figure)
-        write_atomically(self.directory.figures / f"prediction_trial_{agent.trials:03d}.png", png)
-        log_image(self.logger, "prediction_against_reality", png, agent.num_timesteps)
+        with self._excuse.instead_of_errors():
+            figure = prediction_figure(
+                particles,
+                agent.latest[-1].observations,
+                self.labels,
+                f"Trial {agent.trials}: prediction against reality",
+                self.time_step,
+            )
+            return encode_png(figure)
+        return None
 
 
 class AnimationCallback(RunCallback):
-    """Film the real episode of each trial by running it again, with images.
+    """Film the real episode of each trial by running it again, with images, in a copy of the environment.
+
+    Whatever goes wrong in the copy costs an animation, and the first time a warning, but not the run: no
+    real episode takes part in it.
 
     Args:
         directory: Where the animations go.
-        env: A copy of the environment, with `render_mode="rgb_array"`.
+        env_id: Gymnasium id.
+        mode: Render mode that gives images.
         time_step: Duration of a step [s], if it is known.
     """
 
-    def __init__(
-        self, directory: RunDirectory, env: gymnasium.Env[Any, Any], time_step: float | None
-    ) -> None:
+    def __init__(self, directory: RunDirectory, env_id: str, mode: str, time_step: float | None) -> None:
         super().__init__()
         self.directory = directory
-        self.env = env
+        self.env_id = env_id
+        self.mode = mode
         self.time_step = time_step
-        self._warned = False
+        self._env: gymnasium.Env[Any, Any] | None = None
+        self._excuse = Excuse("no animation")
 
     def on_trial_end(self) -> None:
-        """Write the animation, unless the environment does not repeat itself."""
+        """Write the animation, unless the environment cannot be filmed or does not repeat itself."""
         if not self.agent.latest:  # the trial learned from added episodes alone
             return
         with self.timed("log"):
-            agent = self.agent
-            episode = agent.latest[0]
-            actions = agent.scale_action(episode.actions)
-            with environment_acts(f"when the episode of trial {agent.trials} was filmed"):
-                frames = replay_frames(self.env, episode, actions, agent.episode_seed(agent.collections - 1))
-            if frames is None:
-                self._warn()
-                return
-            gif = encode_gif(frames, self.time_step)
-            write_atomically(self.directory.figures / f"episode_trial_{agent.trials:03d}.gif", gif)
-            log_image(self.logger, "episode", gif, agent.num_timesteps)
+            gif = self._film()
+            if gif is not None:
+                name = f"episode_trial_{self.agent.trials:03d}.gif"
+                write_atomically(self.directory.figures / name, gif)
+                log_image(self.logger, "episode", gif, self.agent.num_timesteps)
 
-    def _warn(self) -> None:
-        if not self._warned:
-            self._warned = True
-            warnings.warn(
-                "no animation: with the same seed and the same actions the environment gave another episode",
-                stacklevel=2,
-            )
+    def _film(self) -> bytes | None:
+        """The animation as GIF, or nothing."""
+        agent, failed, film, gif = self.agent, True, None, None
+        actions = agent.scale_action(agent.latest[0].actions)
+        with self._excuse.instead_of_errors():
+            if self._env is None:
+                self._env = gymnasium.make(self.env_id, render_mode=self.mode)
+            film = replay(self._env, agent.latest[0], actions, agent.episode_seed(agent.collections - 1))
+            if film is not None:
+                gif = encode_gif(film.images(), film.every * (self.time_step or DEFAULT_TIME_STEP))
+            failed = False
+        if failed:
+            self.close()  # nobody knows in which state it is
+        elif film is None:
+            self._excuse.give("with the same seed and the same actions the environment gave another episode")
+        return gif
+
+    def close(self) -> None:
+        """Close the copy of the environment."""
+        env, self._env = self._env, None
+        if env is not None:
+            with self._excuse.instead_of_errors():
+                env.close()
+
+
+class Excuse:
+    """Why something that a run can do without was not made: one warning a run, the first time.
+
+    Args:
+        subject: What is missing.
+    """
+
+    def __init__(self, subject: str) -> None:
+        self._subject = subject
+        self._given = False
+
+    def give(self, reason: str) -> None:
+        """Warn, unless that was done before."""
+        if not self._given:
+            self._given = True
+            warnings.warn(f"{self._subject}: {reason}", stacklevel=2)
+
+    @contextmanager
+    def instead_of_errors(self) -> Iterator[None]:
+        """Take an error out of the block as the reason; the block's own warnings are not shown."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                yield
+        except Exception as error:  # renderers and styles are the user's, and may raise anything
+            self.give(" ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":"))
 
 
 class CheckpointCallback(RunCallback):

@@ -15,17 +15,22 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from mbrl_agent.atomic import write_atomically
+from mbrl_agent.atomic import remnants, write_atomically
 from mbrl_agent.checkpoint import CheckpointError, read_archive
+from mbrl_agent.event_file import new_event_path
 from mbrl_agent.messages import one_line
 from mbrl_agent.plain_data import decode_json, read_file
 from mbrl_agent.run_log import ProgressCsv
 from mbrl_agent.validation import require_count
 
-EVENTS = "events.out.tfevents.*"
 MAX_RECORD_BYTES = 2**20
+EVENT_FILE = re.compile(r"events\.out\.tfevents\.[^/\\]+")
+CHECKPOINT = re.compile(r"trial_(\d{3,})\.(?:zip|json)")
+FIGURE = re.compile(r"(?:prediction_trial_(\d{3,})\.png|episode_trial_(\d{3,})\.gif)")
+OWN_FILES = re.compile(r"(?:config\.yaml|progress\.csv|(?:agent|best|failed)\.zip)")
+"""Files of a run by their whole names: whatever else lies in its directory belongs to somebody else."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,8 @@ class RunState:
         if self.solved_after is not None:
             require_count("solved_after", self.solved_after)
         for name, size in self.events.items():
+            if not EVENT_FILE.fullmatch(name):  # it is cut to this size
+                raise ValueError(f"{name!r} is not the name of an event file")
             require_count(name, size, minimum=0)
 
 
@@ -89,6 +96,7 @@ class RunDirectory:
         self.agent = path / "agent.zip"
         self.best = path / "best.zip"
         self.progress = path / "progress.csv"
+        self.events = self.checkpoints / "events.json"
         self._lock: IO[bytes] | None = None
 
     @classmethod
@@ -119,7 +127,7 @@ class RunDirectory:
 
     def has_checkpoint(self) -> bool:
         """Whether there is a checkpoint, be it whole or not."""
-        return any(self.checkpoints.glob("trial_*.zip"))
+        return bool(self._checkpoints())
 
     def checkpoint(self, trial: int) -> Path:
         """Where the agent is saved after a trial."""
@@ -158,10 +166,45 @@ class RunDirectory:
                     stacklevel=2,
                 )
 
+    def new_event_file(self) -> Path:
+        """Where the run writes its next event file.
+
+        The name is one that TensorBoard knows, and no file has it. It is recorded before there is a file,
+        so that a run which is killed at any moment knows which event files are its own.
+
+        Raises:
+            OSError: The record cannot be written.
+        """
+        path = new_event_path(self.path)
+        names = [*self._event_names(), path.name]
+        write_atomically(self.events, (json.dumps({"events": names}, indent=1) + "\n").encode())
+        return path
+
+    def own_event_files(self) -> list[Path]:
+        """The event files that the run has written; others in its directory are somebody else's."""
+        return [path for name in self._event_names() if (path := self.path / name).is_file()]
+
+    def _event_names(self) -> list[str]:
+        """The record of `new_event_file`; where it is damaged, a warning says what follows from that."""
+        try:
+            names = decode_json(read_file(self.events, MAX_RECORD_BYTES))["events"]
+            if not all(isinstance(name, str) and EVENT_FILE.fullmatch(name) for name in names):
+                raise ValueError("it does not hold names of event files")
+        except FileNotFoundError:  # no attempt has begun
+            return []
+        except (ValueError, LookupError, TypeError) as error:
+            warnings.warn(
+                f"{self.events} cannot be read ({one_line(error)}): event files are left as they are which "
+                "the last checkpoint does not know, and TensorBoard may show some steps twice",
+                stacklevel=2,
+            )
+            return []
+        return list(names)
+
     def event_sizes(self) -> dict[str, int]:
-        """Size of each event file, once its bytes are on the disk."""
+        """Size of each event file of the run, once its bytes are on the disk."""
         sizes = {}
-        for path in sorted(self.path.glob(EVENTS)):
+        for path in sorted(self.own_event_files()):
             with path.open("rb") as file:
                 os.fsync(file.fileno())
                 sizes[path.name] = os.fstat(file.fileno()).st_size
@@ -175,11 +218,11 @@ class RunDirectory:
             OSError: A file cannot be read now, which does not mean that it is damaged.
         """
         reasons = []
-        for path in sorted(self.checkpoints.glob("trial_*.zip"), key=_trial, reverse=True):
+        for trial, path in sorted(self._checkpoints().items(), reverse=True):
             try:
                 record = read_file(path.with_suffix(".json"), MAX_RECORD_BYTES)
                 state = RunState(**decode_json(record))
-                if state.trial != _trial(path):
+                if state.trial != trial:
                     raise ValueError(f"its record is that of trial {state.trial}")
                 read_archive(path)
                 self._check_logs(state)
@@ -208,20 +251,44 @@ class RunDirectory:
             raise ValueError(f"{self.progress.name} has been cut or removed")
 
     def rewind(self, state: RunState) -> None:
-        """Bring the logs back to what they held when the record was written."""
+        """Bring the logs back to what they held when the record was written.
+
+        Only what the run itself has written is cut or removed: studies, other writers of events and the
+        user may have put files of their own beside it.
+        """
         self.figures.mkdir(exist_ok=True)
-        for path in self.path.glob(EVENTS):
-            if path.name in state.events:
-                os.truncate(path, state.events[path.name])
-            else:
+        for path in self.own_event_files():
+            if path.name not in state.events:
                 path.unlink()
+        for name, size in state.events.items():
+            os.truncate(self.path / name, size)
         ProgressCsv(self.progress).rewind(state.rows, state.columns)
-        for path in [*self.checkpoints.glob("trial_*"), *self.figures.glob("*_[0-9]*")]:
-            if _trial(path) > state.trial:
-                path.unlink()
+        for folder, pattern in ((self.checkpoints, CHECKPOINT), (self.figures, FIGURE)):
+            for path, trial in _of_trials(folder, pattern):
+                if trial > state.trial:
+                    path.unlink()
         self._restore_best(state)
-        for path in self.path.rglob(".mbrl_agent-*.tmp"):
-            path.unlink()
+        self._remove_remnants()
+
+    def _checkpoints(self) -> dict[int, Path]:
+        """The checkpoints by trial, be they whole or not."""
+        return {
+            trial: path
+            for path, trial in _of_trials(self.checkpoints, CHECKPOINT)
+            if path == self.checkpoint(trial)
+        }
+
+    def _remove_remnants(self) -> None:
+        """Remove what a killed attempt of this run was writing; other processes may be writing here, too."""
+        own = (
+            (self.path, OWN_FILES),
+            (self.checkpoints, re.compile(rf"{CHECKPOINT.pattern}|{self.events.name}")),
+            (self.figures, FIGURE),
+        )
+        for folder, pattern in own:
+            for path, name in remnants(folder):
+                if pattern.fullmatch(name):
+                    path.unlink(missing_ok=True)
 
     def lock(self) -> None:
         """Keep other processes from this directory for as long as this one lives.
@@ -280,7 +347,8 @@ def _make(path: Path) -> bool:
     return True
 
 
-def _trial(path: Path) -> int:
-    """The number at the end of a file's name."""
-    digits: Any = re.search(r"(\d+)$", path.stem)
-    return int(digits[1]) if digits else -1
+def _of_trials(folder: Path, pattern: re.Pattern[str]) -> list[tuple[Path, int]]:
+    """The files of a folder whose whole names match, each with the number of its trial."""
+    files = [path for path in folder.iterdir() if not path.is_dir()] if folder.is_dir() else []
+    matches = [(path, pattern.fullmatch(path.name)) for path in files]
+    return [(path, int(next(filter(None, match.groups())))) for path, match in matches if match]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 from stable_baselines3.common.logger import (
     HParam,
@@ -25,7 +26,7 @@ from mbrl_agent.plain_data import read_file
 METRICS = ("eval/success_rate", "eval/mean_reward", "eval/steps_to_solve", "rollout/ep_rew")
 """Scalars that the HParams page shows beside the hyperparameters, at their latest values."""
 MAX_CSV_BYTES = 2**24
-NOT_HYPERPARAMETERS = ("device", "logdir", "quiet", "threads")
+NOT_HYPERPARAMETERS = ("device", "episodes", "logdir", "quiet", "threads")
 
 
 class ProgressCsv(KVWriter):
@@ -52,7 +53,7 @@ class ProgressCsv(KVWriter):
         if not values:
             return
         self.columns += [key for key in values if key not in self.columns]
-        self.rows.append([str(values.get(key, "")) for key in self.columns])
+        self.rows.append([_cell(values.get(key, "")) for key in self.columns])
         self._write()
 
     def rewind(self, rows: int, columns: int) -> None:
@@ -74,6 +75,11 @@ class ProgressCsv(KVWriter):
         """Nothing is open between two rows."""
 
 
+def _cell(value: Any) -> str:
+    """A value as text; NumPy would write its own numbers as its print options say."""
+    return str(value.item() if isinstance(value, np.generic) else value)
+
+
 def read_table(path: Path) -> list[list[str]]:
     """The rows of a CSV file, the header first.
 
@@ -88,19 +94,30 @@ def read_table(path: Path) -> list[list[str]]:
         raise ValueError(f"{path.name} is damaged: {error}") from error
 
 
-def make_logger(directory: Path) -> Logger:
-    """A logger that writes progress.csv and a new event file into a run directory."""
-    outputs = [ProgressCsv(directory / "progress.csv"), EventOutput(directory)]
-    return Logger(str(directory), outputs)
+def make_logger(progress: Path, events: Path) -> Logger:
+    """A logger that writes progress.csv and a new event file.
+
+    Args:
+        progress: The CSV file, which is continued if it exists.
+        events: The event file, which does not exist.
+    """
+    return Logger(str(progress.parent), [ProgressCsv(progress), EventOutput(events)])
 
 
 def log_config(logger: Logger, options: Mapping[str, int | float | bool | str]) -> None:
     """Write the configuration as text and as hyperparameters."""
-    rows = "\n".join(f"| `{key}` | {value} |" for key, value in options.items())
+    rows = "\n".join(f"| `{key}` | {_unicode(value)} |" for key, value in options.items())
     logger.record("config", f"| option | value |\n|---|---|\n{rows}", exclude="csv")
-    hyperparameters = {key: value for key, value in options.items() if key not in NOT_HYPERPARAMETERS}
+    hyperparameters = {
+        key: _unicode(value) for key, value in options.items() if key not in NOT_HYPERPARAMETERS
+    }
     logger.record("hparams", HParam(hyperparameters, dict.fromkeys(METRICS, 0.0)), exclude="csv")
     logger.dump(0)
+
+
+def _unicode(value: int | float | bool | str) -> int | float | bool | str:
+    """The value, with escapes for what is no Unicode: the name of a directory can be any bytes."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 
 def log_image(logger: Logger, tag: str, encoded: bytes, step: int) -> None:

@@ -30,6 +30,7 @@ from mbrl_agent.policy_search import LONGEST_HORIZON, PolicySearch, SearchOption
 from mbrl_agent.randomness import derive_generator, derive_seed
 from mbrl_agent.replay import Episode, Replay, Transitions
 from mbrl_agent.resampling import Resampler
+from mbrl_agent.success import as_success
 from mbrl_agent.tasks import Task, time_limit
 
 PROGRESS_EVERY = 10  # gradient steps between reports of progress
@@ -238,6 +239,14 @@ class TrialAlgorithm(BaseAlgorithm):
         )
         callback.on_rollout_end()
         return go_on
+
+    def _update_info_buffer(self, infos: list[dict[str, Any]], dones: NDArray[Any] | None = None) -> None:
+        """Keep what Monitor and the environment say of finished episodes, a success as a truth value."""
+        plain = [
+            {**info, "is_success": as_success(info["is_success"])} if "is_success" in info else info
+            for info in infos
+        ]
+        super()._update_info_buffer(plain, dones)
 
     def episode_seed(self, collection: int) -> int:
         """The seed of the real episode of a collection (counted from 0) in the first environment."""

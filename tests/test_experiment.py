@@ -39,7 +39,7 @@ def test_the_directory_of_a_run(finished):
     assert re.fullmatch(r"CartPoleSwingUp-v0_gaussian_seed0_\d{8}-\d{6}", finished.name)
     files = {name for name in files_of(finished) if not name.startswith("events.")}
     assert files == {
-        "config.yaml", "progress.csv", "agent.zip", "best.zip", ".lock",
+        "config.yaml", "progress.csv", "agent.zip", "best.zip", ".lock", "checkpoints/events.json",
         *(f"checkpoints/trial_{trial:03d}.{kind}" for trial in (1, 2, 3) for kind in ("zip", "json")),
         *(f"figures/episode_trial_{trial:03d}.gif" for trial in (1, 2, 3)),
         "figures/prediction_trial_002.png", "figures/prediction_trial_003.png",  # the first acted at random

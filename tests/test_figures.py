@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import envs  # noqa: F401
-from mbrl_agent.animation import can_render, encode_gif, replay_frames
+from mbrl_agent.animation import Film, encode_gif, render_mode, replay
 from mbrl_agent.experiment import make_env, state_labels, step_duration
 from mbrl_agent.figures import encode_png, prediction_figure
 from mbrl_agent.replay import Episode
@@ -59,9 +59,16 @@ def test_equal_figures_are_equal_files():
     assert Image.open(io.BytesIO(first)).format == "PNG"
 
 
+def film(renderings) -> Film:
+    result = Film()
+    for rendering in renderings:
+        result.add(rendering)
+    return result
+
+
 def test_a_gif_has_every_frame():
     shades = [np.full((400, 600, 3), 8 * i, np.uint8) for i in range(31)]
-    data = encode_gif(shades, 0.1)
+    data = encode_gif(film(shades).images(), 0.1)
     with Image.open(io.BytesIO(data)) as image:
         assert (image.format, image.n_frames, image.size) == ("GIF", 31, (300, 200))
         assert (image.info["duration"], image.info["loop"]) == (100, 0)
@@ -71,7 +78,7 @@ def test_a_gif_has_every_frame():
 
 
 def test_small_frames_are_not_enlarged():
-    data = encode_gif([np.zeros((20, 30, 3), np.uint8)] * 2, None)
+    data = encode_gif(film([np.zeros((20, 30, 3), np.uint8)] * 2).images())
     assert Image.open(io.BytesIO(data)).size == (30, 20)
 
 
@@ -90,21 +97,21 @@ def record(seed: int) -> tuple[Episode, np.ndarray]:
 def test_an_episode_is_shown_again():
     episode, actions = record(seed=4)
     env = gymnasium.make(SWINGUP, render_mode="rgb_array")
-    frames = replay_frames(env, episode, actions, seed=4)
+    frames = replay(env, episode, actions, seed=4).images()
     assert len(frames) == 31
-    assert frames[0].shape == (400, 600, 3)
+    assert frames[0].shape == (200, 300, 3)
     assert (frames[0] != frames[-1]).any()
 
 
 def test_another_episode_is_not_shown_for_it():
     episode, actions = record(seed=4)
     env = gymnasium.make(SWINGUP, render_mode="rgb_array")
-    assert replay_frames(env, episode, actions, seed=5) is None
+    assert replay(env, episode, actions, seed=5) is None
 
 
 def test_what_an_environment_tells_about_itself():
     env = make_env(SWINGUP)
-    assert can_render(env)
+    assert render_mode(env) == "rgb_array"
     assert step_duration(env) == pytest.approx(0.1)
     assert state_labels(env) == ["x [m]", "x_dot [m/s]", "theta [rad]", "theta_dot [rad/s]"]
     pendulum = make_env("Pendulum-v1")

@@ -204,6 +204,46 @@ def test_handlers_are_given_back():
     assert [signal.getsignal(number) for number in STATUS] == before
 
 
+@pytest.mark.parametrize("program_ends", [False, True])
+def test_after_a_signal_further_ones_are_ignored_only_if_the_program_ends(program_ends):
+    def work() -> bool:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with pytest.raises(Interrupted), interruptible(program_ends):
+            signal.raise_signal(signal.SIGTERM)
+        ignored = signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+        return ignored is not program_ends  # False, the exit status 0, where it is right
+
+    assert in_a_fork(work) == 0
+
+
+def test_main_as_a_function_gives_the_handlers_back(tmp_path, capfd):
+    moment = MOMENTS["fit: before the loss"]
+
+    def work() -> bool:
+        before = [signal.getsignal(number) for number in STATUS]
+        moment.strike(send(signal.SIGINT))
+        statuses = [cli.main(flags(logdir=tmp_path / name)) for name in ("first", "second")]
+        return statuses != [130, 0] or [signal.getsignal(number) for number in STATUS] != before
+
+    assert in_a_fork(work) == 0
+
+
+def test_a_handler_that_c_code_has_set_is_left_alone(monkeypatch):
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: pytest.fail("it was replaced"))
+    with interruptible(), handling(signal.SIGTERM, signal.SIG_IGN):
+        pass
+
+
+def test_main_in_another_thread(tmp_path, capfd):
+    statuses = []
+    words = flags(logdir=tmp_path, trials=1, eval_episodes=1)
+    thread = threading.Thread(target=lambda: statuses.append(cli.main(words)))
+    thread.start()
+    thread.join()
+    assert statuses == [0]
+
+
 def test_once_the_time_for_cleaning_up_is_over_a_signal_counts_again(monkeypatch):
     """Should something have swallowed the first."""
     now = 0.0

@@ -63,7 +63,7 @@ def test_two_hundred_cycles_of_fit_improve_log_save_and_load(tmp_path):
         "RbfPolicy", limited(), policy_kwargs={"centers": 5}, dynamics=TINY_MODEL,
         search=SearchOptions(steps=2, num_particles=12, candidates=2), gradient_probe=2, seed=0,
     )  # fmt: skip
-    agent.set_logger(make_logger(tmp_path))
+    agent.set_logger(make_logger(tmp_path / "progress.csv", tmp_path / "events.out.tfevents.1.soak"))
     agent.learn(STEPS)
     memory, before = [resident()], handles()
     for cycle in range(CYCLES):

@@ -111,5 +111,5 @@ def quick_figures() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_callbacks, "prediction_figure", lambda *args: None)
         patch.setattr(run_callbacks, "encode_png", lambda figure: PIXEL)
-        patch.setattr(experiment, "can_render", lambda env: False)
+        patch.setattr(experiment, "render_mode", lambda env: None)
         yield

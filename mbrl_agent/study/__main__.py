@@ -11,6 +11,7 @@ import torch
 
 from mbrl_agent.messages import INTERRUPTED, USAGE_ERROR, one_line
 from mbrl_agent.policies import POLICIES
+from mbrl_agent.program import program
 from mbrl_agent.study.arguments import PROGRAM, check, make_parser
 from mbrl_agent.study.commands import COMMANDS, Job
 from mbrl_agent.study.output import open_output
@@ -20,20 +21,26 @@ from mbrl_agent.study.scene import Scene, run_scene, untrained_scene
 from mbrl_agent.study.strategies import Strategy, combine
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, program_ends: bool = False) -> int:
     """Run a command line and return the exit status.
 
     It is 0, 1 if some runs of a sweep or a baseline failed, 2 for a user's mistake or a file that cannot be
-    read or written, and 130 when interrupted.
+    read or written, and 130 when interrupted. Signal handlers, torch's settings and the standard streams are
+    then as they were before.
+
+    Args:
+        argv: The words; None takes those of the process.
+        program_ends: The process ends with the returned status: after a signal, further ones are ignored.
     """
-    try:
-        return _main(sys.argv[1:] if argv is None else argv)
-    except (ValueError, TypeError, OSError) as error:
-        sys.stderr.write(f"study: error: {one_line(error)} (see {PROGRAM} --help)\n")
-        return USAGE_ERROR
-    except KeyboardInterrupt:
-        sys.stderr.write("study: interrupted\n")
-        return INTERRUPTED
+    with program("study", program_ends):
+        try:
+            return _main(sys.argv[1:] if argv is None else argv)
+        except (ValueError, TypeError, OSError) as error:
+            sys.stderr.write(f"study: error: {one_line(error)} (see {PROGRAM} --help)\n")
+            return USAGE_ERROR
+        except KeyboardInterrupt:
+            sys.stderr.write("study: interrupted\n")
+            return INTERRUPTED
 
 
 def _main(argv: Sequence[str]) -> int:
@@ -84,4 +91,4 @@ def _scene(arguments: argparse.Namespace) -> Scene:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(program_ends=True))

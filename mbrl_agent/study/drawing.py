@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
+from mbrl_agent.figures import default_style
 from mbrl_agent.study.colours import Look
 from mbrl_agent.study.landscape import Array, Landscape, Values
 from mbrl_agent.study.trajectories import Prediction, weighted_percentiles
@@ -23,6 +24,7 @@ LINES = 30
 """Single particles drawn over the band of a predicted distribution."""
 
 
+@default_style()
 def landscape_figure(landscapes: Sequence[Landscape], looks: Mapping[str, Look], title: str) -> Figure:
     """Variance of the gradient above, expected cost below, one column a direction."""
     numbers = sorted({entry.direction for entry in landscapes})
@@ -41,7 +43,7 @@ def landscape_figure(landscapes: Sequence[Landscape], looks: Mapping[str, Look],
     axes[1, 0].set_ylabel(COST)
     handles = [axes[0, 0].get_lines()[labels.index(label)] for label in labels]
     figure.legend(handles, labels, loc="outside right center", frameon=False, fontsize=9)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, parse_math=False, fontsize=10)
     return figure
 
 
@@ -91,6 +93,7 @@ def draw_costs(axis: Axes, landscapes: Sequence[Landscape], looks: Mapping[str, 
     _grid(axis)
 
 
+@default_style()
 def values_figure(
     values: Values, landscapes: Sequence[Landscape], looks: Mapping[str, Look], title: str
 ) -> Figure:
@@ -111,10 +114,11 @@ def values_figure(
         axis.set_xlabel(DELTA)
         axis.legend(frameon=False, fontsize=9)
     _grid(left)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, parse_math=False, fontsize=10)
     return figure
 
 
+@default_style()
 def trajectories_figure(
     predictions: Sequence[Prediction],
     labels: Sequence[str],
@@ -136,9 +140,9 @@ def trajectories_figure(
         axes[0, column].set_title(f"{heading}\ncost {entry.expected_cost:.1f}", fontsize=9)
         axes[-1, column].set_xlabel("step" if time_step is None else "time [s]")
     for dimension, (axis, label) in enumerate(zip(axes[:, 0], labels, strict=True)):
-        axis.set_ylabel(label)
+        axis.set_ylabel(label, parse_math=False)
         axis.set_ylim(*_limits(predictions, dimension))
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, parse_math=False, fontsize=10)
     return figure
 
 

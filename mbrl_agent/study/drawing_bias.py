@@ -8,6 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from mbrl_agent.figures import default_style
 from mbrl_agent.study.bias import Bias, Estimate
 from mbrl_agent.study.bimodal import ForwardError
 from mbrl_agent.study.colours import Look
@@ -16,6 +17,7 @@ from mbrl_agent.study.drawing import DPI
 BLACK = "#000000"
 
 
+@default_style()
 def bias_figure(rows: Sequence[Bias], looks: Mapping[str, Look], title: str) -> Figure:
     """Cosine with the true gradient and relative bias, one bar a strategy, one row a place."""
     places = list(dict.fromkeys(row.delta for row in rows))
@@ -34,10 +36,11 @@ def bias_figure(rows: Sequence[Bias], looks: Mapping[str, Look], title: str) -> 
         pair[1].set_xlim(0, 2.5)
     axes[-1, 0].set_xlabel("cosine with the true gradient")
     axes[-1, 1].set_xlabel("|mean gradient - true gradient| / |true gradient|")
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, parse_math=False, fontsize=10)
     return figure
 
 
+@default_style()
 def forward_figure(
     rows: Sequence[ForwardError], looks: Mapping[str, Look], labels: list[str], title: str
 ) -> Figure:
@@ -52,10 +55,10 @@ def forward_figure(
         colours = [looks[row.strategy].colour if row.strategy in looks else BLACK for row in own]
         _bars(axis, [row.strategy for row in own], [row.error for row in own], colours)
         axis.axvline(0.0, color="black", lw=0.8)
-        axis.set_title(modes.label(labels), fontsize=10)
+        axis.set_title(modes.label(labels), parse_math=False, fontsize=10)
         axis.set_xlabel("predicted cost - cost without resampling")
         axis.margins(x=0.15)
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, parse_math=False, fontsize=10)
     return figure
 
 

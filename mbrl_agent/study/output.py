@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from matplotlib.figure import Figure
-from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
+from stable_baselines3.common.logger import Logger
 
 from mbrl_agent.atomic import write_atomically
+from mbrl_agent.event_file import EventOutput, new_event_path
 from mbrl_agent.figures import encode_png
 from mbrl_agent.run_log import log_image
 from mbrl_agent.study.bias import STATISTICS, Bias
@@ -61,7 +62,7 @@ def open_output(directory: Path, run: Path | None, step: int) -> Iterator[Output
     if run is None:
         yield Output(directory)
         return
-    logger = Logger(str(run), [TensorBoardOutputFormat(str(run))])
+    logger = Logger(str(run), [EventOutput(new_event_path(run))])
     try:
         yield Output(directory, logger, step)
     finally:

@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mbrl_agent.interrupts import interruptible
 from mbrl_agent.messages import FAILED
 from mbrl_agent.run_directory import RunDirectory
 from mbrl_agent.study.baseline.algorithms import ALGORITHMS
@@ -146,7 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
     make_baseline(first)[1].close()  # refuse what cannot work now, once, not in every process
     missing = {path: config for path, config in configs.items() if _is_missing(path, config)}
     failed = 0
-    with interruptible(), closing(do_runs(missing, arguments.jobs)) as results:
+    with closing(do_runs(missing, arguments.jobs)) as results:
         for path, result in results:
             if isinstance(result, RunFailedError):
                 failed += 1

@@ -14,6 +14,7 @@ from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
 from mbrl_agent.messages import one_line
+from mbrl_agent.program import independent
 from mbrl_agent.run_directory import RunDirectory
 from mbrl_agent.study.baseline.config import BaselineConfig
 from mbrl_agent.study.baseline.training import is_finished, run_baseline
@@ -80,7 +81,8 @@ def _received(receiver: Connection, process: SpawnProcess) -> Result:
 def _child(sender: Connection, config: BaselineConfig, path: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's, which ends its children
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    sender.send(_attempt(config, path))
+    with independent("study"):
+        sender.send(_attempt(config, path))
 
 
 def _end_with_parent() -> None:
@@ -117,5 +119,5 @@ def _locked_attempt(config: BaselineConfig, path: Path) -> Result:
         return run_baseline(config, path)
     except Exception as error:  # environments and Stable-Baselines3 may raise anything
         with suppress(OSError):
-            failed.write_text(traceback.format_exc())
+            failed.write_bytes(traceback.format_exc().encode(errors="backslashreplace"))
         return RunFailedError(one_line(error) or type(error).__name__)

@@ -22,12 +22,13 @@ from mbrl_agent.evaluation import evaluate
 from mbrl_agent.experiment import step_duration
 from mbrl_agent.observation_changes import valid_attribute
 from mbrl_agent.randomness import derive_seed
-from mbrl_agent.run_directory import EVENTS, RunDirectory
+from mbrl_agent.run_directory import RunDirectory
 from mbrl_agent.run_log import log_config, make_logger
 from mbrl_agent.study.baseline.algorithms import ALGORITHMS
 from mbrl_agent.study.baseline.config import BaselineConfig
 from mbrl_agent.study.baseline.observation import FeatureObservation
 from mbrl_agent.study.scene import find_env
+from mbrl_agent.success import as_success
 from mbrl_agent.yaml_data import read_yaml
 
 STOP_AFTER = 2
@@ -93,8 +94,9 @@ def _episode_means(model: BaseAlgorithm) -> dict[str, float]:
     if episodes:
         means["rollout/ep_rew_mean"] = float(safe_mean([info["r"] for info in episodes]))
         means["rollout/ep_len_mean"] = float(safe_mean([info["l"] for info in episodes]))
-    if successes:
-        means["rollout/success_rate"] = float(np.mean([float(success) for success in successes]))
+    told = [success for success in map(as_success, successes) if success is not None]
+    if told:
+        means["rollout/success_rate"] = float(np.mean(told))
     return means
 
 
@@ -147,7 +149,7 @@ def is_finished(files: RunDirectory, config: BaselineConfig) -> bool:
 def run_baseline(config: BaselineConfig, directory: Path) -> str:
     """Train and write config.yaml, progress.csv, TensorBoard events, and the model as agent.zip.
 
-    Whatever a run has left in the directory is replaced: the caller keeps other processes from it.
+    What an earlier run has left in the directory is replaced: the caller keeps other processes from it.
 
     Args:
         config: The run.
@@ -165,11 +167,11 @@ def run_baseline(config: BaselineConfig, directory: Path) -> str:
     directory.mkdir(parents=True, exist_ok=True)
     files = RunDirectory(directory)
     try:
-        for path in [files.agent, files.progress, *directory.glob(EVENTS)]:
+        for path in [files.agent, files.progress, *files.own_event_files()]:
             path.unlink(missing_ok=True)
         config.save(files.config)
         callback = EvaluationCallback(config, observation)
-        logger = make_logger(directory)
+        logger = make_logger(files.progress, files.new_event_file())
         try:
             log_config(logger, config.flat())
             model.set_logger(logger)

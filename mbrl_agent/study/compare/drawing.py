@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
 from mbrl_agent.evaluation import SOLVED_SUCCESS_RATE
+from mbrl_agent.figures import default_style
 from mbrl_agent.study.colours import HUES, MARKERS, Look, shade
 from mbrl_agent.study.compare.curves import Curve, Measure, time_unit
 from mbrl_agent.study.compare.grouping import Group
@@ -54,6 +55,7 @@ def group_looks(groups: Sequence[Group]) -> dict[str, Look]:
     return found
 
 
+@default_style()
 def comparison_figure(
     groups: Sequence[Group],
     curves: Mapping[Measure, Sequence[Curve]],
@@ -95,7 +97,7 @@ def comparison_figure(
     labels = [f"{group.label}  (n = {len(group.runs)})" for group in groups]
     columns = min(len(groups), max(1, LEGEND_WIDTH // (8 + max(map(len, labels)))))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
-    figure.suptitle(f"{title}\n{CURVE_NOTE}   |   {RUN_NOTE}", fontsize=8.5)
+    figure.suptitle(f"{title}\n{CURVE_NOTE}   |   {RUN_NOTE}", parse_math=False, fontsize=8.5)
     return figure
 
 

@@ -8,12 +8,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from mbrl_agent.figures import BLUE, ORANGE
+from mbrl_agent.figures import BLUE, ORANGE, default_style
 from mbrl_agent.study.speed.measure import Timing
 
 GREY = "#8a8a8a"
 
 
+@default_style()
 def speed_figure(series: Mapping[str, Sequence[Timing]], title: str) -> Figure:
     """How a gradient step scales, and what the strategies cost.
 
@@ -26,7 +27,7 @@ def speed_figure(series: Mapping[str, Sequence[Timing]], title: str) -> Figure:
     for axis, name in zip(axes[:2], ("particles", "horizon"), strict=True):
         _draw_scaling(axis, name, series[name])
     _draw_strategies(axes[2], series["resampling"])
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title, parse_math=False, fontsize=11)
     return figure
 
 

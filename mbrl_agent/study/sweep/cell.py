@@ -27,13 +27,15 @@ def main() -> int:
     from mbrl_agent.config import TrainConfig
     from mbrl_agent.experiment import prepare
     from mbrl_agent.failures import RunFailure
+    from mbrl_agent.program import independent
     from mbrl_agent.run_directory import InUseError
     from mbrl_agent.study.scene import find_env
 
     try:
-        config = TrainConfig.from_dict(data)
-        find_env(config.env).close()  # registers ours, which train.py imports
-        prepare(config, directory=Path(sys.argv[1])).run()
+        with independent("study"):
+            config = TrainConfig.from_dict(data)
+            find_env(config.env).close()  # registers ours, which train.py imports
+            prepare(config, directory=Path(sys.argv[1])).run()
     except InUseError:
         return BUSY
     except Exception as error:  # an environment of the user's own may raise anything

@@ -200,7 +200,7 @@ def test_a_cell_killed_before_its_first_checkpoint_begins_afresh(tmp_path):
     files = RunDirectory(cell.directory)
     files.make()
     files.progress.write_text("left,over\n1,2\n")
-    (files.path / "events.out.tfevents.1.x").write_text("left over")
+    files.new_event_file().write_text("left over")
     files.checkpoint(1).with_suffix(".json").write_text("{}")
     assert sweep(tmp_path) == 0
     assert len(list(cell.directory.glob("events.*"))) == 1
