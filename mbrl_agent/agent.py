@@ -18,6 +18,7 @@ from mbrl_agent import agent_archive
 from mbrl_agent.dynamics import DYNAMICS, DynamicsOptions
 from mbrl_agent.episode_limit import limit_episodes
 from mbrl_agent.estimators import ESTIMATORS, Estimator
+from mbrl_agent.failures import environment_acts
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.library_defaults import with_library_defaults
 from mbrl_agent.policies import POLICIES
@@ -246,6 +247,9 @@ class ParticlePILCO(TrialAlgorithm):
         if self.env is None:
             raise ValueError("the agent has no environment: pass env=... to load, or call set_env")
         require_bounded_actions(self.action_space)
+        if self._last_obs is None and not reset_num_timesteps:  # Stable-Baselines3 would do it unchecked
+            with environment_acts("at the reset before the first episode"):
+                self._last_obs = self.env.reset()  # type: ignore[assignment]
         total_timesteps, callback = self._setup_learn(
             steps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )

@@ -19,7 +19,10 @@ class TrialCallback(BaseCallback):
     """
 
     def on_trial_end(self) -> None:
-        """Called after a trial (collect, fit, improve), before its figures are dumped to the logger."""
+        """Called after a trial (collect, fit, improve), before its figures are dumped to the logger.
+
+        Random trials before the last one only collect.
+        """
 
     def on_trial_logged(self) -> bool:
         """Called after the trial's figures were dumped: the time to save. Return False to stop learning."""

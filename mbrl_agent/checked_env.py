@@ -35,7 +35,7 @@ def own_copy(observation: Any, shape: tuple[int, ...] | None, step: int) -> NDAr
 
 
 class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Return copies of the observations, and refuse one of another shape than the observation space's.
+    """Return copies of observations and infos, and refuse an observation of another shape than the space's.
 
     Args:
         env: Whose observation space is a Box.
@@ -54,7 +54,7 @@ class CheckedEnv(gymnasium.Wrapper[Any, Any, Any, Any]):
         observation, reward, terminated, truncated, info = self.env.step(action)
         self._steps += 1
         copy = own_copy(observation, self.observation_space.shape, self._steps)
-        return copy, reward, terminated, truncated, info
+        return copy, reward, terminated, truncated, dict(info)
 
 
 class _Workers:

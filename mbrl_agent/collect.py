@@ -129,7 +129,10 @@ def _copied(result: tuple[Any, Any, Any, Any], recorded: NDArray[np.bool_]) -> S
     """What `VecEnv.step` returned, in arrays of our own: the environments may use theirs again."""
     observations, rewards, dones, infos = result
     plain = [dict(info) for info in infos]
-    for info in plain:
+    for info, done in zip(plain, dones, strict=True):
+        if not done:  # an environment that returns the same dictionary again has its last end in it
+            info.pop("episode", None)
+            info.pop("terminal_observation", None)
         if info.get("is_success") is not None:  # may be an array, which a list of successes cannot hold
             info["is_success"] = bool(np.all(info["is_success"]))
     return Step(np.array(observations), np.array(rewards), np.array(dones, dtype=bool), plain, recorded)

@@ -95,6 +95,8 @@ def convert(value: object, hint: Any) -> Any:
         ValueError: The value does not have this type and is not the text of such a value.
         TypeError: The type itself is not supported.
     """
+    if isinstance(value, np.generic):
+        value = value.item()
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         found = [choice for choice in arguments if str(value) == str(choice)]

@@ -462,8 +462,14 @@ def test_the_search_needs_episodes():
 
 
 def test_too_short_an_episode():
+    agent = make(limited(3))
+    with pytest.warns(UserWarning, match=r"a fit needs at least 5 transitions.*=3 gave 3.*call learn again"):
+        agent.learn(3)
+    assert (agent.trials, agent.improved, len(agent.replay)) == (0, False, 3)
     with pytest.raises(ValueError, match=r"at least 5 transitions, got 3: collect a longer episode"):
-        make(limited(3)).learn(3)
+        agent.fit()
+    agent.learn(3, reset_num_timesteps=False)
+    assert (agent.trials, agent.improved, len(agent.replay)) == (1, True, 6)
 
 
 def test_an_observation_that_is_not_finite_names_step_and_dimension_and_loses_nothing():

@@ -14,6 +14,7 @@ import torch
 from tiny_run import TINY, flags, progress, resume, tiny
 
 import envs  # noqa: F401
+from envs.cartpole_swingup import CartPoleSwingUpEnv
 from mbrl_agent import ParticlePILCO, cli, experiment
 from mbrl_agent.config import TrainConfig
 from mbrl_agent.run_directory import InUseError, RunDirectory
@@ -96,6 +97,15 @@ def test_threads_are_set(tmp_path):
 # mistakes --------------------------------------------------------------------------------------------------
 
 
+class Unbounded(CartPoleSwingUpEnv):
+    """Declares the largest numbers that there are as the bounds of its actions."""
+
+    def __init__(self):
+        super().__init__()
+        largest = np.finfo(np.float32).max
+        self.action_space = gymnasium.spaces.Box(-largest, largest, (1,))
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -105,13 +115,16 @@ def test_threads_are_set(tmp_path):
         ({"env": "CartPole-v1"}, "actions must be a Box"),
         ({"search__num_particles": 21}, "multiple of 5"),
         ({"env": "TestEndless-v0"}, "no time limit"),
+        ({"env": "TestUnbounded-v0"}, "actions must be bounded"),
     ],
 )
 def test_a_mistake_is_found_before_anything_is_made(changes, message, tmp_path, monkeypatch):
     endless = gymnasium.envs.registration.EnvSpec(
         "TestEndless-v0", "envs.cartpole_swingup:CartPoleSwingUpEnv"
     )
+    unbounded = gymnasium.envs.registration.EnvSpec("TestUnbounded-v0", Unbounded, max_episode_steps=5)
     monkeypatch.setitem(gymnasium.registry, "TestEndless-v0", endless)
+    monkeypatch.setitem(gymnasium.registry, "TestUnbounded-v0", unbounded)
     with pytest.raises(ValueError, match=message):
         tiny(tmp_path / "runs", **changes)
     assert not (tmp_path / "runs").exists()
@@ -259,3 +272,18 @@ def test_a_given_directory_whose_checkpoints_are_damaged_is_not_begun_afresh(fin
     with pytest.raises(ValueError, match=r"there is no checkpoint in .* that can be used"):
         experiment.prepare(TrainConfig.load(directory / "config.yaml"), directory=directory)
     assert files_of(directory) == before
+
+
+def test_random_trials_have_nothing_to_evaluate(tmp_path, capsys, quickly):
+    run = tiny(tmp_path, trials=2, random_trials=2, quiet=False)
+    run.run()
+    first, second = (line for line in capsys.readouterr().out.splitlines() if line.startswith("trial "))
+    assert "return" in first
+    assert "evaluation" not in first
+    assert "predicted cost" not in first
+    assert "evaluation" in second
+    assert "predicted cost" in second
+    rows = progress(run.directory)
+    assert rows[0]["eval/mean_reward"] == ""
+    assert rows[1]["eval/mean_reward"] != ""
+    assert not list(run.files.figures.glob("prediction*"))

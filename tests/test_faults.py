@@ -296,6 +296,7 @@ ENV_FAULTS = [
     ({"fault": "raise", "step": 12}, rf"{HOT} at step 12 of an episode", [30, 11]),
     ({"fault": "raise", "step": 0}, rf"{HOT} at the reset of an episode", [30]),
     ({"fault": "raise", "step": 1, "episode": 1}, rf"{HOT} at step 1 of an episode", []),
+    ({"fault": "raise", "step": 0, "episode": 0.5}, rf"{HOT} at the reset before the first episode", []),
     ({"fault": "nan", "step": 12}, NAN + " at step 12 of an episode", [30, 11]),
     ({"fault": "nan", "step": 30}, NAN + " at step 30 of an episode", [30, 29]),
     ({"fault": "short", "step": 12}, SHAPE.format("3,") + " at step 12 of an episode", [30, 11]),

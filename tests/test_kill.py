@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from deadly_run import MOMENTS, RESUMING, ROOT, in_a_fork
-from tiny_run import assert_same_run, flags, resume
+from tiny_run import assert_same_run, flags, resume, tiny
 
 from mbrl_agent import cli
+from mbrl_agent.run_directory import RunDirectory
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
@@ -39,6 +40,18 @@ def test_killed_and_resumed(moment, undisturbed, tmp_path):
     assert (directory / "agent.zip").exists() == (moment == "agent: after the rename")
     resume(directory).run()
     assert_same_run(directory, undisturbed)
+
+
+@pytest.mark.parametrize("moment", ["collect: before the reset", "checkpoint: half"])
+def test_killed_between_random_trials(moment, tmp_path):
+    words = {"random_trials": 3, "trials": 4}
+    whole = tiny(tmp_path / "whole", **words)
+    whole.run()
+    killed(MOMENTS[moment], lambda: cli.main(flags(logdir=tmp_path / "killed", **words)))
+    (directory,) = (tmp_path / "killed").iterdir()
+    assert RunDirectory(directory).latest_state().trial < 3  # before the first fit counts
+    resume(directory).run()
+    assert_same_run(directory, whole.directory)
 
 
 @pytest.mark.parametrize("moment", RESUMING)

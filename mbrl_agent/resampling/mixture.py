@@ -12,7 +12,7 @@ from mbrl_agent.pullback import Gradients, PullBack, on_tape
 from mbrl_agent.resampling.base import Resampler, equal_weights
 from mbrl_agent.resampling.mixture_redraw import linearize_mixture_redraw
 from mbrl_agent.types import Prediction, Resampled
-from mbrl_agent.validation import require_choice, require_count
+from mbrl_agent.validation import require_choice, require_count, require_flag
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,7 @@ class Mixture(Resampler):
         require_count(self.called("components"), self.components)
         require_count(self.called("em_iterations"), self.em_iterations)
         require_choice(self.called("cost_weights"), self.cost_weights, ("component", "uniform"))
-        if not isinstance(self.detach_responsibilities, bool):
-            raise TypeError(
-                f"detach_responsibilities of resampling {self.name!r} must be True or False, "
-                f"got {self.detach_responsibilities!r}"
-            )
+        require_flag(self.called("detach_responsibilities"), self.detach_responsibilities)
 
     @property
     def exact_gradient(self) -> bool:

@@ -17,7 +17,7 @@ from mbrl_agent.study.scene import MODEL_NOISE
 from mbrl_agent.study.speed import command as speed
 from mbrl_agent.study.strategies import SYNTAX
 from mbrl_agent.study.sweep import command as sweep
-from mbrl_agent.validation import require_count, require_number, require_positive
+from mbrl_agent.validation import require_count, require_number, require_positive, require_seed
 
 PROGRAM = "python -m mbrl_agent.study"
 HELPS = {
@@ -157,6 +157,8 @@ def check(arguments: argparse.Namespace) -> None:
     """
     require_count("threads", arguments.threads)
     require_count("horizon", arguments.horizon, minimum=0)
+    if "seed" in arguments:
+        require_seed("seed", arguments.seed)
     for value in arguments.delta:
         require_number("delta", value)
     if "points" in arguments:

@@ -93,7 +93,7 @@ def _ours(files: RunDirectory, config: TrainConfig) -> Run:
     step = find_time_step(config.env)
     done = len(rows) >= config.trials and files.agent.is_file()
     budget = None  # in steps it is known when the first trial is over: episodes may have any length
-    if rows:
+    if rows and rows[-1][STEPS]:  # a trial that learned from added episodes takes no steps
         budget = round(rows[-1][STEPS] * config.trials / len(rows))
     choices = {key: choice_label(key, getattr(config, key)) for key in CHOICES}
     return _run(
