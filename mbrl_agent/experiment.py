@@ -102,7 +102,6 @@ def new_agent(config: TrainConfig, env: Env) -> ParticlePILCO:
             cannot be read or holds something else.
         TypeError: Likewise.
     """
-    require_bounded_actions(env.action_space)
     agent = ParticlePILCO(
         config.policy.policy_class,
         env,
@@ -116,6 +115,7 @@ def new_agent(config: TrainConfig, env: Env) -> ParticlePILCO:
         seed=config.seed,
         device=config.torch_device(),
     )
+    require_bounded_actions(agent.action_space)  # now, not when it begins to learn
     for path in config.episodes:
         for label, arrays in read_episodes(Path(path)).items():
             try:

@@ -173,7 +173,8 @@ def test_where_no_candidate_is_finite_nothing_is_deployed(tmp_path):
     with pytest.raises(SearchFailedError, match=r"no policy was deployed: .*; the cost is not finite at"):
         agent.improve()
     assert all(torch.equal(agent.policy.parameter_dict()[key], value) for key, value in before.items())
-    assert agent.candidates is candidates
+    assert agent.candidates is not None
+    assert all(torch.equal(agent.candidates[key], value) for key, value in candidates.items())
     agent.save(tmp_path / "agent")
     assert ParticlePILCO.load(tmp_path / "agent").trials == 1
 

@@ -64,6 +64,9 @@ def configs(draw):
     values["threads"] = draw(st.integers(1, 1024))
     values["trials"] = draw(st.integers(10, 2**62))
     values["random_trials"] = draw(st.integers(1, 10))
+    values["seed"] = draw(st.integers(0, 2**32 - 1))
+    files = draw(st.lists(st.integers(0, 9), max_size=3))
+    values["episodes"] = tuple(f"/data/läufe {number}.npz" for number in files)  # others become absolute
     return TrainConfig(**values)
 
 
