@@ -139,7 +139,7 @@ MOMENTS: dict[str, Moment | HalfWritten] = {
     "search: between gradient and step": Moment("torch.optim:Adam.step", 5),
     "search: between two gradient steps": Moment("mbrl_agent.gradient_step:GradientStep.__call__", 3, True),
     "search: before the ranking": Moment("mbrl_agent.policy_search:PolicySearch.predicted_cost", 2),
-    "search: before the best is deployed": Moment("mbrl_agent.policies.base:SearchPolicy.set_parameters", 2),
+    "search: before the best is deployed": Moment("mbrl_agent.policies.base:SearchPolicy.set_parameters", 4),
     "probe": Moment("mbrl_agent.policy_search:PolicySearch.probe", 2),
     "evaluation: before": Moment("mbrl_agent.run_callbacks:evaluate", 2),
     "evaluation: in the middle": Moment("envs.cartpole_vector:CartPoleSwingUpVectorEnv.step", 45),

@@ -298,7 +298,7 @@ class Numbered(Gaussian):
         ("resampling", Undecorated(), r"resampling Undecorated must be a dataclass"),
         ("resampling", OwnInit(1.0), r"resampling OwnInit must be a dataclass"),
         ("resampling", Numbered(), r"'name' of resampling Numbered must be text"),
-        ("resampling", LikeGaussian, r"or an instance of Resampler, not the class LikeGaussian"),
+        ("resampling", LikeGaussian, r"or an instance of Resampler, not the class: write LikeGaussian\(\)"),
     ],
 )  # fmt: skip
 def test_it_is_said_when_the_agent_is_built(key, choice, message):

@@ -108,7 +108,11 @@ def test_loading_with_an_id_and_other_search_options(saved):
     [
         ({"search": {"steps": 3}}, TypeError, "search must be SearchOptions"),
         ({"search": SearchOptions(candidates=7)}, ValueError, "candidates must stay so, got 7"),
-        ({"learning_rate": 1}, ValueError, r"only cost, search, .*; use search=SearchOptions\(learning_rate"),
+        (
+            {"learning_rate": 1},
+            ValueError,
+            r"only cost, .*; use search=SearchOptions\(learning_rate",
+        ),
     ],
 )
 def test_options_that_a_saved_agent_cannot_take(saved, options, error, message):

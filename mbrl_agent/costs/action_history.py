@@ -2,14 +2,53 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 from gymnasium import spaces
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mbrl_agent.costs.base import FirstDimensions
+
+
+@dataclass(frozen=True)
+class EndOfFirstDimensions:
+    """The test of an end for states to which further dimensions were appended; it can be pickled.
+
+    Attributes:
+        terminated: States (..., D) -> (...) of torch.bool.
+        dims: D.
+    """
+
+    terminated: Callable[[Tensor], Tensor]
+    dims: int
+
+    def __call__(self, state: Tensor) -> Tensor:
+        """Tell which states (..., at least D) end an episode: (...)."""
+        return self.terminated(state[..., : self.dims])
+
+
+@dataclass(frozen=True)
+class StartsWithZeros:
+    """A sampler of initial states to which zeros are appended; it can be pickled.
+
+    Attributes:
+        sample: (count, generator) -> (count, D).
+        zeros: How many.
+    """
+
+    sample: Callable[[int, torch.Generator], Any]
+    zeros: int
+
+    def __call__(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw (count, D + zeros)."""
+        states = torch.as_tensor(self.sample(count, generator))
+        return torch.cat([states, states.new_zeros(count, self.zeros)], dim=-1)
 
 
 class ActionHistory(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
@@ -19,8 +58,9 @@ class ActionHistory(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Recor
     but a cost that sees the state after a step would find there the action that it is given anyway. Before
     the first steps both are 0, the middle of the action space.
 
-    `cost`, `initial_mean`, `initial_std` and `observation_labels` of the environment are handed on, as
-    they have to be for the longer observations.
+    What the environment offers of the task (`cost`, `angle_dims`, `initial_mean`, `initial_std`,
+    `initial_states`, `terminated`, `observation_labels`) is handed on, as it has to be for the longer
+    observations.
 
     Args:
         env: Observations are a Box with one axis, actions a bounded Box with one axis.
@@ -65,6 +105,24 @@ class ActionHistory(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Recor
     def cost(self) -> FirstDimensions:
         """The environment's cost, which does not see what was appended."""
         return FirstDimensions(self.env.get_wrapper_attr("cost"), self._dims)
+
+    @property
+    def angle_dims(self) -> tuple[int, ...]:
+        """The environment's: the actions come last."""
+        return tuple(self.env.get_wrapper_attr("angle_dims"))
+
+    @property
+    def terminated(self) -> EndOfFirstDimensions:
+        """The environment's test of an end, which does not see what was appended."""
+        return EndOfFirstDimensions(self.env.get_wrapper_attr("terminated"), self._dims)
+
+    @property
+    def initial_states(self) -> Any:
+        """The environment's, with zeros for the actions."""
+        states = self.env.get_wrapper_attr("initial_states")
+        if callable(states):
+            return StartsWithZeros(states, 2 * self._count)
+        return np.pad(np.asarray(states, np.float64), ((0, 0), (0, 2 * self._count)))
 
     @property
     def initial_mean(self) -> NDArray[np.float64]:

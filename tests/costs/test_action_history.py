@@ -84,3 +84,27 @@ def test_the_environments_own_cost_is_found_through_the_wrapper():
 def test_spaces_that_do_not_fit(env, message):
     with pytest.raises(ValueError, match=message):
         costs.ActionHistory(env())
+
+
+class _Offering(gymnasium.Wrapper):
+    def terminated(self, state):
+        return state[..., 0] > 1
+
+    def initial_states(self, count, generator):
+        return torch.rand(count, 4, generator=generator)
+
+
+def test_ends_and_starts_are_handed_on():
+    env = costs.ActionHistory(_Offering(gymnasium.make("CartPoleSwingUp-v0")))
+    states = torch.zeros(3, 6)
+    states[1, 0], states[2, 4] = 2.0, 2.0  # the last is an action
+    assert env.get_wrapper_attr("terminated")(states).tolist() == [False, True, False]
+    drawn = env.get_wrapper_attr("initial_states")(5, torch.Generator().manual_seed(0))
+    assert drawn.shape == (5, 6)
+    assert (drawn[:, 4:] == 0).all()
+    assert (drawn[:, :4] > 0).all()
+
+
+def test_what_the_environment_does_not_offer_is_not_handed_on():
+    env = costs.ActionHistory(gymnasium.make("Pendulum-v1"))
+    assert not any(env.has_wrapper_attr(name) for name in ("cost", "terminated", "initial_states"))
