@@ -28,7 +28,7 @@ def register_environments() -> None:
 if __name__ == "__main__":
     try:
         register_environments()
-        from mbrl_agent.cli import main
+        from mbrl_agent.run.cli import main
     except ImportError as error:
         sys.stderr.write(f"train.py: error: {' '.join(str(error).split())}\n")
         sys.exit(2)

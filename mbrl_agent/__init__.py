@@ -1,24 +1,20 @@
 """mbrl_agent: model-based policy search with particles and a selectable resampling strategy."""
 
-import mbrl_agent.headless  # noqa: F401  (first: Stable-Baselines3 imports matplotlib)
+import mbrl_agent.agent.headless  # noqa: F401  (first: Stable-Baselines3 imports matplotlib)
 
 # isort: split
-from mbrl_agent.agent import ParticlePILCO
-from mbrl_agent.callbacks import TrialCallback
-from mbrl_agent.checkpoint import CheckpointError
+from mbrl_agent.agent.agent import ParticlePILCO
+from mbrl_agent.agent.callbacks import TrialCallback
 from mbrl_agent.dynamics.base import DynamicsModel, DynamicsOptions
 from mbrl_agent.dynamics.ensemble import Ensemble
-from mbrl_agent.estimators.base import Estimator
-from mbrl_agent.estimators.gaussian_shaping import GaussianShaping
-from mbrl_agent.estimators.likelihood_ratio import LikelihoodRatio
-from mbrl_agent.estimators.reparameterization import Reparameterization
-from mbrl_agent.estimators.total_propagation import TotalPropagation
+from mbrl_agent.files.archive import CheckpointError
+from mbrl_agent.gaussians.cholesky import robust_cholesky
+from mbrl_agent.gaussians.moments import particle_moments
 from mbrl_agent.options import OptionError
 from mbrl_agent.policies.base import PolicyOptions, SearchPolicy
 from mbrl_agent.policies.linear import Linear, LinearPolicy
 from mbrl_agent.policies.mlp import Mlp, MlpPolicy
 from mbrl_agent.policies.rbf import Rbf, RbfPolicy
-from mbrl_agent.policy_search import SearchOptions
 from mbrl_agent.resampling import (
     DetachedMixture,
     Gaussian,
@@ -30,8 +26,12 @@ from mbrl_agent.resampling import (
     Tangent,
 )
 from mbrl_agent.resampling.base import equal_weights
-from mbrl_agent.resampling.cholesky import robust_cholesky
-from mbrl_agent.resampling.moments import particle_moments
+from mbrl_agent.search.estimators.base import Estimator
+from mbrl_agent.search.estimators.gaussian_shaping import GaussianShaping
+from mbrl_agent.search.estimators.likelihood_ratio import LikelihoodRatio
+from mbrl_agent.search.estimators.reparameterization import Reparameterization
+from mbrl_agent.search.estimators.total_propagation import TotalPropagation
+from mbrl_agent.search.policy_search import SearchOptions
 from mbrl_agent.types import Prediction, Resampled
 from mbrl_agent.version import __version__
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mbrl_agent.features import AngleFeatures
-from mbrl_agent.pullback import Gradients, PullBack
+from mbrl_agent.vjp import Gradients, PullBack
 
 ROUNDINGS = 4.0
 """Differences up to this many times eps times the magnitude are rounding noise, not variation."""

@@ -7,7 +7,7 @@ kernel calls, between which particles never mix. Time, where there is an axis fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -15,6 +15,31 @@ from torch import Tensor
 
 Parameters = Mapping[str, Tensor]
 """Policy parameters by name; each tensor may carry leading replicate axes."""
+
+
+Cost = Callable[[Tensor, Tensor], Tensor]
+"""States (..., D) and actions (..., U) in [-1, 1] that led to them -> costs (...)."""
+
+Terminated = Callable[[Tensor], Tensor]
+"""States (..., D) -> whether an episode ends there, (...) bool."""
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """N one-step transitions.
+
+    Attributes:
+        states: (N, D), before the step.
+        actions: (N, U), in [-1, 1].
+        next_states: (N, D), after the step.
+    """
+
+    states: Tensor
+    actions: Tensor
+    next_states: Tensor
+
+    def __len__(self) -> int:
+        return len(self.states)
 
 
 @dataclass(frozen=True)

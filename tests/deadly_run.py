@@ -60,7 +60,7 @@ class Moment:
 
         replace(self.target, deadly)
         if self.writing:
-            replace("mbrl_agent.atomic:_write", write)
+            replace("mbrl_agent.files.atomic:_write", write)
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,9 @@ class HalfWritten:
             original(path, data)
 
         if self.writing:
-            replace("mbrl_agent.atomic:_write", write)
+            replace("mbrl_agent.files.atomic:_write", write)
         else:
-            replace("mbrl_agent.event_file:EventFile.flush", flush)
+            replace("mbrl_agent.run.event_file:EventFile.flush", flush)
 
 
 def replace(target: str, function: Callable[..., Any]) -> None:
@@ -127,44 +127,46 @@ def in_a_fork(work: Callable[[], object]) -> int:
 # Tiny runs (see tiny_run.TINY) have three trials of 30 environment steps, 10 steps of the fit, 2 gradient
 # steps of 4 rollouts each and 5 evaluation episodes. Each dies after the checkpoint of the first or later.
 MOMENTS: dict[str, Moment | HalfWritten] = {
-    "collect: before the reset": Moment("mbrl_agent.trials:collect_episodes", 2),
+    "collect: before the reset": Moment("mbrl_agent.agent.trials:collect_episodes", 2),
     "collect: in the middle of an episode": Moment("envs.cartpole_swingup:CartPoleSwingUpEnv.step", 47),
-    "collect: after an episode, before it is kept": Moment("mbrl_agent.replay:Replay.add", 3),
-    "collect: after an episode": Moment("mbrl_agent.trials:collect_episodes", 2, after=True),
+    "collect: after an episode, before it is kept": Moment("mbrl_agent.agent.replay:Replay.add", 3),
+    "collect: after an episode": Moment("mbrl_agent.agent.trials:collect_episodes", 2, after=True),
     "fit: before the loss": Moment("mbrl_agent.dynamics.ensemble_fit:negative_log_likelihood", 15),
     "fit: between backward and step": Moment("torch.optim:AdamW.step", 15),
     "fit: in the last step": Moment("torch.optim:AdamW.step", 20, after=True),
     "fit: before the networks are kept": Moment("mbrl_agent.dynamics.ensemble:EnsembleModel._store", 2),
-    "search: in a rollout": Moment("mbrl_agent.rollout:Simulation.__call__", 3),
+    "search: in a rollout": Moment("mbrl_agent.search.rollout:Simulation.__call__", 3),
     "search: between gradient and step": Moment("torch.optim:Adam.step", 5),
-    "search: between two gradient steps": Moment("mbrl_agent.gradient_step:GradientStep.__call__", 3, True),
-    "search: before the ranking": Moment("mbrl_agent.policy_search:PolicySearch.predicted_cost", 2),
+    "search: between two gradient steps": Moment(
+        "mbrl_agent.search.gradient_step:GradientStep.__call__", 3, True
+    ),
+    "search: before the ranking": Moment("mbrl_agent.search.policy_search:PolicySearch.predicted_cost", 2),
     "search: before the best is deployed": Moment("mbrl_agent.policies.base:SearchPolicy.set_parameters", 4),
-    "probe": Moment("mbrl_agent.policy_search:PolicySearch.probe", 2),
-    "evaluation: before": Moment("mbrl_agent.run_callbacks:evaluate", 2),
+    "probe": Moment("mbrl_agent.search.policy_search:PolicySearch.probe", 2),
+    "evaluation: before": Moment("mbrl_agent.run.callbacks:evaluate", 2),
     "evaluation: in the middle": Moment("envs.cartpole_vector:CartPoleSwingUpVectorEnv.step", 45),
-    "evaluation: after": Moment("mbrl_agent.run_callbacks:evaluate", 3, after=True),
+    "evaluation: after": Moment("mbrl_agent.run.callbacks:evaluate", 3, after=True),
     "figure: half": HalfWritten(writing="prediction_trial_003.png"),
-    "figure: between file and event": Moment("mbrl_agent.run_callbacks:log_image", 2),
-    "progress: before the row": Moment("mbrl_agent.run_log:ProgressCsv.write", 3),
+    "figure: between file and event": Moment("mbrl_agent.run.callbacks:log_image", 2),
+    "progress: before the row": Moment("mbrl_agent.run.log:ProgressCsv.write", 3),
     "progress: half": HalfWritten(2, "progress.csv"),
     "progress: before the rename": Moment("os:replace", 2, writing="progress.csv"),
-    "between progress and events": Moment("mbrl_agent.run_log:ProgressCsv.write", 3, after=True),
+    "between progress and events": Moment("mbrl_agent.run.log:ProgressCsv.write", 3, after=True),
     "events: half of a flush": HalfWritten(call=5),
-    "events: after the flush": Moment("mbrl_agent.event_file:EventFile.flush", 5, after=True),
-    "record: before": Moment("mbrl_agent.run_directory:RunDirectory.save_state", 2),
+    "events: after the flush": Moment("mbrl_agent.run.event_file:EventFile.flush", 5, after=True),
+    "record: before": Moment("mbrl_agent.run.directory:RunDirectory.save_state", 2),
     "record: half": HalfWritten(writing="trial_002.json"),
     "record: before the rename": Moment("os:replace", writing="trial_002.json"),
-    "record: after": Moment("mbrl_agent.run_directory:RunDirectory.save_state", 2, after=True),
+    "record: after": Moment("mbrl_agent.run.directory:RunDirectory.save_state", 2, after=True),
     "checkpoint: before the sync": Moment("os:fsync", writing="trial_002.zip"),
     "checkpoint: half": HalfWritten(writing="trial_003.zip"),
     "checkpoint: before the rename": Moment("os:replace", writing="trial_002.zip"),
     "checkpoint: after the rename": Moment("os:replace", writing="trial_002.zip", after=True),
-    "best: before": Moment("mbrl_agent.run_directory:RunDirectory.save_best"),
+    "best: before": Moment("mbrl_agent.run.directory:RunDirectory.save_best"),
     "best: half": HalfWritten(writing="best.zip"),
     "best: before the rename": Moment("os:replace", writing="best.zip"),
     "best: after the rename": Moment("os:replace", writing="best.zip", after=True),
-    "last checkpoint: after": Moment("mbrl_agent.run_callbacks:CheckpointCallback.on_trial_logged", 3, True),
+    "last checkpoint: after": Moment("mbrl_agent.run.callbacks:CheckpointCallback.on_trial_logged", 3, True),
     "agent: half": HalfWritten(writing="agent.zip"),
     "agent: before the rename": Moment("os:replace", writing="agent.zip"),
     "agent: after the rename": Moment("os:replace", writing="agent.zip", after=True),
@@ -179,8 +181,8 @@ RESUMING: dict[str, Moment | HalfWritten] = {
     "after a later file is removed": Moment("pathlib:Path.unlink", 2, after=True),
     "best half": HalfWritten(writing="best.zip"),
     "before the configuration": Moment("os:replace", writing="config.yaml"),
-    "before the new event file": Moment("mbrl_agent.event_file:_new_file"),
-    "after the new event file": Moment("mbrl_agent.event_file:_new_file", after=True),
+    "before the new event file": Moment("mbrl_agent.run.event_file:_new_file"),
+    "after the new event file": Moment("mbrl_agent.run.event_file:_new_file", after=True),
 }
 """Of a run that goes on after its second trial."""
 

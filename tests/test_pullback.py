@@ -6,7 +6,7 @@ import weakref
 import pytest
 import torch
 
-from mbrl_agent.pullback import by_autograd, filled, keep_in_step, total
+from mbrl_agent.vjp import by_autograd, filled, keep_in_step, total
 
 
 def tensor(*values: float) -> torch.Tensor:

@@ -6,13 +6,13 @@ import torch
 from gymnasium import spaces
 
 from mbrl_agent.dynamics.ensemble import Ensemble
-from mbrl_agent.estimators.reparameterization import Reparameterization
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.policies import POLICIES
-from mbrl_agent.policy_search import PolicySearch, SearchOptions
-from mbrl_agent.replay import Transitions
 from mbrl_agent.resampling import Gaussian
-from mbrl_agent.tasks import InitialStates
+from mbrl_agent.search.estimators.reparameterization import Reparameterization
+from mbrl_agent.search.initial_states import InitialStates
+from mbrl_agent.search.policy_search import PolicySearch, SearchOptions
+from mbrl_agent.types import Transitions
 
 D, U, P = 3, 1, 20
 ANGLES = (1,)

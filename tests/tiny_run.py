@@ -10,9 +10,10 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import envs  # noqa: F401
-from mbrl_agent import experiment, run_callbacks
-from mbrl_agent.config import TrainConfig
-from mbrl_agent.experiment import Experiment, prepare
+from mbrl_agent.run import callbacks as run_callbacks
+from mbrl_agent.run import experiment
+from mbrl_agent.run.config import TrainConfig
+from mbrl_agent.run.experiment import Experiment, prepare
 
 TINY: dict[str, Any] = {
     "trials": 3,

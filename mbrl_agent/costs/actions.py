@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mbrl_agent.costs.base import TaskCost, add_up
 from mbrl_agent.costs.checks import Vector, check_dims, to_indices, to_number, to_vector, to_weights
-from mbrl_agent.validation import require_positive
+from mbrl_agent.options.validation import require_positive
 
 
 @dataclass(frozen=True)

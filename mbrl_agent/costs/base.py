@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from mbrl_agent.tasks import Cost
-from mbrl_agent.validation import require_count, require_number
+from mbrl_agent.options.validation import require_count, require_number
+from mbrl_agent.types import Cost
 
 
 class TaskCost(ABC):

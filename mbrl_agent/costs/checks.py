@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from mbrl_agent.validation import require_not_negative, require_number
+from mbrl_agent.options.validation import require_not_negative, require_number
 
 Vector = tuple[float, ...]
 Matrix = tuple[Vector, ...]

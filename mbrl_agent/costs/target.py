@@ -20,7 +20,7 @@ from mbrl_agent.costs.checks import (
     to_weight_matrix,
     to_weights,
 )
-from mbrl_agent.validation import require_choice, require_positive
+from mbrl_agent.options.validation import require_choice, require_positive
 
 ANGLE_DISTANCES = ("arc", "chord")
 

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.options import Choice
-from mbrl_agent.pullback import PullBack, by_autograd, keep_in_step
-from mbrl_agent.replay import Transitions
-from mbrl_agent.types import Prediction
+from mbrl_agent.types import Prediction, Transitions
+from mbrl_agent.vjp import PullBack, by_autograd, keep_in_step
 
 
 @dataclass(frozen=True)

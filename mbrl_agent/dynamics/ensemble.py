@@ -31,10 +31,7 @@ from mbrl_agent.dynamics.ensemble_fit import (
 from mbrl_agent.dynamics.ensemble_predictor import EnsemblePredictor
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.options import refused
-from mbrl_agent.replay import Transitions
-from mbrl_agent.standardization import Scaling, inverse
-from mbrl_agent.types import Prediction
-from mbrl_agent.validation import (
+from mbrl_agent.options.validation import (
     require_choice,
     require_count,
     require_counts,
@@ -42,6 +39,8 @@ from mbrl_agent.validation import (
     require_not_negative,
     require_positive,
 )
+from mbrl_agent.standardization import Scaling, inverse
+from mbrl_agent.types import Prediction, Transitions
 
 MIN_TRANSITIONS = 5
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from mbrl_agent.dynamics.ensemble_fit import Layers
 from mbrl_agent.features import AngleFeatures
-from mbrl_agent.replay import Transitions
 from mbrl_agent.standardization import Scaling, feature_resolution, inverse, mean_and_std, resolution
+from mbrl_agent.types import Transitions
 
 
 class Scalings(NamedTuple):

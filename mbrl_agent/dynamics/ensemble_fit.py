@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from mbrl_agent.failures import DivergedError
+from mbrl_agent.errors import DivergedError
 
 Layers = list[tuple[Tensor, Tensor]]
 """Weights (E, in, out) and biases (E, 1, out) of each layer of E networks."""

@@ -12,8 +12,8 @@ from torch.nn.functional import silu
 from mbrl_agent.dynamics.base import Predictor
 from mbrl_agent.dynamics.ensemble_fit import LOG_STD_MAX, LOG_STD_MIN, Layers
 from mbrl_agent.features import AngleFeatures
-from mbrl_agent.pullback import Gradients, PullBack
 from mbrl_agent.types import Prediction
+from mbrl_agent.vjp import Gradients, PullBack
 
 
 class EnsemblePredictor(Predictor):

@@ -21,12 +21,12 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor
 
-from mbrl_agent.failures import PolicyError
+from mbrl_agent.errors import PolicyError
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.options import Choice
-from mbrl_agent.pullback import Gradients, PullBack, keep_in_step
 from mbrl_agent.standardization import Scaling, StandardizedFeatures, visited_scaling
 from mbrl_agent.types import Parameters
+from mbrl_agent.vjp import Gradients, PullBack, keep_in_step
 
 Controller = Callable[[Tensor], Tensor]
 """States (*R, P, D) -> actions (*R, P, U) in [-1, 1]."""

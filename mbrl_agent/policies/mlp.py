@@ -11,9 +11,9 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from mbrl_agent.options.validation import require_counts
 from mbrl_agent.policies.base import Controller, PolicyOptions, SearchPolicy, affine_layer, normal
 from mbrl_agent.types import Parameters
-from mbrl_agent.validation import require_counts
 
 
 class MlpPolicy(SearchPolicy):

@@ -17,6 +17,7 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from mbrl_agent.options.validation import require_count, require_positive
 from mbrl_agent.policies.base import (
     Controller,
     DifferentiableController,
@@ -25,10 +26,9 @@ from mbrl_agent.policies.base import (
     normal,
     squash,
 )
-from mbrl_agent.pullback import Gradients, PullBack
 from mbrl_agent.standardization import StandardizedFeatures
 from mbrl_agent.types import Parameters
-from mbrl_agent.validation import require_count, require_positive
+from mbrl_agent.vjp import Gradients, PullBack
 
 
 class RbfPolicy(SearchPolicy):

@@ -4,7 +4,7 @@ One file a strategy. To add one, add a file with a frozen dataclass that derives
 and declares `name` and `mixes_particles`; nothing else needs an edit.
 """
 
-from mbrl_agent.registry import Registry
+from mbrl_agent.options.registry import Registry
 from mbrl_agent.resampling.base import Resampler
 from mbrl_agent.resampling.detached_mixture import DetachedMixture
 from mbrl_agent.resampling.gaussian import Gaussian

@@ -18,8 +18,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from mbrl_agent.options import Choice, OptionName
-from mbrl_agent.pullback import PullBack, by_autograd, keep_in_step
 from mbrl_agent.types import Prediction, Resampled
+from mbrl_agent.vjp import PullBack, by_autograd, keep_in_step
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mbrl_agent.pullback import Gradients, PullBack, on_tape
-from mbrl_agent.resampling import em
+from mbrl_agent.gaussians import em
+from mbrl_agent.gaussians.clusters import label_shares, shrinkage_matrix, soft_clusters
+from mbrl_agent.gaussians.labelled_redraw import linearize_labelled_redraw
+from mbrl_agent.options.validation import require_count, require_not_negative
 from mbrl_agent.resampling.base import Resampler, equal_weights
-from mbrl_agent.resampling.clusters import label_shares, shrinkage_matrix, soft_clusters
-from mbrl_agent.resampling.labelled_redraw import linearize_labelled_redraw
 from mbrl_agent.types import Prediction, Resampled
-from mbrl_agent.validation import require_count, require_not_negative
+from mbrl_agent.vjp import Gradients, PullBack, on_tape
 
 
 @dataclass(frozen=True)

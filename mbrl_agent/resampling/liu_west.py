@@ -8,11 +8,11 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from mbrl_agent.pullback import Gradients, PullBack, total
+from mbrl_agent.gaussians.moments import centred, gaussian_redraw, linearize_redraw
+from mbrl_agent.options.validation import require_choice, require_fraction
 from mbrl_agent.resampling.base import Resampler, equal_weights
-from mbrl_agent.resampling.moments import centred, gaussian_redraw, linearize_redraw
 from mbrl_agent.types import Prediction, Resampled
-from mbrl_agent.validation import require_choice, require_fraction
+from mbrl_agent.vjp import Gradients, PullBack, total
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from mbrl_agent.pullback import Gradients, PullBack, on_tape
+from mbrl_agent.gaussians.mixture_redraw import linearize_mixture_redraw
+from mbrl_agent.options.validation import require_choice, require_count, require_flag
 from mbrl_agent.resampling.base import Resampler, equal_weights
-from mbrl_agent.resampling.mixture_redraw import linearize_mixture_redraw
 from mbrl_agent.types import Prediction, Resampled
-from mbrl_agent.validation import require_choice, require_count, require_flag
+from mbrl_agent.vjp import Gradients, PullBack, on_tape
 
 
 @dataclass(frozen=True)

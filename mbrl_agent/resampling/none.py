@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from mbrl_agent.pullback import Gradients, PullBack
 from mbrl_agent.resampling.base import Resampler, equal_weights
 from mbrl_agent.types import Prediction, Resampled
+from mbrl_agent.vjp import Gradients, PullBack
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from mbrl_agent.pullback import Gradients, PullBack
-from mbrl_agent.resampling import em
+from mbrl_agent.gaussians import em
+from mbrl_agent.gaussians.cholesky import robust_cholesky
+from mbrl_agent.gaussians.clusters import soft_clusters
+from mbrl_agent.gaussians.em import Samples
+from mbrl_agent.options.validation import require_count
 from mbrl_agent.resampling.base import Resampler, equal_weights
-from mbrl_agent.resampling.cholesky import robust_cholesky
-from mbrl_agent.resampling.clusters import soft_clusters
-from mbrl_agent.resampling.em import Samples
 from mbrl_agent.types import Prediction, Resampled
-from mbrl_agent.validation import require_count
+from mbrl_agent.vjp import Gradients, PullBack
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ model, a policy, a distribution of initial states) and returns plain arrays; dra
 command line are apart from it.
 """
 
-from mbrl_agent.study.landscape import Landscape, landscape
-from mbrl_agent.study.sampling import Sampling
-from mbrl_agent.study.scene import Scene, run_scene, untrained_scene
+from mbrl_agent.study.gradients.landscape import Landscape, landscape
+from mbrl_agent.study.gradients.sampling import Sampling
+from mbrl_agent.study.gradients.scene import Scene, run_scene, untrained_scene
 from mbrl_agent.study.strategies import Strategy, parse_strategy
 
 __all__ = [

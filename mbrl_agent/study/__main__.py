@@ -9,15 +9,15 @@ from pathlib import Path
 
 import torch
 
-from mbrl_agent.messages import INTERRUPTED, USAGE_ERROR, one_line
 from mbrl_agent.policies import POLICIES
-from mbrl_agent.program import program
+from mbrl_agent.run.messages import INTERRUPTED, USAGE_ERROR, one_line
+from mbrl_agent.run.program import program
 from mbrl_agent.study.arguments import PROGRAM, check, make_parser
 from mbrl_agent.study.commands import COMMANDS, Job
+from mbrl_agent.study.gradients.paper import all_strategies
+from mbrl_agent.study.gradients.sampling import Sampling
+from mbrl_agent.study.gradients.scene import Scene, run_scene, untrained_scene
 from mbrl_agent.study.output import open_output
-from mbrl_agent.study.paper import all_strategies
-from mbrl_agent.study.sampling import Sampling
-from mbrl_agent.study.scene import Scene, run_scene, untrained_scene
 from mbrl_agent.study.strategies import Strategy, combine
 
 

@@ -6,18 +6,18 @@ import argparse
 import math
 from pathlib import Path
 
-from mbrl_agent.estimators import ESTIMATORS
 from mbrl_agent.options import SYNTAX
+from mbrl_agent.options.validation import require_count, require_number, require_positive, require_seed
 from mbrl_agent.policies import POLICIES
 from mbrl_agent.resampling import RESAMPLERS
+from mbrl_agent.search.estimators import ESTIMATORS
 from mbrl_agent.study.baseline import command as baseline
-from mbrl_agent.study.bimodal import Modes
 from mbrl_agent.study.compare import command as compare
+from mbrl_agent.study.gradients.bimodal import Modes
+from mbrl_agent.study.gradients.scene import MODEL_NOISE
 from mbrl_agent.study.parsing import Parser, adder, formatter
-from mbrl_agent.study.scene import MODEL_NOISE
 from mbrl_agent.study.speed import command as speed
 from mbrl_agent.study.sweep import command as sweep
-from mbrl_agent.validation import require_count, require_number, require_positive, require_seed
 
 PROGRAM = "python -m mbrl_agent.study"
 HELPS = {

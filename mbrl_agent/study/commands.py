@@ -12,13 +12,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from mbrl_agent.randomness import derive_generator
-from mbrl_agent.study.bias import Bias, compare, finite_differences, moved, projected_gradients
-from mbrl_agent.study.bimodal import ForwardError, forward_errors
-from mbrl_agent.study.colours import looks
-from mbrl_agent.study.directions import random_directions
-from mbrl_agent.study.drawing import landscape_figure, trajectories_figure, values_figure
-from mbrl_agent.study.drawing_bias import bias_figure, forward_figure
-from mbrl_agent.study.landscape import Array, Landscape, landscape, value_landscape
+from mbrl_agent.study.gradients.bias import Bias, compare, finite_differences, moved, projected_gradients
+from mbrl_agent.study.gradients.bimodal import ForwardError, forward_errors
+from mbrl_agent.study.gradients.colours import looks
+from mbrl_agent.study.gradients.directions import random_directions
+from mbrl_agent.study.gradients.drawing import landscape_figure, trajectories_figure, values_figure
+from mbrl_agent.study.gradients.drawing_bias import bias_figure, forward_figure
+from mbrl_agent.study.gradients.landscape import Array, Landscape, landscape, value_landscape
+from mbrl_agent.study.gradients.paper import FINE_POINTS, SHOWN, draw_figures, work
+from mbrl_agent.study.gradients.sampling import Sampling
+from mbrl_agent.study.gradients.scene import Scene
+from mbrl_agent.study.gradients.trajectories import predictions
 from mbrl_agent.study.output import (
     Output,
     bias_table,
@@ -28,11 +32,7 @@ from mbrl_agent.study.output import (
     trajectories_table,
     values_table,
 )
-from mbrl_agent.study.paper import FINE_POINTS, SHOWN, draw_figures, work
-from mbrl_agent.study.sampling import Sampling
-from mbrl_agent.study.scene import Scene
 from mbrl_agent.study.strategies import Strategy
-from mbrl_agent.study.trajectories import predictions
 
 
 @dataclass(frozen=True)

@@ -10,15 +10,15 @@ from pathlib import Path
 from matplotlib.figure import Figure
 from stable_baselines3.common.logger import Logger
 
-from mbrl_agent.atomic import write_atomically
-from mbrl_agent.event_file import EventOutput, new_event_path
-from mbrl_agent.figures import encode_png
-from mbrl_agent.run_log import log_image
-from mbrl_agent.study.bias import STATISTICS, Bias
-from mbrl_agent.study.bimodal import ForwardError
-from mbrl_agent.study.landscape import Landscape, Values
-from mbrl_agent.study.trajectories import Prediction, weighted_percentiles
-from mbrl_agent.table import Cell, Table
+from mbrl_agent.files.atomic import write_atomically
+from mbrl_agent.run.event_file import EventOutput, new_event_path
+from mbrl_agent.run.figures import encode_png
+from mbrl_agent.run.log import log_image
+from mbrl_agent.run.table import Cell, Table
+from mbrl_agent.study.gradients.bias import STATISTICS, Bias
+from mbrl_agent.study.gradients.bimodal import ForwardError
+from mbrl_agent.study.gradients.landscape import Landscape, Values
+from mbrl_agent.study.gradients.trajectories import Prediction, weighted_percentiles
 
 PERCENTILES = (5.0, 25.0, 50.0, 75.0, 95.0)
 

@@ -6,7 +6,7 @@ import math
 from itertools import pairwise
 from pathlib import Path
 
-from mbrl_agent.run_log import read_table
+from mbrl_agent.run.log import read_table
 
 STEPS, SUCCESS, REWARD = "time/total_timesteps", "eval/success_rate", "eval/mean_reward"
 SOLVED = "eval/steps_to_solve"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mbrl_agent.estimators import ESTIMATORS, Estimator
-from mbrl_agent.estimators.reparameterization import Reparameterization
 from mbrl_agent.resampling import RESAMPLERS, Resampler
+from mbrl_agent.search.estimators import ESTIMATORS, Estimator
+from mbrl_agent.search.estimators.reparameterization import Reparameterization
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 
 from envs.cartpole_cost import AngleCost, TipCost, tip_distance
 from mbrl_agent import costs
-from mbrl_agent.tasks import Task
+from mbrl_agent.agent.task import Task
 
 D, U = 4, 2
 COSTS = [

@@ -16,9 +16,9 @@ from mbrl_agent.dynamics.ensemble_fit import (
     bounded_log_std,
     fit_layers,
 )
-from mbrl_agent.failures import DivergedError
+from mbrl_agent.errors import DivergedError
 from mbrl_agent.features import AngleFeatures
-from mbrl_agent.replay import Transitions
+from mbrl_agent.types import Transitions
 
 D, U = 3, 2
 ANGLES = (1,)

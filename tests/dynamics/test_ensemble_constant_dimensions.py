@@ -9,9 +9,9 @@ import torch
 from mbrl_agent.dynamics.base import Predictor
 from mbrl_agent.dynamics.ensemble import Ensemble, EnsembleModel
 from mbrl_agent.dynamics.ensemble_fit import LOG_STD_MIN
-from mbrl_agent.failures import DivergedError
+from mbrl_agent.errors import DivergedError
 from mbrl_agent.features import AngleFeatures
-from mbrl_agent.replay import Transitions
+from mbrl_agent.types import Transitions
 
 D, U = 4, 2
 GOAL, CLOCK = 2, 3

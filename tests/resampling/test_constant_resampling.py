@@ -4,10 +4,10 @@ import pytest
 import torch
 from test_resampling_contract import VARIANTS
 
-from mbrl_agent.pullback import by_autograd
+from mbrl_agent.gaussians.moments import particle_moments
 from mbrl_agent.resampling import Gaussian, LiuWest, NoResampling
-from mbrl_agent.resampling.moments import particle_moments
 from mbrl_agent.types import Prediction
+from mbrl_agent.vjp import by_autograd
 
 P, R = 36, 2
 STEPS = 4

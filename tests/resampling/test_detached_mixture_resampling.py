@@ -6,8 +6,8 @@ import pytest
 import torch
 from package_em import soft_clusters
 
+from mbrl_agent.gaussians.clusters import label_shares
 from mbrl_agent.resampling import DetachedMixture, Gaussian, Mixture, NoResampling, Tangent
-from mbrl_agent.resampling.clusters import label_shares
 from mbrl_agent.resampling.detached_mixture import draw_labels
 from mbrl_agent.types import Prediction
 

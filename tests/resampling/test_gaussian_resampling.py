@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
+from mbrl_agent.gaussians.moments import particle_moments, prediction_moments
 from mbrl_agent.resampling import Gaussian, Interpolated, NoResampling
-from mbrl_agent.resampling.moments import particle_moments, prediction_moments
 from mbrl_agent.types import Prediction
 
 P, D = 40, 3

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from mbrl_agent.gaussians.moments import gaussian_redraw, linearize_redraw
 from mbrl_agent.resampling import RESAMPLERS, Gaussian, Interpolated, LiuWest, Resampler
-from mbrl_agent.resampling.moments import gaussian_redraw, linearize_redraw
 from mbrl_agent.types import Prediction
 
 P, D = 24, 3

@@ -6,8 +6,8 @@ import pytest
 import torch
 from package_em import projection_basis, soft_clusters
 
-from mbrl_agent.estimators import ESTIMATORS
 from mbrl_agent.resampling import NoResampling, Resampler, Tangent
+from mbrl_agent.search.estimators import ESTIMATORS
 from mbrl_agent.types import Prediction
 
 P, D = 60, 2

@@ -5,13 +5,13 @@ import pytest
 import torch
 
 import envs  # noqa: F401
-from mbrl_agent.study.bias import compare, finite_differences, moved, projected_gradients
-from mbrl_agent.study.bimodal import BimodalStates, Modes, forward_errors
-from mbrl_agent.study.directions import random_directions
-from mbrl_agent.study.sampling import Sampling
-from mbrl_agent.study.scene import untrained_scene
+from mbrl_agent.search.initial_states import InitialStates
+from mbrl_agent.study.gradients.bias import compare, finite_differences, moved, projected_gradients
+from mbrl_agent.study.gradients.bimodal import BimodalStates, Modes, forward_errors
+from mbrl_agent.study.gradients.directions import random_directions
+from mbrl_agent.study.gradients.sampling import Sampling
+from mbrl_agent.study.gradients.scene import untrained_scene
 from mbrl_agent.study.strategies import parse_strategy
-from mbrl_agent.tasks import InitialStates
 
 
 @pytest.fixture(scope="module")
@@ -26,11 +26,13 @@ def directions(scene):
 
 def test_finite_differences_are_the_gradient_without_resampling(scene, directions, monkeypatch):
     """On the same random numbers."""
-    monkeypatch.setattr("mbrl_agent.study.bias.derive_generator", lambda *_: torch.Generator().manual_seed(0))
     monkeypatch.setattr(
-        "mbrl_agent.study.sampling.derive_generator", lambda *_: torch.Generator().manual_seed(0)
+        "mbrl_agent.study.gradients.bias.derive_generator", lambda *_: torch.Generator().manual_seed(0)
     )
-    monkeypatch.setattr("mbrl_agent.study.sampling.BLOCK", 1)
+    monkeypatch.setattr(
+        "mbrl_agent.study.gradients.sampling.derive_generator", lambda *_: torch.Generator().manual_seed(0)
+    )
+    monkeypatch.setattr("mbrl_agent.study.gradients.sampling.BLOCK", 1)
     sampling = Sampling(particles=20, repeats=2)
     slopes = finite_differences(scene, directions, 1e-5, 2, sampling)
     exact = projected_gradients(scene, parse_strategy("none"), directions, sampling)

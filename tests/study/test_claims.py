@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 import envs  # noqa: F401
-from mbrl_agent.config import TrainConfig
-from mbrl_agent.experiment import prepare
 from mbrl_agent.randomness import derive_generator
-from mbrl_agent.study.bimodal import Modes, forward_errors
-from mbrl_agent.study.directions import random_directions
-from mbrl_agent.study.landscape import landscape
-from mbrl_agent.study.sampling import Sampling
-from mbrl_agent.study.scene import run_scene, untrained_scene
+from mbrl_agent.run.config import TrainConfig
+from mbrl_agent.run.experiment import prepare
+from mbrl_agent.study.gradients.bimodal import Modes, forward_errors
+from mbrl_agent.study.gradients.directions import random_directions
+from mbrl_agent.study.gradients.landscape import landscape
+from mbrl_agent.study.gradients.sampling import Sampling
+from mbrl_agent.study.gradients.scene import run_scene, untrained_scene
 from mbrl_agent.study.strategies import parse_strategy
 
 pytestmark = pytest.mark.slow

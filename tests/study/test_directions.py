@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mbrl_agent.study.directions import along, chosen_names, random_directions, rms
+from mbrl_agent.study.gradients.directions import along, chosen_names, random_directions, rms
 
 PARAMETERS = {
     "centers": torch.randn(6, 5, generator=torch.Generator().manual_seed(0)) * 3,

@@ -8,12 +8,12 @@ import torch
 
 import envs  # noqa: F401
 from mbrl_agent.randomness import derive_generator
-from mbrl_agent.rollout import Noise, Simulation
-from mbrl_agent.study import sampling as sampling_module
-from mbrl_agent.study.directions import along, random_directions
-from mbrl_agent.study.landscape import landscape, value_landscape
-from mbrl_agent.study.sampling import Sampling
-from mbrl_agent.study.scene import untrained_scene
+from mbrl_agent.search.rollout import Noise, Simulation
+from mbrl_agent.study.gradients import sampling as sampling_module
+from mbrl_agent.study.gradients.directions import along, random_directions
+from mbrl_agent.study.gradients.landscape import landscape, value_landscape
+from mbrl_agent.study.gradients.sampling import Sampling
+from mbrl_agent.study.gradients.scene import untrained_scene
 from mbrl_agent.study.strategies import parse_strategy
 
 DELTA = np.array([0.0, 1.5])

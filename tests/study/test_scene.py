@@ -6,13 +6,13 @@ import pytest
 import torch
 from gymnasium import wrappers
 
-from mbrl_agent.experiment import state_labels
-from mbrl_agent.initial_states import SampledStates, StateSet
 from mbrl_agent.resampling import Gaussian
+from mbrl_agent.run.experiment import state_labels
+from mbrl_agent.search.initial_states import SampledStates, StateSet
 from mbrl_agent.study.__main__ import main
-from mbrl_agent.study.bimodal import Modes, forward_errors
-from mbrl_agent.study.sampling import Sampling, batches
-from mbrl_agent.study.scene import find_env, true_step, untrained_scene
+from mbrl_agent.study.gradients.bimodal import Modes, forward_errors
+from mbrl_agent.study.gradients.sampling import Sampling, batches
+from mbrl_agent.study.gradients.scene import find_env, true_step, untrained_scene
 from mbrl_agent.study.strategies import parse_strategy
 
 HANGING = np.array([[0.0, 0.0, 3.1, 0.0], [0.1, 0.0, 3.2, 0.0], [-0.1, 0.1, 3.0, 0.0]])

@@ -2,12 +2,12 @@
 
 import pytest
 
-from mbrl_agent.estimators.total_propagation import TotalPropagation
 from mbrl_agent.resampling.interpolated import Interpolated
 from mbrl_agent.resampling.mixture import Mixture
 from mbrl_agent.resampling.none import NoResampling
-from mbrl_agent.study.colours import looks
-from mbrl_agent.study.paper import all_strategies
+from mbrl_agent.search.estimators.total_propagation import TotalPropagation
+from mbrl_agent.study.gradients.colours import looks
+from mbrl_agent.study.gradients.paper import all_strategies
 from mbrl_agent.study.strategies import combine, parse_strategy
 
 

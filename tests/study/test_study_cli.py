@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 import envs  # noqa: F401
-from mbrl_agent.study import paper
 from mbrl_agent.study.__main__ import main
-from mbrl_agent.study.trajectories import weighted_percentiles
+from mbrl_agent.study.gradients import paper
+from mbrl_agent.study.gradients.trajectories import weighted_percentiles
 from tests.tiny_run import images, read_events, tiny
 
 SMALL = ["--particles", "30", "--horizon", "3", "--repeats", "2"]

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import envs  # noqa: F401
-from mbrl_agent.study.scene import untrained_scene
-from mbrl_agent.study.true_dynamics import TrueDynamics
+from mbrl_agent.study.gradients.scene import untrained_scene
+from mbrl_agent.study.gradients.true_dynamics import TrueDynamics
 
 
 @pytest.fixture(params=["single", "vector"])

@@ -10,15 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mbrl_agent.messages import FAILED
-from mbrl_agent.run_directory import RunDirectory
+from mbrl_agent.files.yaml_data import decode_yaml
+from mbrl_agent.options.validation import require_count
+from mbrl_agent.run.directory import RunDirectory
+from mbrl_agent.run.messages import FAILED
 from mbrl_agent.study.baseline.algorithms import ALGORITHMS
 from mbrl_agent.study.baseline.config import BaselineConfig
 from mbrl_agent.study.baseline.jobs import RunFailedError, do_runs
 from mbrl_agent.study.baseline.training import STOP_AFTER, is_finished, make_baseline
 from mbrl_agent.study.seeds import parse_seeds
-from mbrl_agent.validation import require_count
-from mbrl_agent.yaml_data import decode_yaml
 
 SUMMARY = "Stable-Baselines3's own algorithms on the same task, in the same run format"
 EXAMPLES = f"""\

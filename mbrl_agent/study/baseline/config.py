@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 import yaml
 
-from mbrl_agent.atomic import write_atomically
+from mbrl_agent.files.atomic import write_atomically
 from mbrl_agent.options import OptionError, convert_option, did_you_mean, options_of, to_text
+from mbrl_agent.options.validation import require_choice, require_count, require_seed
 from mbrl_agent.study.baseline.algorithms import ALGORITHMS, check_options
-from mbrl_agent.validation import require_choice, require_count, require_seed
 from mbrl_agent.version import __version__
 
 Setting = int | float | bool | str

@@ -13,9 +13,9 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
-from mbrl_agent.messages import one_line
-from mbrl_agent.program import independent
-from mbrl_agent.run_directory import RunDirectory
+from mbrl_agent.run.directory import RunDirectory
+from mbrl_agent.run.messages import one_line
+from mbrl_agent.run.program import independent
 from mbrl_agent.study.baseline.config import BaselineConfig
 from mbrl_agent.study.baseline.training import is_finished, run_baseline
 

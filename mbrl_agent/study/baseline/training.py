@@ -17,19 +17,19 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import safe_mean
 
-from mbrl_agent.atomic import write_atomically
-from mbrl_agent.evaluation import evaluate
-from mbrl_agent.experiment import step_duration
-from mbrl_agent.observation_changes import valid_attribute
+from mbrl_agent.agent.observation_changes import valid_attribute
+from mbrl_agent.agent.success import as_success
+from mbrl_agent.files.atomic import write_atomically
+from mbrl_agent.files.yaml_data import read_yaml
 from mbrl_agent.randomness import derive_seed
-from mbrl_agent.run_directory import RunDirectory
-from mbrl_agent.run_log import log_config, make_logger
+from mbrl_agent.run.directory import RunDirectory
+from mbrl_agent.run.evaluation import evaluate
+from mbrl_agent.run.experiment import step_duration
+from mbrl_agent.run.log import log_config, make_logger
 from mbrl_agent.study.baseline.algorithms import ALGORITHMS
 from mbrl_agent.study.baseline.config import BaselineConfig
 from mbrl_agent.study.baseline.observation import FeatureObservation
-from mbrl_agent.study.scene import find_env
-from mbrl_agent.success import as_success
-from mbrl_agent.yaml_data import read_yaml
+from mbrl_agent.study.gradients.scene import find_env
 
 STOP_AFTER = 2
 """Evaluations in a row that solve the task, after which a run need not go on."""

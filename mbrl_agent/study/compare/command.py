@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mbrl_agent.atomic import write_atomically
+from mbrl_agent.files.atomic import write_atomically
+from mbrl_agent.options.validation import require_positive
 from mbrl_agent.study.compare.curves import MEASURES, learning_curve
 from mbrl_agent.study.compare.drawing import comparison_figure, group_looks
 from mbrl_agent.study.compare.grouping import group_runs, notes_on, with_time_step
@@ -15,7 +16,6 @@ from mbrl_agent.study.compare.read_runs import find_runs
 from mbrl_agent.study.compare.summaries import summarise
 from mbrl_agent.study.compare.table import curves_table, markdown, plain, runs_table
 from mbrl_agent.study.output import Output
-from mbrl_agent.validation import require_positive
 
 SUMMARY = "learning curves, interaction and wall clock to SOLVED of finished runs, grouped and with intervals"
 EXAMPLES = """\

@@ -12,14 +12,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 
-from mbrl_agent.evaluation import SOLVED_SUCCESS_RATE
-from mbrl_agent.figures import default_style
-from mbrl_agent.study.colours import HUES, MARKERS, Look, shade
+from mbrl_agent.run.evaluation import SOLVED_SUCCESS_RATE
+from mbrl_agent.run.figures import default_style
 from mbrl_agent.study.compare.curves import Curve, Measure, time_unit
 from mbrl_agent.study.compare.grouping import Group
 from mbrl_agent.study.compare.statistics import Reached
 from mbrl_agent.study.compare.summaries import Summary
-from mbrl_agent.study.drawing import DPI, GREY
+from mbrl_agent.study.gradients.colours import HUES, MARKERS, Look, shade
+from mbrl_agent.study.gradients.drawing import DPI, GREY
 
 ALGORITHM_HUES = {"sac": "#000000", "td3": "#8c564b", "ppo": "#7f7f7f"}
 OTHER_HUES = ("#b8a800", "#5f4b8b", "#9c755f", "#17806d")

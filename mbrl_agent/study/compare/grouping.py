@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from mbrl_agent.config import CHOICES
 from mbrl_agent.options import did_you_mean, to_text
+from mbrl_agent.run.config import CHOICES
 from mbrl_agent.study.compare.read_evaluations import DIRECTORY
 from mbrl_agent.study.compare.records import Run, Setting
 

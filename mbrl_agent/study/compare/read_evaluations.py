@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mbrl_agent.plain_data import decode_array, decode_zip, read_file
+from mbrl_agent.files.plain_data import decode_array, decode_zip, read_file
 from mbrl_agent.study.compare.records import Run
 from mbrl_agent.study.compare.statistics import Array
 

@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from mbrl_agent.config import CHOICES, TrainConfig
-from mbrl_agent.experiment import step_duration
+from mbrl_agent.files.yaml_data import read_yaml
 from mbrl_agent.options import to_text
-from mbrl_agent.run_directory import RunDirectory
+from mbrl_agent.run.config import CHOICES, TrainConfig
+from mbrl_agent.run.directory import RunDirectory
+from mbrl_agent.run.experiment import step_duration
 from mbrl_agent.study.baseline.config import MARK, BaselineConfig
 from mbrl_agent.study.compare.read_evaluations import FILE, read_evaluations
 from mbrl_agent.study.compare.records import Run
 from mbrl_agent.study.compare.statistics import Array
+from mbrl_agent.study.gradients.scene import find_env
 from mbrl_agent.study.progress_table import CLOCK, REWARD, STEPS, SUCCESS, read_progress
-from mbrl_agent.study.scene import find_env
-from mbrl_agent.yaml_data import read_yaml
 
 
 def find_runs(arguments: Sequence[Path]) -> list[Run]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mbrl_agent.evaluation import SOLVED_SUCCESS_RATE
+from mbrl_agent.run.evaluation import SOLVED_SUCCESS_RATE
 from mbrl_agent.study.compare.statistics import Array
 
 Setting = int | float | bool | str

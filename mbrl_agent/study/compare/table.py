@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from mbrl_agent.run.table import Cell, Table
 from mbrl_agent.study.compare.curves import Curve, Measure, time_unit
 from mbrl_agent.study.compare.grouping import Group
 from mbrl_agent.study.compare.statistics import Reached
 from mbrl_agent.study.compare.summaries import Summary
-from mbrl_agent.table import Cell, Table
 
 NOTHING = "-"
 FOOTNOTES = """\

@@ -12,16 +12,16 @@ from typing import Any
 
 from tqdm import tqdm
 
-from mbrl_agent.config import TrainConfig
 from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.options import SYNTAX
+from mbrl_agent.options.validation import require_count
 from mbrl_agent.resampling import RESAMPLERS
+from mbrl_agent.run.config import TrainConfig
+from mbrl_agent.run.table import Cell, Table
 from mbrl_agent.study.output import Output
 from mbrl_agent.study.parsing import adder, formatter
 from mbrl_agent.study.speed.drawing import speed_figure
 from mbrl_agent.study.speed.measure import Setting, Timing, fit_seconds, measure
-from mbrl_agent.table import Cell, Table
-from mbrl_agent.validation import require_count
 
 COLUMNS = ("particles", "horizon", "members", "resampling", "threads")
 HELP = "time of a gradient step over particles, horizon, members, strategies, threads; of a fit"

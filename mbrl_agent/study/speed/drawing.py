@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from mbrl_agent.figures import BLUE, ORANGE, default_style
+from mbrl_agent.run.figures import BLUE, ORANGE, default_style
 from mbrl_agent.study.speed.measure import Timing
 
 GREY = "#8a8a8a"

@@ -19,15 +19,15 @@ from gymnasium import spaces
 from torch import Tensor
 
 from mbrl_agent.dynamics.ensemble import Ensemble
-from mbrl_agent.estimators.reparameterization import Reparameterization
 from mbrl_agent.features import AngleFeatures
-from mbrl_agent.gradient_step import GradientStep
-from mbrl_agent.initial_states import InitialStates
 from mbrl_agent.policies.rbf import RbfPolicy
-from mbrl_agent.policy_search import PolicySearch, SearchOptions
-from mbrl_agent.replay import Transitions
 from mbrl_agent.resampling.base import Resampler
 from mbrl_agent.resampling.gaussian import Gaussian
+from mbrl_agent.search.estimators.reparameterization import Reparameterization
+from mbrl_agent.search.gradient_step import GradientStep
+from mbrl_agent.search.initial_states import InitialStates
+from mbrl_agent.search.policy_search import PolicySearch, SearchOptions
+from mbrl_agent.types import Transitions
 
 STATE_DIMS, ACTION_DIMS, ANGLE = 4, 1, 2
 FEATURES = AngleFeatures(STATE_DIMS, (ANGLE,))

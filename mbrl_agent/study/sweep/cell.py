@@ -13,7 +13,7 @@ import threading
 import traceback
 from pathlib import Path
 
-from mbrl_agent.messages import one_line
+from mbrl_agent.run.messages import one_line
 
 BUSY = 75
 """Exit status when another process has the directory (EX_TEMPFAIL)."""
@@ -24,12 +24,12 @@ def main() -> int:
     """Run the cell and return the exit status; of an error, the last line written is the message."""
     data = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_starter, daemon=True).start()
-    from mbrl_agent.config import TrainConfig
-    from mbrl_agent.experiment import prepare
-    from mbrl_agent.failures import RunFailure
-    from mbrl_agent.program import independent
-    from mbrl_agent.run_directory import InUseError
-    from mbrl_agent.study.scene import find_env
+    from mbrl_agent.errors import RunFailure
+    from mbrl_agent.run.config import TrainConfig
+    from mbrl_agent.run.directory import InUseError
+    from mbrl_agent.run.experiment import prepare
+    from mbrl_agent.run.program import independent
+    from mbrl_agent.study.gradients.scene import find_env
 
     try:
         with independent("study"):

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mbrl_agent.config import TrainConfig
 from mbrl_agent.options import directory_name
-from mbrl_agent.run_directory import RunDirectory
+from mbrl_agent.run.config import TrainConfig
+from mbrl_agent.run.directory import RunDirectory
 from mbrl_agent.study.progress_table import CLOCK, SOLVED, SUCCESS, read_progress
 from mbrl_agent.study.sweep.grid import Point
 

@@ -10,15 +10,15 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mbrl_agent.interrupts import handling
-from mbrl_agent.messages import FAILED, INTERRUPTED
 from mbrl_agent.options import SYNTAX
+from mbrl_agent.options.validation import require_count
 from mbrl_agent.resampling import RESAMPLERS
-from mbrl_agent.validation import require_count
+from mbrl_agent.run.interrupts import handling
+from mbrl_agent.run.messages import FAILED, INTERRUPTED
 from mbrl_agent.version import __version__
 
 if TYPE_CHECKING:
-    from mbrl_agent.config import TrainConfig
+    from mbrl_agent.run.config import TrainConfig
     from mbrl_agent.study.sweep.cells import Cell
     from mbrl_agent.study.sweep.engine import Engine
     from mbrl_agent.study.sweep.table import View
@@ -144,8 +144,8 @@ def check_cells(cells: list[Cell], seed: int, here: bool) -> float | None:
     Raises:
         ValueError: The environment cannot be made, or the options of its runs do not fit together.
     """
-    from mbrl_agent.experiment import new_agent, step_duration
-    from mbrl_agent.study.scene import find_env
+    from mbrl_agent.run.experiment import new_agent, step_duration
+    from mbrl_agent.study.gradients.scene import find_env
 
     envs = {cell.config.env: find_env(cell.config.env) for cell in cells}
     for cell in cells:

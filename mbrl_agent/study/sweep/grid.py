@@ -7,10 +7,10 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mbrl_agent import cli
-from mbrl_agent.config import CHOICES, TrainConfig
 from mbrl_agent.options import convert_option, to_text
 from mbrl_agent.resampling import RESAMPLERS
+from mbrl_agent.run import cli
+from mbrl_agent.run.config import CHOICES, TrainConfig
 
 ONE_VALUE = {
     "--config": "give one file, and what differs as options",

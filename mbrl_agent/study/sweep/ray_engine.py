@@ -9,8 +9,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mbrl_agent.config import TrainConfig
-from mbrl_agent.messages import one_line
+from mbrl_agent.run.config import TrainConfig
+from mbrl_agent.run.messages import one_line
 from mbrl_agent.study.sweep.cell_process import CellProcess
 from mbrl_agent.study.sweep.cells import Cell
 from mbrl_agent.study.sweep.engine import Ending, Outcome

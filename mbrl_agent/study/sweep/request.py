@@ -11,14 +11,14 @@ from typing import Any
 
 import yaml
 
-from mbrl_agent.config import TrainConfig
+from mbrl_agent.files.yaml_data import read_yaml
 from mbrl_agent.options import to_plain
 from mbrl_agent.resampling import RESAMPLERS
+from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.study.seeds import parse_seeds
 from mbrl_agent.study.sweep.cells import NOT_RESULT, Cell, make_cells
 from mbrl_agent.study.sweep.grid import Grid, read_grid
 from mbrl_agent.version import __version__
-from mbrl_agent.yaml_data import read_yaml
 
 NOT_HERE = {
     "--seed": "a sweep takes --seeds, for example --seeds 0-19",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from mbrl_agent.messages import one_line
+from mbrl_agent.run.messages import one_line
 from mbrl_agent.study.sweep.cells import Cell, Progress
 from mbrl_agent.study.sweep.engine import Ending, Engine, Outcome
 

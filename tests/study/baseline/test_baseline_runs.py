@@ -16,8 +16,8 @@ from gymnasium import spaces
 from stable_baselines3 import SAC
 
 import envs  # noqa: F401
-from mbrl_agent.evaluation import Evaluation
-from mbrl_agent.run_directory import RunDirectory
+from mbrl_agent.run.directory import RunDirectory
+from mbrl_agent.run.evaluation import Evaluation
 from mbrl_agent.study.__main__ import main
 from mbrl_agent.study.baseline import jobs, training
 from mbrl_agent.study.baseline.config import BaselineConfig

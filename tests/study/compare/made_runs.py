@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import envs  # noqa: F401
-from mbrl_agent.config import TrainConfig
+from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.study.baseline.config import BaselineConfig
 
 

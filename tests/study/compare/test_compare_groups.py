@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mbrl_agent.policy_search import SearchOptions
+from mbrl_agent.search.policy_search import SearchOptions
 from mbrl_agent.study.compare.curves import learning_curve
 from mbrl_agent.study.compare.grouping import group_runs, notes_on, with_time_step
 from mbrl_agent.study.compare.read_runs import find_runs

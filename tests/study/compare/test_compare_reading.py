@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from mbrl_agent.run_directory import START, RunDirectory
+from mbrl_agent.run.directory import START, RunDirectory
 from mbrl_agent.study.compare.grouping import group_runs
 from mbrl_agent.study.compare.read_evaluations import group_directory
 from mbrl_agent.study.compare.read_runs import find_runs, read_run

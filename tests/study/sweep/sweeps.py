@@ -8,8 +8,8 @@ from pathlib import Path
 
 import gymnasium
 
-from mbrl_agent.config import TrainConfig
 from mbrl_agent.randomness import derive_seed
+from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.study.sweep.cells import Cell, make_cells
 from mbrl_agent.study.sweep.grid import points_of
 from tests.tiny_run import flags

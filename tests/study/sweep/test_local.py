@@ -1,6 +1,6 @@
 """Cells as processes on this machine."""
 
-from mbrl_agent import cli
+from mbrl_agent.run import cli
 from mbrl_agent.study.sweep.cell_process import CellProcess
 from mbrl_agent.study.sweep.cells import make_cells
 from mbrl_agent.study.sweep.engine import Ending, Outcome

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from mbrl_agent import cli
-from mbrl_agent.config import TrainConfig
+from mbrl_agent.run import cli
+from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.study.__main__ import main
 from mbrl_agent.study.sweep import ray_engine
 from mbrl_agent.study.sweep.cells import make_cells

@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from mbrl_agent.run_directory import RunDirectory
+from mbrl_agent.run.directory import RunDirectory
 from mbrl_agent.study.sweep import scheduler as scheduler_module
 from mbrl_agent.study.sweep.cells import Cell
 from mbrl_agent.study.sweep.engine import Ending, Outcome

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from mbrl_agent import cli
-from mbrl_agent.config import TrainConfig
 from mbrl_agent.resampling import Interpolated
-from mbrl_agent.run_directory import RunDirectory
+from mbrl_agent.run import cli
+from mbrl_agent.run.config import TrainConfig
+from mbrl_agent.run.directory import RunDirectory
 from mbrl_agent.study.seeds import parse_seeds
 from mbrl_agent.study.sweep.cells import NOT_RESULT, Progress, cell_name, elapsed, make_cells
 from mbrl_agent.study.sweep.grid import points_of

@@ -6,8 +6,8 @@ import threading
 import pytest
 import yaml
 
-from mbrl_agent import cli
-from mbrl_agent.run_directory import RunDirectory
+from mbrl_agent.run import cli
+from mbrl_agent.run.directory import RunDirectory
 from mbrl_agent.study.__main__ import main
 from mbrl_agent.study.sweep.cells import make_cells
 from mbrl_agent.study.sweep.grid import points_of

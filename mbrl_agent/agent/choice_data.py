@@ -1,0 +1,178 @@
+"""An agent's choices (strategy, estimator, model, policy) as plain data, and back; whose class it was, too.
+
+A choice of the package's own is `{"name": ..., option: value, ...}`. One of a class that only the user has
+says so, `{"class": "module.QualifiedName", "name": ..., option: value, ...}`: it is made again only from a
+class that the user passes, never from a package's class that happens to have the same name. Nothing is
+imported because a file names it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mbrl_agent.dynamics import DYNAMICS
+from mbrl_agent.options import build, shown
+from mbrl_agent.options.registry import Registry
+from mbrl_agent.policies import POLICIES
+from mbrl_agent.resampling import RESAMPLERS
+from mbrl_agent.search.estimators import ESTIMATORS
+
+CLASS = "class"  # a keyword of Python, so that no option can have this name
+TUPLE, DICT = "tuple", "dict"
+MAX_DEPTH = 30
+
+
+def full_name(cls: type) -> str:
+    """Where a class is defined: `module.QualifiedName`."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def encode_value(value: Any, where: str, depth: int = 0) -> Any:
+    """A value as JSON data from which `decode_value` makes an equal one: tuples stay tuples.
+
+    Args:
+        value: Numbers (NumPy's become Python's), text, None, and lists, tuples and dicts of them.
+        where: What the value is called in messages.
+        depth: In how many others it is.
+
+    Raises:
+        TypeError: It is something else, which a file cannot hold.
+        ValueError: It is nested too deeply, or contains itself.
+    """
+    if depth > MAX_DEPTH:
+        raise ValueError(f"{where[:60]}... is nested deeper than {MAX_DEPTH} levels, or contains itself")
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        items = [encode_value(item, f"{where}[{index}]", depth + 1) for index, item in enumerate(value)]
+        return {TUPLE: items} if isinstance(value, tuple) else items
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        inner = {key: encode_value(item, f"{where}[{key!r}]", depth + 1) for key, item in value.items()}
+        return {DICT: inner}
+    raise TypeError(
+        f"{where} is {shown(value)} ({type(value).__name__}), which cannot be saved: only numbers, text, "
+        "None, and lists, tuples and dicts of them (with text as keys) can"
+    )
+
+
+def decode_value(data: Any) -> Any:
+    """The inverse of `encode_value`.
+
+    Raises:
+        ValueError: It is not what `encode_value` returns.
+    """
+    if isinstance(data, list):
+        return [decode_value(item) for item in data]
+    if not isinstance(data, dict):
+        return data
+    if len(data) == 1 and isinstance(data.get(TUPLE), list):
+        return tuple(decode_value(item) for item in data[TUPLE])
+    if len(data) == 1 and isinstance(data.get(DICT), dict):
+        return {key: decode_value(item) for key, item in data[DICT].items()}
+    raise ValueError(f"{shown(data)} is not a value of an option")
+
+
+def encode_choice(registry: Registry[Any], instance: Any) -> dict[str, Any]:
+    """A choice as JSON data; see the top of this module.
+
+    Raises:
+        TypeError: It has an option that a file cannot hold.
+    """
+    label = f"{registry.kind} {instance.name!r}"
+    options = {
+        field.name: encode_value(getattr(instance, field.name), f"{field.name} of {label}")
+        for field in dataclasses.fields(instance)
+        if field.init
+    }
+    own = {} if registry.has(type(instance)) else {CLASS: full_name(type(instance))}
+    return {**own, "name": instance.name, **options}
+
+
+def decode_choice(registry: Registry[Any], data: Mapping[str, Any], custom: type | None) -> Any:
+    """An instance from what `encode_choice` returned.
+
+    Args:
+        registry: Of the package's classes.
+        data: From a file.
+        custom: The user's class, as `check_custom` has found it to be needed; None for the package's.
+    """
+    options = {key: decode_value(value) for key, value in data.items() if key not in (CLASS, "name")}
+    if custom is not None:
+        return custom(**options)
+    return build(registry.get(data["name"]), registry.kind, registry.kind, options)
+
+
+def encode_policy(cls: type) -> str | dict[str, str]:
+    """A policy class as JSON data: the name of the package's, or where one of the user's is defined."""
+    name = cls.__name__
+    return name if _policies().get(name) is cls else {CLASS: full_name(cls), "name": name}
+
+
+def decode_policy(data: Any, custom: type | None) -> type:
+    """The policy class that `encode_policy` was given.
+
+    Args:
+        data: From a file.
+        custom: The user's class, as `check_custom` has found it to be needed; None for the package's.
+
+    Raises:
+        ValueError: The package has none of this name.
+    """
+    if custom is not None:
+        return custom
+    if data not in list(_policies()):
+        raise ValueError(f"there is no policy {shown(data)} among {', '.join(_policies())}")
+    return _policies()[data]
+
+
+def _is_the_packages(cls: type) -> bool:
+    """Whether a class is one of those that the package offers by name."""
+    registries: tuple[Registry[Any], ...] = (RESAMPLERS, ESTIMATORS, DYNAMICS)
+    return cls in _policies().values() or any(registry.has(cls) for registry in registries)
+
+
+def _policies() -> dict[str, type]:
+    """The package's own policy classes by name."""
+    return {options.policy_class.__name__: options.policy_class for options in POLICIES.classes.values()}
+
+
+def check_custom(key: str, data: Any, custom: Any, base: type) -> None:
+    """Check that the class of a choice in a file is at hand, and is the user's where the file's is.
+
+    Args:
+        key: Of `custom_objects`.
+        data: The choice as the file has it.
+        custom: What the user passed; None for nothing.
+        base: The class that it must derive from.
+
+    Raises:
+        ValueError: The file needs a class that was not passed, or another one; the message says which.
+        TypeError: What was passed is not a class of this kind.
+    """
+    if custom is not None and not (isinstance(custom, type) and issubclass(custom, base)):
+        what = full_name(custom) if isinstance(custom, type) else f"{shown(custom)}, which is not a class"
+        raise TypeError(f"custom_objects[{key!r}] must be a subclass of {base.__name__}, got {what}")
+    data = data if isinstance(data, Mapping) else {"name": data}
+    kind, name, foreign = key.removesuffix("_class"), data.get("name"), data.get(CLASS)
+    if foreign is None:
+        if custom is not None:
+            raise ValueError(
+                f"the agent's {kind} is the package's own {shown(name)}, not a class of yours: take {key!r} "
+                "out of custom_objects"
+            )
+        return
+    needed = f"the agent's {kind} {shown(name)} is not the package's but of the class {shown(foreign)}"
+    if custom is None:
+        raise ValueError(f"{needed}: pass its class, custom_objects={{{key!r}: ...}}")
+    # a class may have moved to another module, or been renamed; one of another name altogether is another one
+    same = getattr(custom, "name", None) == name or custom.__name__ == str(foreign).rpartition(".")[2]
+    if _is_the_packages(custom) or not same:
+        raise ValueError(
+            f"{needed}: pass its class, custom_objects={{{key!r}: ...}}, not {full_name(custom)}"
+        )

@@ -1,0 +1,101 @@
+"""What a trial writes to Stable-Baselines3's logger."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
+
+from mbrl_agent.agent.replay import Episode
+from mbrl_agent.dynamics.base import FitReport, Score
+from mbrl_agent.search.policy_search import GradientProbe, Ranking, SearchReport
+
+
+def record_episodes(
+    logger: Logger, latest: Sequence[Episode], recent: Collection[dict[str, Any]], successes: Collection[bool]
+) -> None:
+    """The latest episodes' return, and the means over Stable-Baselines3's windows.
+
+    Args:
+        logger: Where to.
+        latest: Episodes of this trial.
+        recent: Monitor's records of the episodes in the window.
+        successes: Whether episodes in the window succeeded; empty where the environment does not tell.
+    """
+    logger.record("rollout/ep_rew", float(np.mean([episode.rewards.sum() for episode in latest])))
+    if recent:
+        logger.record("rollout/ep_rew_mean", float(np.mean([info["r"] for info in recent])))
+        logger.record("rollout/ep_len_mean", float(np.mean([info["l"] for info in recent])))
+    if successes:
+        logger.record("rollout/success_rate", float(np.mean([float(success) for success in successes])))
+
+
+def record_score(logger: Logger, score: Score, names: Sequence[str]) -> None:
+    """How well the last trial's model predicted this trial's episodes, by the names (D) of the dimensions."""
+    logger.record("dynamics/validation_nll", score.nll)
+    for name, rmse in zip(names, score.rmse, strict=True):
+        logger.record(f"dynamics/rmse_{name}", rmse)
+
+
+def record_fit(logger: Logger, report: FitReport, first_step: int) -> None:
+    """A fit; its curve goes over the optimiser steps of the whole run."""
+    logger.record("dynamics/train_nll", report.train_nll)
+    record_curve(logger, "dynamics_fit/train_nll", first_step, report.curve.tolist())
+
+
+def record_search(logger: Logger, report: SearchReport, ranking: Ranking, first_step: int) -> None:
+    """Record a policy search; its curves go over the gradient steps of the whole run.
+
+    Args:
+        logger: Where to.
+        report: Of the search.
+        ranking: Of the candidates afterwards; the curves are those of its best.
+        first_step: Number of this search's first gradient step.
+    """
+    best = ranking.best
+    logger.record("policy/predicted_cost", float(ranking.costs[best]))
+    logger.record("policy/candidate", best)
+    logger.record("policy/starts_kept", ranking.starts_kept)
+    logger.record("policy/skipped_steps", report.skipped)
+    logger.record("policy/stalled_candidates", report.stalled)
+    logger.record("resampling/jitter", report.jitter)
+    record_curve(logger, "policy_search/expected_cost", first_step, report.expected_cost[:, best].tolist())
+    record_curve(logger, "policy_search/grad_norm", first_step, report.grad_norm[:, best].tolist())
+
+
+def record_probe(logger: Logger, probe: GradientProbe) -> None:
+    """How noisy the gradient is."""
+    logger.record("gradient/variance", float(probe.variance))
+    logger.record("gradient/snr", float(probe.snr))
+
+
+def record_curve(logger: Logger, tag: str, first_step: int, values: Sequence[float]) -> None:
+    """A curve over gradient steps goes to TensorBoard alone: its steps are not environment steps."""
+    for output in logger.output_formats:
+        if isinstance(output, TensorBoardOutputFormat):
+            for step, value in enumerate(values, start=first_step):
+                output.writer.add_scalar(tag, value, step)
+
+
+def trial_line(trial: str, interaction: str, values: Mapping[str, Any], seconds: float) -> str:
+    """The line of a finished trial for the terminal.
+
+    Args:
+        trial: Its number, or `3/10`.
+        interaction: Environment steps so far, with their unit.
+        values: What the logger holds of the trial; what it does not hold is left out.
+        seconds: Wall clock of the trial.
+    """
+    parts = [f"trial {trial}", f"{interaction} of interaction"]
+    if "rollout/ep_rew" in values:
+        parts.append(f"return {values['rollout/ep_rew']:.2f}")
+    if "eval/mean_reward" in values:
+        parts.append(f"evaluation {values['eval/mean_reward']:.2f}")
+    if "eval/success_rate" in values:
+        parts.append(f"success {100 * values['eval/success_rate']:.0f} %")
+    if "policy/predicted_cost" in values:
+        parts.append(f"predicted cost {values['policy/predicted_cost']:.2f}")
+    parts.append(f"took {seconds:.1f} s")
+    return "   ".join(parts)

@@ -1,0 +1,1 @@
+"""Bytes that are data: atomic writes, archives, YAML; nothing here knows of agents."""

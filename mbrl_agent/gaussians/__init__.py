@@ -1,0 +1,1 @@
+"""Fit, factorise and draw Gaussians and mixtures of them, with their derivatives."""

@@ -1,0 +1,282 @@
+"""The configuration of a run: frozen dataclasses that ARE the command line.
+
+Every field becomes a flag (`search.learning_rate` is `--search.learning-rate`) and a key of the
+run's config.yaml; its docstring is the flag's help.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from mbrl_agent.dynamics import DYNAMICS, DynamicsOptions
+from mbrl_agent.files.atomic import write_atomically
+from mbrl_agent.files.yaml_data import read_yaml
+from mbrl_agent.options import (
+    OptionError,
+    build,
+    construct,
+    convert_option,
+    did_you_mean,
+    options_of,
+    refused,
+    shown,
+    to_plain,
+    to_text,
+)
+from mbrl_agent.options.registry import Registry
+from mbrl_agent.options.validation import require_count, require_seed
+from mbrl_agent.policies import POLICIES, PolicyOptions
+from mbrl_agent.resampling import RESAMPLERS, Resampler
+from mbrl_agent.search.estimators import ESTIMATORS, Estimator
+from mbrl_agent.search.policy_search import SearchOptions
+from mbrl_agent.version import __version__
+
+CHOICES: dict[str, Registry[Any]] = {
+    "resampling": RESAMPLERS,
+    "estimator": ESTIMATORS,
+    "dynamics": DYNAMICS,
+    "policy": POLICIES,
+}
+"""Fields whose value is a class chosen by name, with options of its own."""
+MAX_THREADS = 1024
+"""More than any machine has; OpenMP ends the process where it cannot make as many as it was asked for."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything that defines a training run."""
+
+    env: str = "CartPoleSwingUp-v0"
+    """Gymnasium id of the environment; it must offer a differentiable cost (see the README)."""
+    trials: int = 10
+    """Number of trials; each collects one real episode, fits the model and improves the policy."""
+    random_trials: int = 1
+    """How many of the trials, at the start, act at random; the last of them is the first that learns."""
+    seed: int = 0
+    """Seed of everything random, 0 or more; the same seed gives the same run, bitwise."""
+    eval_episodes: int = 100
+    """Evaluation episodes after each trial (they do not count as interaction); 0 turns evaluation off."""
+    gradient_probe: int = 16
+    """Gradient estimates a trial whose variance is logged (about 0.1 s a trial); 0 turns it off."""
+    episodes: tuple[str, ...] = ()
+    """Files of episodes to learn from as well: .npz, with observations (N + 1, D) and actions (N, U)."""
+    logdir: str = "runs"
+    """Directory that holds run directories."""
+    device: str = "cpu"
+    """Torch device of model and policy search: cpu, cuda or cuda:N."""
+    threads: int = 1
+    """CPU threads that torch may use; the kernels are small, so one is usually fastest."""
+    quiet: bool = False
+    """Show errors only."""
+    search: SearchOptions = field(default_factory=SearchOptions)
+    """Policy search."""
+    resampling: Resampler = field(default_factory=lambda: RESAMPLERS.resolve("gaussian"))
+    """What happens to the particles between two predicted steps."""
+    estimator: Estimator = field(default_factory=lambda: ESTIMATORS.resolve("reparameterization"))
+    """How the gradient of the expected cost is estimated from a rollout."""
+    dynamics: DynamicsOptions = field(default_factory=lambda: DYNAMICS.resolve("ensemble"))
+    """Model of one environment step, learned from the real episodes."""
+    policy: PolicyOptions = field(default_factory=lambda: POLICIES.resolve("rbf"))
+    """Controller that is learned: state -> action."""
+
+    def __post_init__(self) -> None:
+        for name, registry in CHOICES.items():  # a spelling stands for the instance
+            object.__setattr__(self, name, registry.resolve(getattr(self, name)))
+        require_count("trials", self.trials)
+        require_count("random_trials", self.random_trials)
+        if self.random_trials > self.trials:
+            raise refused("random_trials", f"must be at most trials, {self.trials}, got {self.random_trials}")
+        require_seed("seed", self.seed)
+        require_count("eval_episodes", self.eval_episodes, minimum=0)
+        require_count("gradient_probe", self.gradient_probe, minimum=0)
+        require_count("threads", self.threads)
+        if not self.env or not self.logdir:
+            raise refused("logdir" if self.env else "env", "must not be empty")
+        if self.threads > MAX_THREADS:
+            raise refused("threads", f"must be at most {MAX_THREADS}, got {self.threads}")
+        if not re.fullmatch(r"cpu|cuda(:[0-9]{1,2})?", self.device):  # torch takes cuda:256 for cuda:0
+            raise refused("device", f"must be cpu, cuda or cuda:N, got {self.device!r}")
+
+    def torch_device(self) -> torch.device:
+        """The device of the run.
+
+        Not part of `__post_init__`, so that a run's configuration can be read on any machine.
+
+        Raises:
+            ValueError: This machine does not have it.
+        """
+        device = torch.device(self.device)
+        if device.type == "cuda":
+            count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+            if (device.index or 0) >= count:
+                raise ValueError(
+                    f"device {self.device!r} is not there: torch finds {count} CUDA devices; use cpu"
+                )
+        return device
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, which YAML and JSON can hold: a choice is `{"name": ..., option: value, ...}`."""
+        result: dict[str, Any] = {}
+        for name in options_of(TrainConfig):
+            value = getattr(self, name)
+            if name in CHOICES:
+                value = CHOICES[name].to_dict(value)
+            elif dataclasses.is_dataclass(value):
+                value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+            result[name] = to_plain(value)
+        return result
+
+    def flat(self) -> dict[str, int | float | bool | str]:
+        """Every option by its dotted name, as TensorBoard's hyperparameters want them."""
+        result = {}
+        for name, value in self.to_dict().items():
+            entries = value.items() if isinstance(value, dict) else [("name", value)]
+            for key, entry in entries:
+                text_only = entry is None or isinstance(entry, list)
+                result[name if key == "name" else f"{name}.{key}"] = to_text(entry) if text_only else entry
+        return result
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> TrainConfig:
+        """The inverse of `to_dict`; what is missing takes its default.
+
+        Raises:
+            ValueError: Unknown key, or a value that its option cannot take.
+        """
+        return cls().updated(data)
+
+    def updated(self, changes: Mapping[str, Any]) -> TrainConfig:
+        """A copy with some options changed.
+
+        Args:
+            changes: Plain data as in `to_dict`, only what changes; `{"search.steps": 5}` does for
+                `{"search": {"steps": 5}}`, and a choice may be spelled, `interpolated:0.25`. A choice with
+                another name than the present one starts from its defaults.
+
+        Raises:
+            ValueError: Unknown key, or a value that its option cannot take.
+        """
+        changes = _nested(changes)
+        _refuse_unknown_keys(changes)
+        values: dict[str, Any] = {}
+        for key, present in self.to_dict().items():
+            hint = options_of(TrainConfig)[key].hint
+            if key in CHOICES:
+                values[key] = _build_choice(key, present, changes.get(key, {}))
+            elif dataclasses.is_dataclass(hint):
+                values[key] = build(hint, key, key, present | _mapping(key, changes.get(key, {})))
+            else:
+                values[key] = convert_option((key,), changes.get(key, present), hint)
+        config: TrainConfig = construct(TrainConfig, (), "", values)
+        return config
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the configuration as YAML; the file appears complete or not at all."""
+        header = (
+            f"# Configuration of a run of mbrl_agent {__version__}.\n"
+            "# Use it again: python train.py --config THIS_FILE\n"
+        )
+        text = header + yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        write_atomically(Path(path), text.encode())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> TrainConfig:
+        """Read a configuration from YAML; what is missing takes its default.
+
+        Raises:
+            ValueError: The file is unreadable, not YAML, not a mapping, or its content is refused.
+        """
+        try:
+            data = read_yaml(path)
+        except OSError as error:
+            raise ValueError(f"configuration {path} cannot be read: {error.strerror}") from error
+        except ValueError as error:
+            raise ValueError(f"configuration {path} cannot be read: {error}") from error
+        if not isinstance(data, dict):
+            found = "nothing" if data is None else type(data).__name__
+            raise ValueError(f"configuration {path} must map options to values, got {found}")
+        try:
+            return cls.from_dict(data)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"configuration {path}: {error}") from error
+
+
+def known_keys() -> list[str]:
+    """The dotted name of every option, those of all choices included."""
+    keys: list[str] = []
+    for name, option in options_of(TrainConfig).items():
+        classes = CHOICES[name].classes.values() if name in CHOICES else [option.hint]
+        keys.append(name)
+        keys += [
+            f"{name}.{key}" for cls in classes if dataclasses.is_dataclass(cls) for key in options_of(cls)
+        ]
+    return list(dict.fromkeys(keys))
+
+
+def _nested(data: Mapping[str, Any]) -> dict[str, Any]:
+    """{"search.steps": 5, "policy": "rbf:30"} -> {"search": {"steps": 5}, "policy": {"name": "rbf", ...}}.
+
+    Raises:
+        OptionError: An option is given twice, in two spellings, or a choice cannot be read.
+    """
+    result: dict[str, Any] = {}
+    for key, value in data.items():
+        outer, _, inner = str(key).partition(".")
+        part: Any = {inner: value} if inner else value
+        if outer in CHOICES:
+            part = _spelled_out(outer, part)
+        if outer in result:
+            present = result[outer]
+            mergeable = isinstance(part, Mapping) and isinstance(present, Mapping)
+            twice = sorted(map(str, set(present) & set(part))) if mergeable else [inner]
+            if twice:
+                raise OptionError((outer, *filter(None, twice[:1])), "is given twice")
+            part = dict(present) | dict(part)
+        result[outer] = part
+    return result
+
+
+def _spelled_out(key: str, part: Any) -> Any:
+    """A choice, or a part of it, as a mapping of its name and options, where it or its name is spelled."""
+    rest = dict(part) if isinstance(part, Mapping) else {}
+    text = rest.pop("name", None) if isinstance(part, Mapping) else part
+    if not isinstance(text, str):
+        return part
+    spelled = CHOICES[key].read(text)
+    for option in spelled:
+        if option in rest:
+            raise OptionError((key, option), f"is given twice: in {shown(text)}, and alone")
+    return spelled | rest
+
+
+def _refuse_unknown_keys(data: Mapping[str, Any]) -> None:
+    known = known_keys()
+    for name, value in data.items():
+        parts = [str(key) for key in value] if isinstance(value, Mapping) else []
+        if name in CHOICES:
+            parts = [part for part in parts if part != "name"]
+        for path in [(name,), *((name, part) for part in parts)]:
+            if (key := ".".join(path)) not in known:
+                raise OptionError(path, f"unknown option{did_you_mean(key, known)}")
+
+
+def _mapping(key: str, value: object) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise OptionError((key,), f"expected options and their values, got {shown(value)}")
+    return dict(value)
+
+
+def _build_choice(key: str, present: dict[str, Any], changes: object) -> Any:
+    """An instance of a choice from the present one and what changes; a new name drops the old options."""
+    changes = _mapping(key, changes)
+    name = changes.get("name", present["name"])
+    return CHOICES[key].build((present if name == present["name"] else {}) | {"name": name} | changes)

@@ -1,0 +1,134 @@
+"""Judge a policy by fresh episodes of the real task, many side by side on a Gymnasium vector environment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from mbrl_agent.agent.success import as_success
+from mbrl_agent.errors import NonFiniteError, environment_acts
+
+Predict = Callable[[NDArray[Any]], NDArray[Any]]
+"""Observations (n, D) -> actions (n, U) of the environment."""
+
+SOLVED_SUCCESS_RATE = 0.95
+"""A policy solves the task when at least 95 of 100 fresh evaluation episodes succeed."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What n evaluation episodes gave.
+
+    Attributes:
+        returns: (n,), sum of the rewards.
+        lengths: (n,), steps.
+        successes: (n,), whether the last step's info said `is_success`; None where there is no such info.
+    """
+
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+    successes: NDArray[np.bool_] | None
+
+    @property
+    def success_rate(self) -> float | None:
+        """Fraction of the episodes that succeeded, None where the environment does not tell."""
+        return None if self.successes is None else float(self.successes.mean())
+
+    @property
+    def mean_return(self) -> float:
+        """Mean over the episodes."""
+        return float(self.returns.mean())
+
+    @property
+    def solved(self) -> bool | None:
+        """Whether the task counts as solved, None where the environment does not tell."""
+        return None if self.success_rate is None else self.success_rate >= SOLVED_SUCCESS_RATE
+
+
+def evaluate(
+    predict: Predict,
+    env_id: str,
+    episodes: int,
+    seed: int,
+    env_kwargs: Mapping[str, Any] | None = None,
+) -> Evaluation:
+    """Run one episode in each of n environments, all in step.
+
+    Environments that offer a batch of their own (`vector_entry_point`) are used as such, others one
+    after the other. Whatever an environment does after the end of its first episode is ignored.
+
+    Args:
+        predict: The policy.
+        env_id: Gymnasium id.
+        episodes: n.
+        seed: Environment i starts from seed + i.
+        env_kwargs: Arguments of the environment.
+
+    Raises:
+        NonFiniteError: An observation or a reward is not finite.
+        EnvFailedError: The environment raised an exception.
+    """
+    with environment_acts("when it was made for the evaluation"):
+        env = gymnasium.make_vec(env_id, num_envs=episodes, **(env_kwargs or {}))
+    try:
+        return _first_episodes(env, predict, seed)
+    finally:
+        env.close()
+
+
+def _first_episodes(env: Any, predict: Predict, seed: int) -> Evaluation:
+    """The first episode of each sub-environment of a `gymnasium.vector.VectorEnv`."""
+    running = np.ones(env.num_envs, dtype=bool)
+    returns, lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, dtype=np.int64)
+    successes, known = np.zeros(env.num_envs, dtype=bool), np.zeros(env.num_envs, dtype=bool)
+    step = 0
+    with environment_acts("at the reset of the evaluation"):
+        observations, _ = env.reset(seed=min(seed % 2**31, 2**31 - env.num_envs))  # of each below 2^31
+    while running.any():
+        _check_finite(observations, running, "observation", step)
+        actions, step = predict(observations), step + 1
+        with environment_acts(f"at step {step} of the evaluation"):
+            observations, rewards, terminated, truncated, infos = env.step(actions)
+        _check_finite(rewards, running, "reward", step)
+        returns[running] += rewards[running]
+        lengths[running] += 1
+        done = terminated | truncated
+        ended = running & done
+        success, told = _success(infos, ended)
+        successes[ended], known[ended] = success[ended], told[ended]
+        running &= ~done
+        if done.any() and env.metadata.get("autoreset_mode") == AutoresetMode.DISABLED:
+            with environment_acts(f"at step {step} of the evaluation"):
+                observations, _ = env.reset(options={"reset_mask": done})
+    return Evaluation(returns, lengths, successes if known.all() else None)
+
+
+def _check_finite(values: NDArray[Any], running: NDArray[np.bool_], label: str, step: int) -> None:
+    """Raise NonFiniteError if a value of an episode that still runs is not finite."""
+    bad = values[running][~np.isfinite(values[running])]
+    if len(bad):
+        raise NonFiniteError(f"the environment returned {label} = {bad[0]} at step {step} of the evaluation")
+
+
+def _success(
+    infos: Mapping[str, Any], ended: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(value, whether there is one) of `is_success` in each sub-environment that has ended, (n,) each.
+
+    With autoreset in the same step the last info of an episode is in `final_info`, otherwise in `infos`.
+    """
+    value, told = np.zeros_like(ended), np.zeros_like(ended)
+    for source in (infos, infos.get("final_info", {})):
+        if "is_success" in source:
+            here = np.asarray(source.get("_is_success", ended), dtype=bool)
+            for index in np.flatnonzero(here & ended):
+                success = as_success(source["is_success"][index])
+                if success is not None:
+                    value[index], told[index] = success, True
+    return value, told

@@ -1,0 +1,1 @@
+"""Improve policies inside a model: rollouts, gradients, gradient steps; pure functions of tensors."""

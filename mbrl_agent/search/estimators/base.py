@@ -1,0 +1,63 @@
+"""The interface of every gradient estimator.
+
+An estimator turns a particle rollout, given as a function of the policy's parameters, into the
+gradient of its expected cost. It is a frozen dataclass in a file of its own in this folder, with
+its options as fields.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from mbrl_agent.options import Choice
+from mbrl_agent.resampling.base import Resampler
+from mbrl_agent.search.rollout import Simulation
+from mbrl_agent.types import GradientEstimate, Parameters
+
+
+@dataclass(frozen=True)
+class Estimator(Choice, ABC):
+    """Base class of the gradient estimators."""
+
+    name: ClassVar[str]
+    """Name on the command line."""
+
+    @abstractmethod
+    def __call__(self, parameters: Parameters, simulation: Simulation) -> GradientEstimate:
+        """Estimate the gradient of the expected cost.
+
+        Args:
+            parameters: Where the gradient is taken; leading replicate axes *R are independent.
+            simulation: The rollout as a function of the parameters.
+
+        Returns:
+            The gradient, the expected cost, and the diagnostic "jitter": how many Cholesky
+            factorisations needed more than the base jitter.
+        """
+
+    def validate(self, resampler: Resampler) -> None:
+        """Check that the estimator is usable with this resampling strategy.
+
+        Raises:
+            ValueError: It is not; the message names the combinations that work.
+        """
+
+    def min_particles(self, state_dims: int, action_dims: int) -> int:
+        """Fewest particles with which the estimate is defined."""
+        return 1
+
+    def validate_particles(self, num_particles: int, state_dims: int, action_dims: int) -> None:
+        """Check that the estimator can work with this many particles.
+
+        Raises:
+            ValueError: There are too few.
+        """
+        fewest = self.min_particles(state_dims, action_dims)
+        if num_particles < fewest:
+            raise ValueError(
+                f"estimator {self.name!r} compares particles and needs at least {fewest} of them for "
+                f"{state_dims} state and {action_dims} action dimensions, got {num_particles}: raise the "
+                "number of particles, or use estimator 'reparameterization'"
+            )

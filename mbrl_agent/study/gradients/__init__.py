@@ -1,0 +1,1 @@
+"""Studies of gradients: landscapes, predicted trajectories, bias, the paper's figures."""

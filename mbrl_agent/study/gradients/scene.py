@@ -1,0 +1,211 @@
+"""What a study looks at: a model, a policy in it, and where rollouts start."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+from torch import Tensor
+
+from mbrl_agent.agent.agent import ParticlePILCO
+from mbrl_agent.agent.observation_changes import valid_attribute
+from mbrl_agent.dynamics.base import DynamicsModel
+from mbrl_agent.policies.base import PolicyOptions, SearchPolicy
+from mbrl_agent.policies.rbf import Rbf
+from mbrl_agent.randomness import derive_generator
+from mbrl_agent.run.config import TrainConfig
+from mbrl_agent.run.directory import RunDirectory
+from mbrl_agent.run.experiment import make_env, state_labels, step_duration
+from mbrl_agent.search.initial_states import StartDistribution
+from mbrl_agent.study.gradients.true_dynamics import TrueDynamics
+from mbrl_agent.types import Cost, Terminated
+
+ENV_MODULE = "envs"
+"""Module that registers the environments which come with the package."""
+MODEL_NOISE = 0.02
+"""Standard deviation of the untrained scene's model noise, in the units of the state."""
+WEIGHT_STD = 1.0
+"""Standard deviation of the random policy's weights; a search that begins at 0.5 ends at 0.7 to 1.8."""
+VISITED_EPISODES = 8
+"""Episodes of random actions in the true model, around whose states a random policy is drawn."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that a rollout needs but the strategy and the random numbers.
+
+    Attributes:
+        title: What it is, for figures.
+        policy: Gives the controller at any parameters.
+        parameters: Where the study starts, without replicate axes.
+        dynamics: The model.
+        cost: Differentiable cost.
+        start: Distribution of the initial particles.
+        horizon: T.
+        labels: (D), names of the state dimensions, with units.
+        time_step: Duration of a step [s], if it is known.
+        truth: The environment's own dynamics without noise, if it offers them.
+        steps: Environment steps so far, TensorBoard's step.
+        terminated: Where episodes end; None where they do not.
+    """
+
+    title: str
+    policy: SearchPolicy
+    parameters: dict[str, Tensor]
+    dynamics: DynamicsModel
+    cost: Cost
+    start: StartDistribution
+    horizon: int
+    labels: list[str]
+    time_step: float | None = None
+    truth: DynamicsModel | None = None
+    steps: int = 0
+    terminated: Terminated | None = None
+
+    def at(self, parameters: dict[str, Tensor]) -> Scene:
+        """The same with another policy."""
+        return replace(self, parameters=parameters)
+
+    def double(self) -> Scene:
+        """The same in float64."""
+        return replace(
+            self,
+            policy=copy.deepcopy(self.policy).double(),
+            parameters={name: value.double() for name, value in self.parameters.items()},
+            dynamics=copy.deepcopy(self.dynamics).double(),
+            start=self.start.double(),
+        )
+
+
+def find_env(env_id: str) -> gymnasium.Env[Any, Any]:
+    """Make an environment; `module:id` imports the module that registers it.
+
+    Raises:
+        ValueError: There is none of that name.
+    """
+    known = ":" in env_id or env_id in gymnasium.registry
+    return make_env(env_id if known else f"{ENV_MODULE}:{env_id}")
+
+
+def true_step(env: gymnasium.Env[Any, Any]) -> Callable[[Tensor, Tensor], Tensor] | None:
+    """The environment's dynamics, None where it does not offer them."""
+    step: Callable[[Tensor, Tensor], Tensor] | None = valid_attribute(env, "dynamics")
+    return step
+
+
+def untrained_scene(
+    env_id: str = "CartPoleSwingUp-v0",
+    seed: int = 0,
+    horizon: int = 0,
+    noise_std: float = MODEL_NOISE,
+    policy: PolicyOptions | None = None,
+) -> Scene:
+    """The true dynamics as the model, and a random policy.
+
+    Args:
+        env_id: Gymnasium id of an environment that offers `dynamics` and the task's attributes.
+        seed: Draws the policy.
+        horizon: T; 0 takes the environment's episodes.
+        noise_std: Standard deviation of the model noise, in the units of the state.
+        policy: Kind of policy; None takes an RBF policy with weights of the size that training gives them.
+
+    Raises:
+        ValueError: The environment does not offer its dynamics, or does not limit its episodes.
+    """
+    env = find_env(env_id)
+    step = true_step(env)
+    if step is None:
+        raise ValueError(
+            f"{env_id} does not offer its dynamics: a study of an untrained agent needs "
+            "env.unwrapped.dynamics(state (..., D), action (..., U)) -> next state, in torch"
+        )
+    options = policy or Rbf(weight_std=WEIGHT_STD)
+    agent = ParticlePILCO(options.policy_class, env, policy_kwargs=options.policy_kwargs(), seed=seed)
+    limit = env.spec.max_episode_steps if env.spec is not None else None
+    steps = horizon or limit
+    if not steps:
+        raise ValueError(f"{env_id} does not limit its episodes: give --horizon")
+    assert agent.task.cost is not None  # the agent has checked it
+    if not agent.task.offers_start:
+        raise ValueError(f"{env_id} does not offer initial_states, nor initial_mean and initial_std")
+    start = agent.task.initial_states(np.zeros((0, agent.state_dims)), torch.device("cpu"))
+    generator = derive_generator(seed, "study policy")
+    visited = _random_states(step, start, agent.action_dims, steps, generator)
+    agent.policy.restandardize(visited)
+    drawn = agent.policy.initial_parameters(visited, 1, generator)
+    return Scene(
+        title=f"random policy {seed}, true dynamics",
+        policy=agent.policy,
+        parameters={name: value[0] for name, value in drawn.items()},
+        dynamics=TrueDynamics(step, agent.state_dims, noise_std),
+        cost=agent.task.cost,
+        start=start,
+        horizon=steps,
+        labels=state_labels(env),
+        time_step=step_duration(env),
+        truth=TrueDynamics(step, agent.state_dims),
+        terminated=agent.task.terminated,
+    )
+
+
+def _random_states(
+    step: Callable[[Tensor, Tensor], Tensor],
+    start: StartDistribution,
+    action_dims: int,
+    horizon: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """(N, D), states of a few episodes of random actions."""
+    states = [start.sample(1, VISITED_EPISODES, generator)[0]]
+    for _ in range(horizon):
+        action = 2 * torch.rand(VISITED_EPISODES, action_dims, generator=generator) - 1
+        states.append(step(states[-1], action))
+    return torch.cat(states)
+
+
+def run_scene(run: Path, horizon: int = 0, env_id: str | None = None, trial: int | None = None) -> Scene:
+    """A run's learned model, its policy and its distribution of initial states.
+
+    Args:
+        run: The run's directory.
+        horizon: T; 0 takes that of the run's policy search.
+        env_id: Gymnasium id, None for the run's own.
+        trial: Take the checkpoint after this trial instead of the final agent.
+
+    Raises:
+        ValueError: It is not the directory of a run, or it holds no agent yet.
+    """
+    files = RunDirectory(run)
+    if not files.config.is_file():
+        raise ValueError(f"{run} is not the directory of a run, it has no config.yaml")
+    env = find_env(env_id or TrainConfig.load(files.config).env)
+    path = files.agent
+    if trial is not None or not path.is_file():
+        path = files.checkpoint(files.latest_state().trial if trial is None else trial)
+    if not path.is_file():
+        raise ValueError(f"{run} has no checkpoint {path.name}")
+    agent = ParticlePILCO.load(path, env=env)
+    if not agent.improved:
+        raise ValueError(f"{path} holds no model: the random trials of {run} were not over then")
+    search = agent.policy_search()
+    step = true_step(env)
+    return Scene(
+        title=f"{run.resolve().name}, after trial {agent.trials}",
+        policy=agent.policy,
+        parameters=agent.policy.parameter_dict(),
+        dynamics=agent.dynamics,
+        cost=search.cost,
+        start=search.initial_states,
+        horizon=horizon or search.horizon,
+        labels=state_labels(env),
+        time_step=step_duration(env),
+        truth=None if step is None else TrueDynamics(step, agent.state_dims),
+        steps=agent.num_timesteps,
+        terminated=search.terminated,
+    )

@@ -1,0 +1,109 @@
+"""evaluate: first episodes only, whatever the environment does after them."""
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+
+import envs  # noqa: F401
+from mbrl_agent.run import evaluation
+from mbrl_agent.run.evaluation import Evaluation, evaluate
+
+SWINGUP = "CartPoleSwingUp-v0"
+
+
+class Countdown(gymnasium.Env):
+    """Ends after a number of steps that its seed decides; the reward is the step's number."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+    action_space = spaces.Box(-1, 1, (1,), np.float32)
+
+    def __init__(self, tells_success: bool = False) -> None:
+        self.tells_success = tells_success
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.length, self.steps = int(self.np_random.integers(2, 9)), 0
+        return np.array([self.length], np.float32), {}
+
+    def step(self, action):
+        self.steps += 1
+        done = self.steps == self.length
+        info = {"is_success": self.length > 5} if self.tells_success and done else {}
+        return np.array([self.length], np.float32), float(self.steps), done, False, info
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _registered():
+    gymnasium.register("TestCountdown-v0", entry_point=Countdown)
+    yield
+    del gymnasium.registry["TestCountdown-v0"]
+
+
+def lengths_of(seeds) -> np.ndarray:
+    env = Countdown()
+    return np.array([int(env.reset(seed=seed)[0][0]) for seed in seeds])
+
+
+def zeros(observations):
+    return np.zeros((len(observations), 1), np.float32)
+
+
+def test_episodes_of_different_length():
+    result = evaluate(zeros, "TestCountdown-v0", 20, seed=5)
+    lengths = lengths_of(range(5, 25))
+    assert len(set(lengths)) > 3
+    np.testing.assert_array_equal(result.lengths, lengths)
+    np.testing.assert_array_equal(result.returns, lengths * (lengths + 1) / 2)
+    assert (result.successes, result.success_rate, result.solved) == (None, None, None)
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_every_kind_of_autoreset(mode, monkeypatch):
+    def make_vec(env_id, num_envs, **kwargs):
+        makers = [lambda: Countdown(**kwargs)] * num_envs
+        return gymnasium.vector.SyncVectorEnv(makers, autoreset_mode=mode)
+
+    monkeypatch.setattr(evaluation.gymnasium, "make_vec", make_vec)
+    result = evaluate(zeros, "TestCountdown-v0", 20, seed=5, env_kwargs={"tells_success": True})
+    lengths = lengths_of(range(5, 25))
+    np.testing.assert_array_equal(result.lengths, lengths)
+    np.testing.assert_array_equal(result.returns, lengths * (lengths + 1) / 2)
+    np.testing.assert_array_equal(result.successes, lengths > 5)
+    assert result.success_rate == np.mean(lengths > 5)
+
+
+def balance(observations):
+    """A linear controller that keeps an upright pole upright, and does not swing up."""
+    gains = np.array([0.3, 0.5, 3.0, 0.6])
+    return np.clip((observations * gains).sum(-1, keepdims=True), -1, 1)
+
+
+def test_the_batch_of_carts_agrees_with_one_cart_at_a_time():
+    # with a wide start some episodes begin upright and succeed
+    kwargs = {"initial_std": (0.01, 0.01, 3.0, 0.01)}
+    result = evaluate(balance, SWINGUP, 40, seed=11, env_kwargs=kwargs)
+    env = gymnasium.make(SWINGUP, **kwargs)
+    for index in range(40):
+        observation, info = env.reset(seed=11 + index)
+        total, done = 0.0, False
+        while not done:
+            observation, reward, terminated, truncated, info = env.step(balance(observation[None])[0])
+            total, done = total + reward, terminated or truncated
+        assert result.returns[index] == pytest.approx(total, abs=1e-9)
+        assert result.successes[index] == info["is_success"]
+    assert 0 < result.success_rate < 1
+    assert (result.lengths == 30).all()
+
+
+def test_a_seed_is_an_evaluation():
+    first, second, other = (evaluate(balance, SWINGUP, 5, seed) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first.returns, second.returns)
+    assert (first.returns != other.returns).any()
+
+
+@pytest.mark.parametrize(("successes", "solved"), [(94, False), (95, True), (100, True)])
+def test_solved_is_95_of_100(successes, solved):
+    flags = np.arange(100) < successes
+    assert Evaluation(np.zeros(100), np.zeros(100, np.int64), flags).solved is solved

@@ -1,0 +1,198 @@
+"""Every estimator keeps the contract; the reparameterisation gradient is exact on a system that is solved."""
+
+import functools
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+
+from mbrl_agent.dynamics.base import DynamicsModel, FitReport, Score
+from mbrl_agent.policies.base import SearchPolicy
+from mbrl_agent.resampling import RESAMPLERS, NoResampling
+from mbrl_agent.search.estimators import ESTIMATORS, reparameterization
+from mbrl_agent.search.estimators.reparameterization import Reparameterization
+from mbrl_agent.search.rollout import Noise, Simulation
+from mbrl_agent.types import Prediction
+
+DTYPE = torch.float64
+A, B, STD = 0.9, 0.7, 0.3  # x' = A x + B u + STD eps
+MEAN0, STD0, GAIN = 1.0, 0.5, -0.4  # x_0 ~ N(MEAN0, STD0^2), u = GAIN x + offset
+HORIZON, ACTION_COST = 4, 0.2
+
+every_estimator = pytest.mark.parametrize("name", ESTIMATORS.names())
+
+
+class LinearDynamics(DynamicsModel):
+    """x' = A x + B u + STD eps in one dimension."""
+
+    noise_dims = 1
+
+    def predict(self, state, action, extra_noise=None):
+        return Prediction(A * state + B * action, torch.full_like(state, STD))
+
+    def fit(self, transitions, generator):
+        return FitReport(0.0, torch.zeros(1))
+
+    def score(self, transitions):
+        return Score(0.0, [0.0])
+
+
+class AffinePolicy(SearchPolicy):
+    """u = gain x + offset, unbounded: the theory is exact for it."""
+
+    def __init__(self) -> None:
+        box = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+        super().__init__(box, spaces.Box(-1, 1, (1,), np.float32))
+        self.gain = torch.nn.Parameter(torch.tensor([GAIN], dtype=DTYPE))
+        self.offset = torch.nn.Parameter(torch.tensor([0.1], dtype=DTYPE))
+
+    def controller(self, parameters):
+        gain, offset = parameters["gain"].unsqueeze(-2), parameters["offset"].unsqueeze(-2)
+        return lambda state: gain * state + offset
+
+    def initial_parameters(self, states, replicates, generator):
+        return {key: value.expand(replicates, 1) for key, value in self.parameter_dict().items()}
+
+
+def cost(state, action):
+    return state[..., 0] ** 2 + ACTION_COST * action[..., 0] ** 2
+
+
+def exact_cost(gain: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
+    """Expected cost from the exact recursion of mean and variance."""
+    mean, variance, total = torch.tensor(MEAN0, dtype=DTYPE), torch.tensor(STD0**2, dtype=DTYPE), 0.0
+    for _ in range(HORIZON):
+        action = (gain * mean + offset) ** 2 + gain**2 * variance
+        mean, variance = (A + B * gain) * mean + B * offset, (A + B * gain) ** 2 * variance + STD**2
+        total = total + mean**2 + variance + ACTION_COST * action
+    return total
+
+
+def simulate(replicates: int, particles: int, resampler=None, seed: int = 0) -> Simulation:
+    g = torch.Generator().manual_seed(seed)
+    start = MEAN0 + STD0 * torch.randn(replicates, particles, 1, generator=g, dtype=DTYPE)
+    dynamics, resampler = LinearDynamics(), resampler or NoResampling()
+    return Simulation(
+        AffinePolicy(), dynamics, cost, resampler, start, Noise.draw(dynamics, resampler, start, HORIZON, g)
+    )
+
+
+def parameters(replicates: int) -> dict[str, torch.Tensor]:
+    return AffinePolicy().initial_parameters(None, replicates, None)
+
+
+# the contract ----------------------------------------------------------------------------------------------
+
+
+@every_estimator
+def test_shapes(name):
+    estimate = ESTIMATORS.resolve(name)(parameters(3), simulate(3, 12))
+    assert {key: value.shape for key, value in estimate.gradient.items()} == {
+        "gain": (3, 1),
+        "offset": (3, 1),
+    }
+    assert estimate.expected_cost.shape == (3,)
+    assert all(value.shape == (3,) for value in estimate.diagnostics.values())
+    assert not estimate.expected_cost.requires_grad
+    assert not any(value.requires_grad for value in estimate.gradient.values())
+
+
+@every_estimator
+def test_the_expected_cost_is_the_rollouts(name):
+    simulation = simulate(2, 12)
+    estimate = ESTIMATORS.resolve(name)(parameters(2), simulation)
+    torch.testing.assert_close(estimate.expected_cost, simulation(parameters(2)).expected_cost())
+
+
+@every_estimator
+def test_it_is_a_pure_function_that_leaves_the_parameters_alone(name):
+    simulation, values = simulate(2, 12), parameters(2)
+    before = {key: value.clone() for key, value in values.items()}
+    torch.manual_seed(1)
+    one = ESTIMATORS.resolve(name)(values, simulation)
+    torch.manual_seed(2)
+    other = ESTIMATORS.resolve(name)(values, simulation)
+    assert all(torch.equal(one.gradient[key], other.gradient[key]) for key in values)
+    assert all(torch.equal(before[key], values[key]) and not values[key].requires_grad for key in values)
+
+
+@every_estimator
+def test_replicates_are_independent(name):
+    simulation, values = simulate(3, 12), {key: value.clone() for key, value in parameters(3).items()}
+    one = ESTIMATORS.resolve(name)(values, simulation)
+    values["gain"][1] += 0.5
+    other = ESTIMATORS.resolve(name)(values, simulation)
+    for key in values:
+        assert torch.equal(one.gradient[key][[0, 2]], other.gradient[key][[0, 2]])
+        assert not torch.equal(one.gradient[key][1], other.gradient[key][1])
+
+
+@pytest.mark.parametrize("name", ["reparameterization"])
+def test_the_mean_of_many_estimates_is_the_exact_gradient(name):
+    gain = torch.tensor(GAIN, dtype=DTYPE, requires_grad=True)
+    offset = torch.tensor(0.1, dtype=DTYPE, requires_grad=True)
+    exact = torch.autograd.grad(exact_cost(gain, offset), [gain, offset])
+    estimate = ESTIMATORS.resolve(name)(parameters(2000), simulate(2000, 20))
+    for value, truth in zip(estimate.gradient.values(), exact, strict=True):
+        error = (value.mean() - truth).abs() / (value.std() / 2000**0.5)
+        assert float(error) < 4
+        assert float(truth.abs() / (value.std() / 2000**0.5)) > 8  # it could have been told from zero
+    torch.testing.assert_close(
+        estimate.expected_cost.mean(), exact_cost(gain, offset).detach(), rtol=0.03, atol=0.0
+    )
+
+
+# reparameterization ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Jittery(NoResampling):
+    """Claims that each step needed jitter in the second replicate."""
+
+    def __call__(self, prediction, particles, noise, state):
+        resampled = super().__call__(prediction, particles, noise, state)
+        return replace(resampled, jitter=torch.tensor([0.0, 1e-3], dtype=DTYPE))
+
+
+def test_reparameterization_adds_up_the_segments_of_a_long_rollout(monkeypatch):
+    simulation = simulate(2, 12, Jittery())
+    whole = Reparameterization()(parameters(2), simulation)
+    assert whole.diagnostics["jitter"].tolist() == [0, HORIZON]
+    segmented = functools.partial(reparameterization.value_and_gradient, recorded_rows=1)
+    monkeypatch.setattr(reparameterization, "value_and_gradient", segmented)
+    parts = Reparameterization()(parameters(2), simulation)
+    torch.testing.assert_close(parts.expected_cost, whole.expected_cost)
+    assert parts.diagnostics["jitter"].tolist() == [0, HORIZON]
+    for key, value in whole.gradient.items():
+        torch.testing.assert_close(parts.gradient[key], value)
+
+
+def test_reparameterization_works_where_gradients_are_switched_off():
+    simulation = simulate(2, 12)
+    with torch.no_grad():
+        one = Reparameterization()(parameters(2), simulation)
+    other = Reparameterization()(parameters(2), simulation)
+    assert torch.equal(one.gradient["gain"], other.gradient["gain"])
+
+
+def test_reparameterization_works_with_every_resampler():
+    for name in RESAMPLERS.names():
+        Reparameterization().validate(RESAMPLERS.resolve(name))
+
+
+@pytest.mark.parametrize("name", [n for n in RESAMPLERS.names() if RESAMPLERS.resolve(n).exact_gradient])
+def test_reparameterization_differentiates_the_rollout(name):
+    simulation, values = simulate(2, 18, RESAMPLERS.resolve(name)), parameters(2)
+    gradient = Reparameterization()(values, simulation).gradient
+    for key in values:
+        for replicate in range(2):
+            step = 1e-5
+            shifted = []
+            for sign in (1, -1):
+                moved = {k: v.clone() for k, v in values.items()}
+                moved[key][replicate] += sign * step
+                shifted.append(simulation(moved).expected_cost())
+            numeric = (shifted[0] - shifted[1]) / (2 * step)
+            torch.testing.assert_close(gradient[key][replicate, 0], numeric[replicate], rtol=1e-5, atol=1e-8)
