@@ -30,11 +30,19 @@ from mbrl_agent.standardization import StandardizedFeatures
 from mbrl_agent.types import Parameters
 from mbrl_agent.vjp import Gradients, PullBack
 
+STRIDE = 5.0
+"""Spreads of a feature that are one unit of the parameter `centers`.
+
+Adam moves every parameter by about its step size. In units of one spread, 150 steps of 0.02 could not
+carry a centre to the states that a better policy will visit, far outside those of the random episodes; the
+policy would then do nothing there."""
+
 
 class RbfPolicy(SearchPolicy):
     """RBF network over the standardised features of a state, squashed to [-1, 1].
 
-    Parameters (F features, C centres): centers (C, F), log_lengthscales (F), weights (C, U).
+    Parameters (F features, C centres): centers (C, F), the centres c_j divided by STRIDE; log_lengthscales
+    (F); weights (C, U).
 
     Args:
         observation_space: Box of D dimensions.
@@ -59,7 +67,7 @@ class RbfPolicy(SearchPolicy):
         require_positive("weight_std", weight_std)
         self.weight_std = weight_std
         features = self.features.feature_dims
-        self.centers = nn.Parameter(normal(centers, features))
+        self.centers = nn.Parameter(normal(centers, features) / STRIDE)
         self.log_lengthscales = nn.Parameter(torch.zeros_like(self.centers[0]))
         self.weights = nn.Parameter(weight_std * normal(centers, self.action_dims))
 
@@ -75,7 +83,10 @@ class RbfPolicy(SearchPolicy):
     def change_inputs(self, parameters: Parameters, factor: Tensor, shift: Tensor) -> dict[str, Tensor]:
         """See `SearchPolicy.change_inputs`."""
         centers, lengthscales = parameters["centers"], parameters["log_lengthscales"]
-        moved = {"centers": (centers - shift) / factor, "log_lengthscales": lengthscales - factor.log()}
+        moved = {
+            "centers": (centers - shift / STRIDE) / factor,
+            "log_lengthscales": lengthscales - factor.log(),
+        }
         return {**parameters, **moved}
 
     def initial_parameters(
@@ -88,7 +99,7 @@ class RbfPolicy(SearchPolicy):
         centers = z[chosen.to(z.device)] + 0.5 * self.draw_normal((replicates, count, features), generator)
         weights = self.draw_normal((replicates, count, self.action_dims), generator)
         return {
-            "centers": centers,
+            "centers": centers / STRIDE,
             "log_lengthscales": torch.zeros_like(centers[:, 0]),
             "weights": self.weight_std * weights,
         }
@@ -100,7 +111,7 @@ def _exponents(parameters: Parameters) -> Tensor:
     -|(z - c) / l|^2 / 2 = z . (c / l^2) - z^2 . (1 / (2 l^2)) - |c / l|^2 / 2: one matrix product.
     As a power of two, since exp is ten times slower where the result underflows, far from a centre.
     """
-    centers = parameters["centers"]  # (*R, C, F)
+    centers = STRIDE * parameters["centers"]  # (*R, C, F)
     precision = (-2 * parameters["log_lengthscales"]).exp().unsqueeze(-2)  # (*R, 1, F)
     scaled = centers * precision
     offset = -0.5 * (centers * scaled).sum(-1, keepdim=True)  # (*R, C, 1)

@@ -11,7 +11,7 @@ from stable_baselines3.common.policies import BasePolicy
 from mbrl_agent.policies import POLICIES
 from mbrl_agent.policies.base import DifferentiableController, SearchPolicy, squash
 from mbrl_agent.policies.mlp import Mlp
-from mbrl_agent.policies.rbf import Rbf
+from mbrl_agent.policies.rbf import STRIDE, Rbf
 
 D, U = 3, 2
 ANGLES = (1,)
@@ -301,7 +301,7 @@ def test_rbf_is_a_sum_of_exponentials():
     for i in range(6):
         total = torch.zeros(U, dtype=torch.float64)
         for j in range(7):
-            scaled = (z[i] - p["centers"][j]) / p["log_lengthscales"].exp()
+            scaled = (z[i] - STRIDE * p["centers"][j]) / p["log_lengthscales"].exp()
             total += p["weights"][j] * torch.exp(-0.5 * scaled.dot(scaled))
         torch.testing.assert_close(policy.controller(p)(state)[i], squash(total))
 
@@ -325,7 +325,7 @@ def test_fresh_policies_see_the_visited_states_alone(name):
     torch.testing.assert_close(z.mean(0), torch.zeros(4, dtype=torch.float64))
     torch.testing.assert_close(z.std(0), torch.ones(4, dtype=torch.float64))
     if name == "rbf":
-        distance = (p["centers"].unsqueeze(-2) - z).norm(dim=-1).amin(-1)
+        distance = (STRIDE * p["centers"].unsqueeze(-2) - z).norm(dim=-1).amin(-1)
         assert float(distance.max()) < 3.0  # of 0.5 times a normal of four dimensions
         assert not p["log_lengthscales"].any()
     else:
