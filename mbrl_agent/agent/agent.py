@@ -17,7 +17,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.utils import check_for_correct_spaces
 from torch import Tensor
 
@@ -27,7 +27,7 @@ from mbrl_agent.agent.callbacks import trial_callbacks
 from mbrl_agent.agent.collector import Collector
 from mbrl_agent.agent.cost_check import CostCheck
 from mbrl_agent.agent.dimension_names import dimension_names
-from mbrl_agent.agent.environment import describe_env, make_env, require_bounded_actions
+from mbrl_agent.agent.environment import AnyEnv, describe_env, make_env, require_bounded_actions
 from mbrl_agent.agent.episode_limit import limit_episodes
 from mbrl_agent.agent.habits import choose_policy, instead_of, refuse_keywords
 from mbrl_agent.agent.learner import Learner
@@ -158,7 +158,7 @@ class ParticlePILCO(BaseAlgorithm):
     def __init__(  # noqa: PLR0913  (the signature of Stable-Baselines3's algorithms)
         self,
         policy: str | PolicyOptions | type[SearchPolicy],
-        env: GymEnv | str | None,
+        env: AnyEnv | str | None,
         *,
         resampling: str | Resampler = "gaussian",
         estimator: str | Estimator = "reparameterization",
@@ -282,7 +282,7 @@ class ParticlePILCO(BaseAlgorithm):
         words += [f"dynamics={self.dynamics_options}", f"trials={self.trials}"]
         return f"{type(self).__name__}({', '.join(words)})"
 
-    def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
+    def set_env(self, env: AnyEnv | str, force_reset: bool = True) -> None:
         """Continue on another environment with the same spaces; its task attributes are read anew.
 
         Args:
@@ -545,7 +545,7 @@ class ParticlePILCO(BaseAlgorithm):
     def load(
         cls,
         path: Any,
-        env: GymEnv | str | None = None,
+        env: AnyEnv | str | None = None,
         device: torch.device | str = "cpu",
         custom_objects: Mapping[str, Any] | None = None,
         print_system_info: bool = False,
