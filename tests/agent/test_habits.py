@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.test_agent import STEPS, limited, make
+from test_agent import STEPS, limited, make
 
 import mbrl_agent
 from mbrl_agent import MlpPolicy, OptionError, ParticlePILCO, Rbf, RbfPolicy, SearchOptions

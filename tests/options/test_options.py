@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.test_config_properties import few, instances, many
+from test_config_properties import few, instances, many
 
 from mbrl_agent.options import Choice, OptionError, OptionName, OptionTypeError, build, convert
 from mbrl_agent.options.choice import name_values, split_spelling, to_spelling
