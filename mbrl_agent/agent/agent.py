@@ -131,6 +131,15 @@ class ParticlePILCO(BaseAlgorithm):
     Reference:
         Parmas, Rasmussen, Peters, Doya (2018), PIPPS: Flexible Model-Based Policy Search Robust to the
         Curse of Chaos; Deisenroth, Rasmussen (2011), PILCO.
+
+    Example:
+        >>> import envs  # registers CartPoleSwingUp-v0
+        >>> agent = ParticlePILCO("rbf", "CartPoleSwingUp-v0", resampling="mixture:2", seed=0)
+        >>> agent = agent.learn(300)  # doctest: +SKIP
+        >>> observation, _ = agent.env.envs[0].reset(seed=0)
+        >>> action, _ = agent.predict(observation)
+        >>> action.shape
+        (1,)
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {

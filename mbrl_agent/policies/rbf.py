@@ -43,6 +43,11 @@ class RbfPolicy(SearchPolicy):
         angle_dims: Indices of the angles [rad] in an observation.
         centers: C.
         weight_std: Standard deviation of the initial weights.
+
+    Example:
+        >>> policy = RbfPolicy(Box(-1, 1, (4,)), Box(-2, 2, (1,)), angle_dims=(2,))
+        >>> policy(torch.zeros(5, 4)).shape
+        torch.Size([5, 1])
     """
 
     def __init__(
@@ -173,7 +178,12 @@ class _RbfController(DifferentiableController):
 
 @dataclass(frozen=True)
 class Rbf(PolicyOptions):
-    """Options of the RBF policy."""
+    """Options of the RBF policy.
+
+    Example:
+        >>> str(Rbf(centers=30))
+        'rbf:centers=30'
+    """
 
     name: ClassVar[str] = "rbf"
     policy_class: ClassVar[type[SearchPolicy]] = RbfPolicy

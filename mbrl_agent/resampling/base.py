@@ -114,5 +114,10 @@ class Resampler(Choice, ABC):
 
 
 def equal_weights(particles: Tensor) -> Tensor:
-    """The weight 1/P for each of the particles (*R, P, D): (*R, P)."""
+    """The weight 1/P for each of the particles (*R, P, D): (*R, P).
+
+    Example:
+        >>> equal_weights(torch.zeros(4, 2))
+        tensor([0.2500, 0.2500, 0.2500, 0.2500])
+    """
     return particles.new_full(particles.shape[:-1], 1.0 / particles.shape[-2])

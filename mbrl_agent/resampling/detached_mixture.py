@@ -48,6 +48,14 @@ class DetachedMixture(Resampler):
     Reference:
         Parmas, Peters, Doya, "Which resampling methods can tame ill-behaved gradients in chaotic
         systems?", section 4, for the mixture without the cut.
+
+    Example:
+        >>> particles = torch.tensor([[0.0], [1.0], [2.0], [90.0], [91.0], [92.0]])
+        >>> prediction = Prediction(mean=particles, std=torch.zeros(6, 1))
+        >>> strategy, noise = DetachedMixture(components=2, shrinkage=0), torch.zeros(6, 2)
+        >>> resampled = strategy(prediction, particles, noise, None)
+        >>> resampled.particles.squeeze(-1).sort().values
+        tensor([ 1.0000,  1.0000,  1.0000, 91.0000, 91.0000, 91.0000])
     """
 
     name: ClassVar[str] = "detached-mixture"

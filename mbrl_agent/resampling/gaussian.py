@@ -33,6 +33,12 @@ class Gaussian(Resampler):
     Reference:
         Parmas, Peters, Doya, "Which resampling methods can tame ill-behaved gradients in chaotic
         systems?", section 3 and Fig. 3a; with `moments="predictions"`, Algorithm 1 for one component.
+
+    Example:
+        >>> particles = torch.tensor([[0.0], [2.0], [4.0]])
+        >>> prediction = Prediction(mean=particles, std=torch.zeros(3, 1))
+        >>> Gaussian()(prediction, particles, torch.zeros(3, 1), None).particles.squeeze(-1)
+        tensor([2., 2., 2.])
     """
 
     name: ClassVar[str] = "gaussian"

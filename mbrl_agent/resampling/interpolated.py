@@ -32,6 +32,12 @@ class Interpolated(Resampler):
     Reference:
         Parmas, Peters, Doya, "Which resampling methods can tame ill-behaved gradients in chaotic
         systems?", section 3 and Fig. 3.
+
+    Example:
+        >>> particles = torch.tensor([[0.0], [2.0], [4.0]])
+        >>> prediction = Prediction(mean=particles, std=torch.zeros(3, 1))
+        >>> Interpolated(ratio=0.5)(prediction, particles, torch.zeros(3, 1), None).particles.squeeze(-1)
+        tensor([1., 2., 3.])
     """
 
     name: ClassVar[str] = "interpolated"

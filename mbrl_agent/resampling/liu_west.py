@@ -38,6 +38,12 @@ class LiuWest(Resampler):
 
     Reference:
         Liu, West (2001), Combined Parameter and State Estimation in Simulation-Based Filtering.
+
+    Example:
+        >>> particles = torch.tensor([[0.0], [2.0], [4.0]])
+        >>> prediction = Prediction(mean=particles, std=torch.zeros(3, 1))
+        >>> LiuWest(ratio=0.5)(prediction, particles, torch.zeros(3, 1), None).particles.squeeze(-1)
+        tensor([1., 2., 3.])
     """
 
     name: ClassVar[str] = "liu-west"

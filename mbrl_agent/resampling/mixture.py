@@ -40,6 +40,13 @@ class Mixture(Resampler):
     Reference:
         Parmas, Peters, Doya, "Which resampling methods can tame ill-behaved gradients in chaotic
         systems?", section 4, Algorithm 1 and Fig. 4.
+
+    Example:
+        >>> particles = torch.tensor([[0.0], [1.0], [2.0], [90.0], [91.0], [92.0]])
+        >>> prediction = Prediction(mean=particles, std=torch.zeros(6, 1))
+        >>> resampled = Mixture(components=2)(prediction, particles, torch.zeros(6, 1), None)
+        >>> round(float(resampled.weights @ resampled.particles), 3)  # the mean stays
+        46.0
     """
 
     name: ClassVar[str] = "mixture"

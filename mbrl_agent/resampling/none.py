@@ -23,6 +23,12 @@ class NoResampling(Resampler):
     Reference:
         Parmas, Peters, Doya, "Which resampling methods can tame ill-behaved gradients in chaotic
         systems?", the baseline of section 3.
+
+    Example:
+        >>> particles = torch.tensor([[0.0], [2.0], [4.0]])
+        >>> prediction = Prediction(mean=particles, std=torch.zeros(3, 1))
+        >>> NoResampling()(prediction, particles, torch.zeros(3, 1), None).particles.squeeze(-1)
+        tensor([0., 2., 4.])
     """
 
     name: ClassVar[str] = "none"

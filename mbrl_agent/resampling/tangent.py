@@ -45,6 +45,12 @@ class Tangent(Resampler):
     Raises:
         ValueError: `components` or `em_iterations` below 1.
         TypeError: An option of the wrong type.
+
+    Example:
+        >>> particles = torch.tensor([[0.0], [2.0], [4.0]])
+        >>> prediction = Prediction(mean=particles, std=torch.zeros(3, 1))
+        >>> Tangent(components=1)(prediction, particles, torch.zeros(3, 1), None).particles.squeeze(-1)
+        tensor([0., 2., 4.])
     """
 
     name: ClassVar[str] = "tangent"
