@@ -65,6 +65,7 @@ def save(agent: ParticlePILCO, path: Any) -> None:
     """
     counters = {name: getattr(agent, name) for name in COUNTERS}
     counters["num_timesteps"] -= agent.unfinished_timesteps
+    episodes, successes = agent.windows()
     config = {
         "policy": encode_policy(agent.policy_class),
         "policy_kwargs": {
@@ -85,8 +86,8 @@ def save(agent: ParticlePILCO, path: Any) -> None:
         "given": [name for name in GIVEN if agent._given_task.is_set(name)],
         "declined": [name for name in GIVEN if agent._given_task.is_declined(name)],
         "counters": counters,
-        "recent_episodes": [_plain(info) for info in agent.ep_info_buffer or ()],
-        "recent_successes": [bool(success) for success in agent.ep_success_buffer or ()],
+        "recent_episodes": [_plain(info) for info in episodes],
+        "recent_successes": [bool(success) for success in successes],
         "has_candidates": agent.candidates is not None,
     }
     tensors = {f"policy/{name}": value for name, value in agent.policy.state_dict().items()}

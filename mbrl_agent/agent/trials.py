@@ -77,6 +77,7 @@ class TrialAlgorithm(BaseAlgorithm):
     fit_steps: int
     search_steps: int
     unfinished_timesteps: int
+    _windows_before: tuple[list[dict[str, Any]], list[bool]] | None = None
     _horizon_capped = False
     _cost_check: CostCheck
 
@@ -228,13 +229,14 @@ class TrialAlgorithm(BaseAlgorithm):
         callback.on_rollout_start()
         self.env.seed(self.episode_seed(self.collections))
         longest = self.max_episode_steps or time_limit(self.env) or -(-remaining_steps // self.n_envs)
-        before = len(self.replay.episodes)
+        before, self._windows_before = len(self.replay.episodes), self.windows()
         try:
             go_on = collect_episodes(self.env, act, self.scale_action, on_step, longest, self.replay.add)
         finally:
             self.collections += 1
             self.latest = self.replay.episodes[before:]
             self.unfinished_timesteps = 0
+            self._windows_before = None
             self._last_obs = None  # the next trial starts from a reset
         trial_log.record_episodes(
             self.logger, self.latest, self.ep_info_buffer or (), self.ep_success_buffer or ()
@@ -249,6 +251,17 @@ class TrialAlgorithm(BaseAlgorithm):
             for info in infos
         ]
         super()._update_info_buffer(plain, dones)
+
+    def windows(self) -> tuple[list[dict[str, Any]], list[bool]]:
+        """Recent episodes, and successes, as Stable-Baselines3 records them, before the running collection."""
+        if self._windows_before is not None:
+            return self._windows_before
+        return list(self.ep_info_buffer or ()), list(self.ep_success_buffer or ())
+
+    def dump_logs(self) -> None:
+        """Write what was recorded so far, in the middle of a trial; `LogEveryNTimesteps` asks for it."""
+        trial_log.record_windows(self.logger, self.ep_info_buffer or (), self.ep_success_buffer or ())
+        self.logger.dump(self.num_timesteps)
 
     def episode_seed(self, collection: int) -> int:
         """The seed of the real episode of a collection (counted from 0) in the first environment."""
