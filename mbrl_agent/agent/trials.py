@@ -253,7 +253,7 @@ class TrialAlgorithm(BaseAlgorithm):
         super()._update_info_buffer(plain, dones)
 
     def windows(self) -> tuple[list[dict[str, Any]], list[bool]]:
-        """Recent episodes, and successes, as Stable-Baselines3 records them, before the running collection."""
+        """Recent episodes and successes, as Stable-Baselines3 records them, before the running collection."""
         if self._windows_before is not None:
             return self._windows_before
         return list(self.ep_info_buffer or ()), list(self.ep_success_buffer or ())
