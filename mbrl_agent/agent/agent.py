@@ -476,6 +476,11 @@ class ParticlePILCO(BaseAlgorithm):
         ]
         super()._update_info_buffer(plain, dones)
 
+    def dump_logs(self) -> None:
+        """Write what was recorded so far, in the middle of a trial; `LogEveryNTimesteps` asks for it."""
+        trial_log.record_windows(self.logger, self.ep_info_buffer or (), self.ep_success_buffer or ())
+        self.logger.dump(self.num_timesteps)
+
     def episode_seed(self, collection: int) -> int:
         """The seed of the real episode of a collection (counted from 0) in the first environment."""
         return self.collector.episode_seed(collection)

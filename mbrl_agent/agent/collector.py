@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -12,6 +14,9 @@ from mbrl_agent.agent.environment import time_limit
 from mbrl_agent.agent.replay import Episode, Replay
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.randomness import derive_seed
+
+Windows = tuple[list[dict[str, Any]], list[bool]]
+"""Monitor's records of the latest episodes, and whether those succeeded whose environment tells."""
 
 
 class Collector:
@@ -38,6 +43,7 @@ class Collector:
         self.collections = 0
         self.added_episodes = 0
         self.unfinished_timesteps = 0
+        self._windows_before: Windows | None = None
         self._algorithm = algorithm
 
     def add(self, episode: Episode) -> None:
@@ -71,7 +77,7 @@ class Collector:
         limit = self.max_episode_steps or time_limit(algorithm.env) or -(-remaining_steps // algorithm.n_envs)
         callback.on_rollout_start()
         algorithm.env.seed(self.episode_seed(self.collections))
-        before = len(self.replay.episodes)
+        before, self._windows_before = len(self.replay.episodes), self.windows()
         try:
             go_on = collect_episodes(
                 algorithm.env,
@@ -85,6 +91,7 @@ class Collector:
             self.collections += 1
             self.latest = self.replay.episodes[before:]
             self.unfinished_timesteps = 0
+            self._windows_before = None
             algorithm._last_obs = None  # the next trial starts from a reset
         trial_log.record_episodes(
             algorithm.logger, self.latest, algorithm.ep_info_buffer or (), algorithm.ep_success_buffer or ()
@@ -103,6 +110,12 @@ class Collector:
             {"rewards": step.rewards, "dones": step.dones, "infos": step.infos, "self": algorithm}
         )
         return callback.on_step()
+
+    def windows(self) -> Windows:
+        """Return the algorithm's recent episodes and successes, as before the running collection."""
+        if self._windows_before is not None:
+            return self._windows_before
+        return list(self._algorithm.ep_info_buffer or ()), list(self._algorithm.ep_success_buffer or ())
 
     def episode_seed(self, collection: int) -> int:
         """The seed of the real episode of a collection (counted from 0) in the first environment."""

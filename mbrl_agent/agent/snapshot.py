@@ -37,6 +37,7 @@ def snapshot(
     assert isinstance(space, spaces.Box)
     assert isinstance(actions, spaces.Box)
     assert algorithm.seed is not None
+    episodes, successes = collector.windows()
     counters: dict[str, int] = {name: getattr(algorithm, name) for name in COUNTERS}
     counters["num_timesteps"] -= collector.unfinished_timesteps
     numbers: dict[str, Any] = {name: getattr(algorithm, name) for name in NUMBERS}
@@ -63,10 +64,8 @@ def snapshot(
         episodes=tuple(collector.replay.episodes),
         counters=counters,
         # without Monitor's time of day: equal runs, equal states
-        recent_episodes=[
-            {key: float(info[key]) for key in ("r", "l")} for info in algorithm.ep_info_buffer or ()
-        ],
-        recent_successes=[bool(success) for success in algorithm.ep_success_buffer or ()],
+        recent_episodes=[{key: float(info[key]) for key in ("r", "l")} for info in episodes],
+        recent_successes=[bool(success) for success in successes],
     )
 
 

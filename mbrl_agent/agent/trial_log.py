@@ -35,6 +35,11 @@ def record_episodes(
         successes: Whether episodes in the window succeeded; empty where the environment does not tell.
     """
     logger.record("rollout/ep_rew", float(np.mean([episode.rewards.sum() for episode in latest])))
+    record_windows(logger, recent, successes)
+
+
+def record_windows(logger: Logger, recent: Collection[dict[str, Any]], successes: Collection[bool]) -> None:
+    """Record the means over Stable-Baselines3's windows, as far as there is anything in them."""
     if recent:
         logger.record("rollout/ep_rew_mean", float(np.mean([info["r"] for info in recent])))
         logger.record("rollout/ep_len_mean", float(np.mean([info["l"] for info in recent])))

@@ -447,6 +447,11 @@ def test_things_that_are_no_environment(env):
         (lambda state, action: state.sum(), ValueError, r"to costs \(2, 3\), got \(\)"),
         (lambda state, action: 1.0, ValueError, r"got float"),
         (lambda state, action: state[..., 0].detach(), ValueError, r"not differentiable"),
+        (
+            lambda state, action: state[..., 0] + action.mul_(2)[..., 0],
+            ValueError,
+            r"cost changes the tensors",
+        ),
         (lambda state, action: torch.from_numpy(np.cos(state.numpy())), ValueError, r"cost failed on states"),
         (lambda state: state[..., 0], ValueError, r"cost failed on states"),
         (lambda state, action: state[..., 5], ValueError, r"cost failed on states"),
