@@ -49,6 +49,11 @@ class Prediction:
     Attributes:
         mean: (*R, P, D), in the units of the state.
         std: (*R, P, D), standard deviation, in the units of the state; zero where the mean is exact.
+
+    Example:
+        >>> prediction = Prediction(mean=torch.zeros(50, 4), std=torch.ones(50, 4))
+        >>> prediction.mean.shape
+        torch.Size([50, 4])
     """
 
     mean: Tensor
@@ -68,6 +73,11 @@ class Resampled:
         jitter: (*R), the largest relative jitter that a Cholesky factorisation needed beyond the base
             that all get: zero in the ordinary case, positive where a covariance was not positive
             definite; None where nothing was factorised.
+
+    Example:
+        >>> particles = torch.zeros(4, 2)
+        >>> Resampled(particles, equal_weights(particles)).weights
+        tensor([0.2500, 0.2500, 0.2500, 0.2500])
     """
 
     particles: Tensor

@@ -127,10 +127,10 @@ def in_a_fork(work: Callable[[], object]) -> int:
 # Tiny runs (see tiny_run.TINY) have three trials of 30 environment steps, 10 steps of the fit, 2 gradient
 # steps of 4 rollouts each and 5 evaluation episodes. Each dies after the checkpoint of the first or later.
 MOMENTS: dict[str, Moment | HalfWritten] = {
-    "collect: before the reset": Moment("mbrl_agent.agent.trials:collect_episodes", 2),
+    "collect: before the reset": Moment("mbrl_agent.agent.collector:collect_episodes", 2),
     "collect: in the middle of an episode": Moment("envs.cartpole_swingup:CartPoleSwingUpEnv.step", 47),
     "collect: after an episode, before it is kept": Moment("mbrl_agent.agent.replay:Replay.add", 3),
-    "collect: after an episode": Moment("mbrl_agent.agent.trials:collect_episodes", 2, after=True),
+    "collect: after an episode": Moment("mbrl_agent.agent.collector:collect_episodes", 2, after=True),
     "fit: before the loss": Moment("mbrl_agent.dynamics.ensemble_fit:negative_log_likelihood", 15),
     "fit: between backward and step": Moment("torch.optim:AdamW.step", 15),
     "fit: in the last step": Moment("torch.optim:AdamW.step", 20, after=True),

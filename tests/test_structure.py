@@ -35,6 +35,20 @@ LAYERS = [
 """The storeys, from the top down. Every module but the root, which is the face of the whole, has one."""
 TOP_LEVEL = {"pyproject.toml", "README.md", "LICENSE", "mbrl_agent", "envs", "tests", "train.py"}
 
+PURE = 4
+"""Storeys from this index down compute; of `FOREIGN` they know nothing, but for the room `files`."""
+FOREIGN = {
+    "stable_baselines3", "gymnasium", "logging", "pathlib", "os", "io", "shutil", "tempfile", "yaml",
+    "tensorboard", "matplotlib", "rich", "tqdm", "mbrl_agent.files",
+}  # fmt: skip
+EXCEPTIONS = {
+    "mbrl_agent.policies.base": {"gymnasium", "stable_baselines3"},  # a policy is one of Stable-Baselines3's
+    "mbrl_agent.policies.linear": {"gymnasium"},  # and is made for spaces
+    "mbrl_agent.policies.mlp": {"gymnasium"},
+    "mbrl_agent.policies.rbf": {"gymnasium"},
+    "mbrl_agent.costs.action_history": {"gymnasium"},  # a wrapper around environments, beside its cost
+}
+
 Graph = dict[str, set[str]]
 
 
@@ -113,6 +127,22 @@ def layer_of(module: str) -> int | None:
     return None
 
 
+def foreign_imports(sources: dict[str, str]) -> dict[str, set[str]]:
+    """By module of a storey that computes: what it imports, the type checker's included, of `FOREIGN`."""
+    found: dict[str, set[str]] = {}
+    for module, source in sources.items():
+        layer = layer_of(module)
+        if layer is None or layer < PURE or f"{module}.".startswith("mbrl_agent.files."):
+            continue
+        is_package = any(name.startswith(f"{module}.") for name in sources)
+        for node in statements(ast.parse(source), typing_only=True):
+            for target in targets(module, is_package, node):
+                names = {name for name in FOREIGN if f"{target}.".startswith(f"{name}.")}
+                if names:
+                    found.setdefault(module, set()).update(names)
+    return found
+
+
 def upward_imports(graph: Graph) -> list[str]:
     """`a -> b` for each module that imports one of a higher layer, itself or by a module in no layer."""
     found = []
@@ -137,8 +167,9 @@ def upward_imports(graph: Graph) -> list[str]:
 # our own files ---------------------------------------------------------------------------------------------
 
 
-def test_imports_have_no_cycle():
-    assert find_cycle(import_graph(read_modules(ROOT))) == []
+@pytest.mark.parametrize("typing_only", [False, True])
+def test_imports_have_no_cycle(typing_only):
+    assert find_cycle(import_graph(read_modules(ROOT), typing_only)) == []
 
 
 @pytest.mark.parametrize("typing_only", [False, True])
@@ -152,6 +183,10 @@ def test_environments_and_agent_do_not_know_each_other(room, other):
     users = [m for m, imported in graph.items() if f"{m}.".startswith(f"{room}.")
              if any(f"{name}.".startswith(f"{other}.") for name in imported)]  # fmt: skip
     assert users == []
+
+
+def test_storeys_that_compute_know_no_environments_files_or_logs():
+    assert foreign_imports(read_modules(ROOT)) == EXCEPTIONS
 
 
 def test_the_graph_sees_what_is_there():
@@ -226,6 +261,24 @@ def test_the_package_of_an_imported_module_comes_along():
         agent="", search="import mbrl_agent.parts.one", parts="import mbrl_agent.agent", parts__one=""
     )
     assert upward_imports(import_graph(texts)) == ["mbrl_agent.search -> mbrl_agent.agent"]
+
+
+@pytest.mark.parametrize(
+    "room", ["search", "resampling", "gaussians", "dynamics", "policies", "options", "types"]
+)
+def test_a_foreign_import_is_found(room):
+    texts = sources(
+        files="import os", agent="import os", **{room: "if TYPE_CHECKING:\n    import os.path as p"}
+    )
+    assert foreign_imports(texts) == {f"mbrl_agent.{room}": {"os"}}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["from gymnasium import spaces", "import gymnasium.spaces", "def f():\n from gymnasium import Env"],
+)
+def test_every_way_of_a_foreign_import_is_found(statement):
+    assert foreign_imports(sources(search=statement)) == {"mbrl_agent.search": {"gymnasium"}}
 
 
 def test_imports_for_the_type_checker_are_told_apart():

@@ -2,31 +2,49 @@
 
 from __future__ import annotations
 
+import sys
+import time
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from gymnasium import spaces
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
+from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.common.utils import check_for_correct_spaces
+from torch import Tensor
 
-from mbrl_agent.agent import saving as agent_archive
+from mbrl_agent.agent import saving, trial_log
+from mbrl_agent.agent.allocation_limit import AllocationLimit
+from mbrl_agent.agent.callbacks import trial_callbacks
+from mbrl_agent.agent.collector import Collector
 from mbrl_agent.agent.cost_check import CostCheck
-from mbrl_agent.agent.environment import describe_env, make_env, require_bounded_actions
+from mbrl_agent.agent.dimension_names import dimension_names
+from mbrl_agent.agent.environment import AnyEnv, describe_env, make_env, require_bounded_actions
 from mbrl_agent.agent.episode_limit import limit_episodes
-from mbrl_agent.agent.habits import choose_policy, refuse_keywords
+from mbrl_agent.agent.habits import choose_policy, instead_of, refuse_keywords
+from mbrl_agent.agent.learner import Learner
 from mbrl_agent.agent.library_defaults import with_library_defaults
-from mbrl_agent.agent.replay import Replay
+from mbrl_agent.agent.logged import logged_episode
+from mbrl_agent.agent.observation_changes import Attributes
+from mbrl_agent.agent.parts import held_by
+from mbrl_agent.agent.replay import Episode, Replay
 from mbrl_agent.agent.scalar_layout import log_layout
+from mbrl_agent.agent.snapshot import restore, snapshot
+from mbrl_agent.agent.state import AgentArguments, AgentState
+from mbrl_agent.agent.success import as_success
+from mbrl_agent.agent.task import Task
 from mbrl_agent.agent.task_arguments import TaskArguments, read_task
-from mbrl_agent.agent.trials import TrialAlgorithm
 from mbrl_agent.dynamics import DYNAMICS, DynamicsOptions
+from mbrl_agent.dynamics.base import DynamicsModel, FitReport
 from mbrl_agent.errors import environment_acts
-from mbrl_agent.features import AngleFeatures
 from mbrl_agent.options.validation import require_amount, require_count, require_seed
 from mbrl_agent.policies import POLICIES, PolicyOptions
 from mbrl_agent.policies.base import SearchPolicy
@@ -34,12 +52,15 @@ from mbrl_agent.randomness import derive_generator
 from mbrl_agent.resampling import RESAMPLERS, Resampler
 from mbrl_agent.search.estimators import ESTIMATORS, Estimator
 from mbrl_agent.search.initial_states import Sampler
-from mbrl_agent.search.policy_search import SearchOptions
+from mbrl_agent.search.policy_search import PolicySearch, SearchOptions, SearchReport
 from mbrl_agent.types import Cost, Terminated
+
+LOAD_OPTIONS = ("cost", "initial_states", "terminated", "search", "tensorboard_log", "verbose")
+PROGRESS_EVERY = 10  # gradient steps between reports of progress
 
 
 @with_library_defaults
-class ParticlePILCO(TrialAlgorithm):
+class ParticlePILCO(BaseAlgorithm):
     """PILCO with particles: learn a model, improve the policy inside it, try it, and again.
 
     Each trial collects one real episode (an episode an environment), fits the dynamics model to all
@@ -87,6 +108,22 @@ class ParticlePILCO(TrialAlgorithm):
         seed: Seed of everything random, from 0 to 2**32 - 1; None draws one.
         device: Torch device.
 
+    Attributes:
+        task: Cost, angles and initial states.
+        dynamics: The model.
+        policy: Acts; its parameters are those of the best candidate.
+        candidates: Parameters of all candidate policies, with a leading axis; None before the first search.
+        candidate_costs: Their predicted costs.
+        replay: All real episodes.
+        trials: Finished trials.
+        collections: Collections so far of one real episode in each environment, whether they were finished
+            or not; each has seeds of its own.
+        added_episodes: Episodes in the replay that the user added.
+        latest: Real episodes of the latest collection of this trial; empty if it has had none.
+        fit_steps: Optimiser steps of all fits.
+        search_steps: Gradient steps of all searches.
+        unfinished_timesteps: Of `num_timesteps`, those whose episodes are not in the replay yet.
+
     Raises:
         ValueError: The environment, or a combination of options, cannot work; the message says what can.
         TypeError: A choice is neither a name nor an instance.
@@ -94,16 +131,43 @@ class ParticlePILCO(TrialAlgorithm):
     Reference:
         Parmas, Rasmussen, Peters, Doya (2018), PIPPS: Flexible Model-Based Policy Search Robust to the
         Curse of Chaos; Deisenroth, Rasmussen (2011), PILCO.
+
+    Example:
+        >>> import envs  # registers CartPoleSwingUp-v0
+        >>> agent = ParticlePILCO("rbf", "CartPoleSwingUp-v0", resampling="mixture:2", seed=0)
+        >>> agent = agent.learn(300)  # doctest: +SKIP
+        >>> observation, _ = agent.env.envs[0].reset(seed=0)
+        >>> action, _ = agent.predict(observation)
+        >>> action.shape
+        (1,)
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         options.policy_class.__name__: options.policy_class for options in POLICIES.classes.values()
     }
 
+    policy: SearchPolicy
+    task: Task = held_by("learner")
+    dynamics: DynamicsModel = held_by("learner")
+    dynamics_options: DynamicsOptions = held_by("learner")
+    resampling: Resampler = held_by("learner")
+    estimator: Estimator = held_by("learner")
+    search: SearchOptions = held_by("learner")
+    candidates: dict[str, Tensor] | None = held_by("learner")
+    candidate_costs: Tensor | None = held_by("learner")
+    fit_steps: int = held_by("learner")
+    search_steps: int = held_by("learner")
+    replay: Replay = held_by("collector")
+    latest: list[Episode] = held_by("collector")
+    collections: int = held_by("collector")
+    added_episodes: int = held_by("collector")
+    unfinished_timesteps: int = held_by("collector")
+    max_episode_steps: int | None = held_by("collector")
+
     def __init__(  # noqa: PLR0913  (the signature of Stable-Baselines3's algorithms)
         self,
         policy: str | PolicyOptions | type[SearchPolicy],
-        env: GymEnv | str | None,
+        env: AnyEnv | str | None,
         *,
         resampling: str | Resampler = "gaussian",
         estimator: str | Estimator = "reparameterization",
@@ -134,24 +198,21 @@ class ParticlePILCO(TrialAlgorithm):
             raise ValueError(
                 "gradient_probe must be 0 (off) or at least 2: one estimate has no variance, got 1"
             )
-        self.max_episode_steps = (
-            None if max_episode_steps is None else require_count("max_episode_steps", max_episode_steps)
-        )
+        if max_episode_steps is not None:
+            max_episode_steps = require_count("max_episode_steps", max_episode_steps)
         if seed is None:
             seed = int(np.random.SeedSequence().generate_state(1)[0])
         if not isinstance(search, SearchOptions | None):
             raise TypeError(f"search must be SearchOptions(...) or None, got {type(search).__name__}")
-        self.search = search or SearchOptions()
-        self.resampling = RESAMPLERS.resolve(resampling)
-        self.estimator = ESTIMATORS.resolve(estimator)
-        self.dynamics_options = DYNAMICS.resolve(dynamics)
+        search = search or SearchOptions()
+        choices = RESAMPLERS.resolve(resampling), ESTIMATORS.resolve(estimator), DYNAMICS.resolve(dynamics)
         self._given_task = TaskArguments(
             cost, angle_dims, initial_mean, initial_std, initial_states, terminated
         )
         super().__init__(
             policy_class,
-            None if env is None else limit_episodes(make_env(env, verbose), self.max_episode_steps),
-            learning_rate=self.search.learning_rate,
+            None if env is None else limit_episodes(make_env(env, verbose), max_episode_steps),
+            learning_rate=search.learning_rate,
             policy_kwargs=policy_kwargs,
             tensorboard_log=tensorboard_log,
             verbose=verbose,
@@ -160,16 +221,9 @@ class ParticlePILCO(TrialAlgorithm):
             seed=require_seed("seed", seed),
         )
         self._logger = Logger(None, [])  # silent, until `learn` or `set_logger` gives another
-        self.replay = Replay()
-        self.candidates = None
-        self.candidate_costs = None
+        self.learner = Learner(search, *choices, self.device)
+        self.collector = Collector(self, max_episode_steps)
         self.trials = 0
-        self.collections = 0
-        self.added_episodes = 0
-        self.latest = []
-        self.fit_steps = 0
-        self.search_steps = 0
-        self.unfinished_timesteps = 0
         self._cost_check = CostCheck()
         if _init_setup_model:
             self._setup_model()
@@ -192,14 +246,8 @@ class ParticlePILCO(TrialAlgorithm):
                 f"policy must be one of {', '.join(self.policy_aliases)} or a subclass of SearchPolicy, "
                 f"got {self.policy_class}"
             )
-        features = AngleFeatures(self.state_dims, self.task.angle_dims)
-        self.dynamics = self.dynamics_options.build(
-            features, self.action_dims, derive_generator(self.seed, "dynamics", device=self.device)
-        ).to(self.device)
-        self.resampling.validate(self.search.num_particles, self.state_dims)
-        self.dynamics.validate(self.search.num_particles)
-        self.estimator.validate(self.resampling)
-        self.estimator.validate_particles(self.search.num_particles, self.state_dims, self.action_dims)
+        generator = derive_generator(self.seed, "dynamics", device=self.device)
+        self.learner.build_model(self.state_dims, self.action_dims, generator)
         observation_space, action_space = self.observation_space, self.action_space
         assert isinstance(observation_space, spaces.Box)
         assert isinstance(action_space, spaces.Box)
@@ -209,6 +257,32 @@ class ParticlePILCO(TrialAlgorithm):
             angle_dims=self.task.angle_dims,
             **self.policy_kwargs,
         ).to(self.device)
+        self.learner.policy = self.policy
+
+    @property
+    def state_dims(self) -> int:
+        """D."""
+        return int(self.observation_space.shape[0])  # type: ignore[index]
+
+    @property
+    def action_dims(self) -> int:
+        """U."""
+        return int(self.action_space.shape[0])  # type: ignore[index]
+
+    @property
+    def improved(self) -> bool:
+        """Whether the policy has been improved in a model; until then real episodes act at random."""
+        return self.candidates is not None
+
+    @property
+    def _random_trials_left(self) -> int:
+        """Trials that act at random before the first fit; each episode that the user added is one less."""
+        return 0 if self.improved else self.random_trials - self.added_episodes - self.trials
+
+    def dimension_names(self) -> list[str]:
+        """(D), the names in the environment's `observation_labels`, or the indices where it has none."""
+        labels = None if self.env is None else Attributes(self.env).get("observation_labels")
+        return dimension_names(labels, self.state_dims)
 
     def __repr__(self) -> str:
         """Say what learns where, and how far it is."""
@@ -217,7 +291,7 @@ class ParticlePILCO(TrialAlgorithm):
         words += [f"dynamics={self.dynamics_options}", f"trials={self.trials}"]
         return f"{type(self).__name__}({', '.join(words)})"
 
-    def set_env(self, env: GymEnv | str, force_reset: bool = True) -> None:
+    def set_env(self, env: AnyEnv | str, force_reset: bool = True) -> None:
         """Continue on another environment with the same spaces; its task attributes are read anew.
 
         Args:
@@ -292,6 +366,185 @@ class ParticlePILCO(TrialAlgorithm):
         callback.on_training_end()
         return self
 
+    def _trial(self, callback: BaseCallback, total_timesteps: int, log_interval: int) -> bool:
+        """Collect, fit, improve; False once a callback asks to stop, or the steps are used up too early.
+
+        Random trials before the last one only collect.
+        """
+        began = time.perf_counter()
+        learns = self._random_trials_left <= 1
+        needed = self.dynamics.min_transitions if learns else 0
+        with trial_log.timed(self.logger, "collect"):
+            if not self._collect_enough(callback, total_timesteps, needed):
+                return False
+        self._check_cost()
+        if learns:
+            with trial_log.timed(self.logger, "fit"):
+                self.fit()
+            with trial_log.timed(self.logger, "improve"):
+                self.improve(callback)
+            if self.gradient_probe:
+                with trial_log.timed(self.logger, "probe"):
+                    self._probe_gradient()
+        self.trials += 1
+        return self._report_trial(callback, time.perf_counter() - began, log_interval)
+
+    def _report_trial(self, callback: BaseCallback, seconds: float, log_interval: int) -> bool:
+        """Tell the logger, the callbacks and the terminal of a finished trial; False if one asks to stop."""
+        self.logger.record("time/trial", seconds)
+        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
+        hooks, began = list(trial_callbacks(callback)), time.perf_counter() - seconds
+        for hook in hooks:
+            hook.on_trial_end()
+        if self.verbose >= 1:
+            steps, seconds = f"{self.num_timesteps} steps", time.perf_counter() - began
+            line = trial_log.trial_line(str(self.trials), steps, self.logger.name_to_value, seconds)
+            sys.stdout.write(f"{line}\n")
+        if self.trials % log_interval == 0:
+            self.logger.dump(self.num_timesteps)
+        go_on = [hook.on_trial_logged() for hook in hooks]  # a list: each of them is asked
+        return all(go_on)
+
+    def _collect_enough(self, callback: BaseCallback, total_timesteps: int, transitions: int) -> bool:
+        """Collect what a trial needs: one episode an environment, and more while a fit needs more.
+
+        Nothing is collected where the user has added enough. Every collection takes environment steps and
+        adds transitions, so that this ends.
+
+        Args:
+            callback: Hears of every step.
+            total_timesteps: At which no further collection begins.
+            transitions: That there have to be at the end.
+
+        Returns:
+            False if the callback asked to stop, or the steps are used up before there is enough.
+        """
+        self.latest = []
+        enough_added = not self.improved and self._random_trials_left <= 0
+        while not (enough_added and len(self.replay) >= transitions):
+            if self.num_timesteps >= total_timesteps:
+                warnings.warn(
+                    f"a fit needs at least {transitions} transitions, and total_timesteps={total_timesteps} "
+                    f"gave {len(self.replay)}, so nothing was learned yet: call learn again with "
+                    "reset_num_timesteps=False, which goes on from there",
+                    stacklevel=4,
+                )
+                return False
+            if not self.collect(callback, total_timesteps - self.num_timesteps):
+                return False
+            enough_added = True
+        return True
+
+    def add_episode(
+        self, observations: ArrayLike, actions: ArrayLike, rewards: ArrayLike | None = None
+    ) -> None:
+        """Add an episode that was logged before, of this environment or of a real machine.
+
+        It is learned from like the episodes that the agent collects, and its first observation counts as a
+        start. Before the first search each added episode stands for one of the `random_trials`: with as
+        many of them, and enough transitions for a fit, the first trial collects nothing and learns from
+        them at once. Added episodes are saved with the agent, and do not count as `num_timesteps`.
+
+        Args:
+            observations: (N + 1, D), from the start to the end.
+            actions: (N, U), in the units of the environment, as they were applied.
+            rewards: (N,), which nothing learns from; None takes zeros.
+
+        Raises:
+            ValueError: Shapes that do not fit, a value that is not finite, an action out of bounds.
+            TypeError: Not numbers.
+        """
+        self.collector.add(logged_episode(self.policy, observations, actions, rewards))
+
+    def collect(self, callback: BaseCallback, remaining_steps: int) -> bool:
+        """Run one real episode in each environment; False if the callback asked to stop.
+
+        Until the policy has been improved the actions are random. The seeds of each collection are derived
+        from the agent's seed and the number of the collection, one that was stopped included.
+
+        Raises:
+            ValueError: The environment or the policy returned a value that is not finite; what was
+                collected before is kept.
+        """
+        return self.collector.collect(callback, self.policy, not self.improved, remaining_steps)
+
+    def _update_info_buffer(self, infos: list[dict[str, Any]], dones: NDArray[Any] | None = None) -> None:
+        """Keep what Monitor and the environment say of finished episodes, a success as a truth value."""
+        plain = [
+            {**info, "is_success": as_success(info["is_success"])} if "is_success" in info else info
+            for info in infos
+        ]
+        super()._update_info_buffer(plain, dones)
+
+    def dump_logs(self) -> None:
+        """Write what was recorded so far, in the middle of a trial; `LogEveryNTimesteps` asks for it."""
+        trial_log.record_windows(self.logger, self.ep_info_buffer or (), self.ep_success_buffer or ())
+        self.logger.dump(self.num_timesteps)
+
+    def episode_seed(self, collection: int) -> int:
+        """The seed of the real episode of a collection (counted from 0) in the first environment."""
+        return self.collector.episode_seed(collection)
+
+    def scale_action(self, action: NDArray[np.float64]) -> NDArray[Any]:
+        """Scale actions from [-1, 1] to the bounds of the action space, as `predict` does."""
+        return self.policy.unscale_action(action)
+
+    def fit(self) -> FitReport:
+        """Fit the dynamics model to all transitions so far.
+
+        Raises:
+            ValueError: There are too few transitions.
+        """
+        if self.improved and self.latest:  # the last trial's model has not seen this trial's episodes
+            score = self.learner.score(Replay(self.latest))
+            trial_log.record_score(self.logger, score, self.dimension_names())
+        first_step = self.fit_steps
+        report = self.learner.fit(self.replay, self._generator("fit"))
+        trial_log.record_fit(self.logger, report, first_step)
+        return report
+
+    def improve(self, callback: BaseCallback | None = None) -> SearchReport:
+        """Improve the candidate policies in the model and deploy the best one.
+
+        A candidate that the search has made worse, as the model itself predicts it, stays where it began.
+
+        Raises:
+            SearchFailedError: No candidate's predicted cost is finite; the policy stays as it is.
+        """
+        hooks = list(trial_callbacks(callback)) if callback is not None else []
+
+        def on_step(step: int, expected_cost: Tensor) -> None:
+            if (step + 1) % PROGRESS_EVERY == 0:
+                for hook in hooks:
+                    hook.on_progress("improve", step + 1, self.search.steps, float(expected_cost.min()))
+
+        first_step = self.search_steps
+        report, ranking = self.learner.improve(
+            self.replay, self._generator("improve"), self._generator("ranking"), on_step
+        )
+        self._n_updates += len(report.expected_cost)
+        trial_log.record_search(self.logger, report, ranking, first_step)
+        return report
+
+    def policy_search(self) -> PolicySearch:
+        """The search in the present model, from the present distribution of initial states."""
+        return self.learner.policy_search(self.replay)
+
+    def _probe_gradient(self) -> None:
+        """Log how noisy the gradient is at the deployed policy."""
+        probe = self.learner.probe(self.replay, self.gradient_probe, self._generator("probe"))
+        trial_log.record_probe(self.logger, probe)
+
+    def _generator(self, purpose: str) -> torch.Generator:
+        """The randomness of a purpose in this trial."""
+        assert self.seed is not None
+        return derive_generator(self.seed, purpose, self.trials, self.device)
+
+    def _check_cost(self) -> None:
+        """Log and warn where cost and reward disagree on the real episodes."""
+        assert self.task.cost is not None
+        self._cost_check(self.task.cost, self.replay.episodes, self.logger, self.device)
+
     def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
         """Write everything that the agent is into one zip of plain data, atomically.
 
@@ -300,13 +553,13 @@ class ParticlePILCO(TrialAlgorithm):
             exclude: Not used; a checkpoint is always whole.
             include: Not used.
         """
-        agent_archive.save(self, path)
+        saving.write_state(path, self.get_state())
 
     @classmethod
     def load(
         cls,
         path: Any,
-        env: GymEnv | str | None = None,
+        env: AnyEnv | str | None = None,
         device: torch.device | str = "cpu",
         custom_objects: Mapping[str, Any] | None = None,
         print_system_info: bool = False,
@@ -333,7 +586,67 @@ class ParticlePILCO(TrialAlgorithm):
             ValueError: `custom_objects` lacks a class that the file needs, or has one that it does not.
             TypeError: Something in `custom_objects` is not a class of its kind.
         """
-        return agent_archive.load(cls, path, env, device, custom_objects or {}, kwargs)
+        unknown = sorted(set(kwargs) - set(LOAD_OPTIONS))
+        if unknown:
+            hint = "".join(f"; {word}" for name in unknown if (word := instead_of(name)))
+            raise ValueError(
+                f"load takes no option {', '.join(unknown)}: only {', '.join(LOAD_OPTIONS)}{hint}"
+            )
+        functions = {name: kwargs.pop(name, None) for name in ("cost", "initial_states", "terminated")}
+        search = kwargs.pop("search", None)
+        custom = {} if custom_objects is None else custom_objects
+        state = saving.read_state(path, custom, cls.policy_aliases.values())
+        with saving.fitting_contents(path):
+            agent = cls.from_state(state.with_functions(**functions), device, **kwargs)
+        if search is not None:
+            agent.learner.replace_search(search)
+            agent.learning_rate = search.learning_rate
+        if env is not None:
+            agent.set_env(env)
+        return agent
+
+    def get_state(self) -> AgentState:
+        """Return everything that the agent is, as plain values that do not change with it.
+
+        In the middle of an episode it is as it was at the episode's start.
+        """
+        return snapshot(self, self.learner, self.collector, self._given_task)
+
+    @classmethod
+    def from_state(
+        cls,
+        state: AgentState,
+        device: torch.device | str = "cpu",
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+    ) -> Self:
+        """Make an agent that goes on from a state; it has no environment yet, see `set_env`.
+
+        Args:
+            state: From `get_state`, or a file.
+            device: Where the tensors go.
+            tensorboard_log: As in the constructor.
+            verbose: Likewise.
+
+        Raises:
+            ValueError: Its parts do not fit together (RuntimeError or LookupError where weights do not).
+        """
+        agent = cls(
+            state.policy_class,
+            None,
+            **{field.name: getattr(state.arguments, field.name) for field in fields(AgentArguments)},
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=device,
+            _init_setup_model=False,
+        )
+        agent.observation_space, agent.action_space = state.observation_space, state.action_space
+        agent.n_envs = state.n_envs
+        agent.task, agent._given_task = state.task, state.given
+        with AllocationLimit(state.count_numbers()):
+            agent.build()
+        restore(agent, agent.learner, agent.collector, state)
+        return agent
 
     def set_parameters(
         self, load_path_or_dict: Any, exact_match: bool = True, device: torch.device | str = "auto"
@@ -354,7 +667,7 @@ class ParticlePILCO(TrialAlgorithm):
         """
         parameters = load_path_or_dict
         if not isinstance(parameters, Mapping):
-            parameters = agent_archive.read_parameters(parameters)
+            parameters = saving.read_parameters(parameters)
         try:
             super().set_parameters(dict(parameters), exact_match, device)
         except RuntimeError as error:  # torch's, for names and shapes

@@ -16,6 +16,16 @@ class TrialCallback(BaseCallback):
 
     Use it like any Stable-Baselines3 callback; override what is needed. Inside another callback, say
     EveryNTimesteps, its `_on_step` is called when that one says so, the hooks of a trial at every trial.
+
+    Example:
+        >>> import envs  # registers CartPoleSwingUp-v0
+        >>> class Report(TrialCallback):
+        ...     def on_trial_end(self) -> None:
+        ...         print("trials so far:", self.model.trials)
+        >>> agent = ParticlePILCO("linear", "CartPoleSwingUp-v0", random_trials=3, seed=0)
+        >>> agent = agent.learn(60, callback=Report())
+        trials so far: 1
+        trials so far: 2
     """
 
     def on_trial_end(self) -> None:

@@ -85,16 +85,17 @@ class _Workers:
         dones = np.array([bool(terminated or truncated) for _, _, terminated, truncated, _ in results])
         reset_infos = list(self._env.reset_infos)
         observations, infos = [], []
-        for remote, done in zip(remotes, dones, strict=True):
-            if done:
-                remote.send(("reset", (None, {})))
+        begun = [remote for remote, done in zip(remotes, dones, strict=True) if done]
+        for remote in begun:
+            remote.send(("reset", (None, {})))
+        firsts = iter([remote.recv() for remote in begun])  # all answers, before one of them is refused
         for index, (observation, _, terminated, truncated, info) in enumerate(results):
             self._steps[index] += 1
             last = own_copy(observation, shape, self._steps[index])
             info["TimeLimit.truncated"] = bool(truncated and not terminated)
             if dones[index]:
                 info["terminal_observation"] = last
-                first, reset_infos[index] = remotes[index].recv()
+                first, reset_infos[index] = next(firsts)
                 last = own_copy(first, shape, 0)
                 self._steps[index] = 0
             observations.append(last)

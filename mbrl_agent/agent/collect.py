@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
@@ -15,7 +16,7 @@ from mbrl_agent.agent.checked_env import CheckedCalls, own_copy
 from mbrl_agent.agent.episode_limit import truncated_info
 from mbrl_agent.agent.replay import Episode
 from mbrl_agent.errors import EnvFailedError, NonFiniteError, environment_acts
-from mbrl_agent.policies.base import require_finite_actions
+from mbrl_agent.policies.base import SearchPolicy, require_finite_actions
 
 FloatArray = NDArray[np.float64]
 
@@ -66,9 +67,31 @@ class Step:
     recorded: NDArray[np.bool_]
 
 
+Act = Callable[[NDArray[Any]], FloatArray]
+"""Observations (N, D) -> actions (N, U) in [-1, 1]."""
+
+
+def random_actions(seed: int, action_dims: int) -> Act:
+    """Act uniformly at random."""
+    rng = np.random.default_rng(seed)
+    return lambda observations: rng.uniform(-1, 1, (len(observations), action_dims))
+
+
+def policy_actions(policy: SearchPolicy, device: torch.device) -> Act:
+    """Act as a policy does, without noise."""
+
+    def act(observations: NDArray[Any]) -> FloatArray:
+        with torch.no_grad():
+            state = torch.as_tensor(observations, dtype=torch.float32, device=device)
+            actions: FloatArray = policy(state).cpu().numpy().astype(np.float64)
+            return actions
+
+    return act
+
+
 def collect_episodes(
     env: VecEnv,
-    act: Callable[[NDArray[Any]], FloatArray],
+    act: Act,
     scale: Callable[[FloatArray], NDArray[Any]],
     on_step: Callable[[Step], bool],
     max_steps: int,
@@ -81,7 +104,7 @@ def collect_episodes(
 
     Args:
         env: The environments; seed them beforehand.
-        act: Observations (N, D) -> actions (N, U) in [-1, 1].
+        act: What to do.
         scale: Actions in [-1, 1] -> actions of the environments.
         on_step: Called after each step; returning False ends the collection.
         max_steps: Where an episode is truncated that has not ended by then.

@@ -1,18 +1,15 @@
-"""What of an agent goes into a checkpoint, and how it comes out again."""
+"""Write the state of an agent into one file of plain data, and read it again."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from stable_baselines3.common.type_aliases import GymEnv
-from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
+from torch import Tensor
 
 from mbrl_agent.agent.choice_data import (
     CLASS,
@@ -25,11 +22,11 @@ from mbrl_agent.agent.choice_data import (
     encode_value,
     full_name,
 )
-from mbrl_agent.agent.habits import instead_of
-from mbrl_agent.agent.replay import Episode, Replay
+from mbrl_agent.agent.replay import Episode
 from mbrl_agent.agent.spaces_json import space_from_json, space_to_json
+from mbrl_agent.agent.state import COUNTERS, AgentArguments, AgentState
 from mbrl_agent.agent.task import Task
-from mbrl_agent.agent.task_arguments import NONE, TaskArguments, read_start
+from mbrl_agent.agent.task_arguments import NONE, TaskArguments
 from mbrl_agent.dynamics import DYNAMICS
 from mbrl_agent.files.archive import Archive, CheckpointError, read_archive, write_archive
 from mbrl_agent.options import build, shown
@@ -40,17 +37,9 @@ from mbrl_agent.search.estimators import ESTIMATORS
 from mbrl_agent.search.initial_states import NotSaved
 from mbrl_agent.search.policy_search import SearchOptions
 
-if TYPE_CHECKING:
-    from mbrl_agent.agent.agent import ParticlePILCO
-
-AgentT = TypeVar("AgentT", bound="ParticlePILCO")
-LOAD_OPTIONS = ("cost", "initial_states", "terminated", "search", "tensorboard_log", "verbose")
 # what the user may give instead of the environment
 GIVEN = ("angle_dims", "initial_mean", "initial_std", "initial_states", "terminated")
-COUNTERS = (
-    "trials", "collections", "added_episodes", "fit_steps", "search_steps", "num_timesteps", "_n_updates",
-    "_episode_num",
-)  # fmt: skip
+PLAIN = ("random_trials", "max_episode_steps", "gradient_probe")  # arguments that are numbers
 CHOICES: dict[str, Registry[Any]] = {
     "resampling": RESAMPLERS,
     "estimator": ESTIMATORS,
@@ -58,113 +47,97 @@ CHOICES: dict[str, Registry[Any]] = {
 }
 
 
-def save(agent: ParticlePILCO, path: Any) -> None:
-    """Write the agent to one zip file, atomically; see `ParticlePILCO.save`.
+def write_state(path: Any, state: AgentState) -> None:
+    """Write the state of an agent to one zip file, atomically.
 
-    In the middle of an episode it is saved as it was at the episode's start.
+    Args:
+        path: File name or binary file object.
+        state: Of an agent.
+
+    Raises:
+        TypeError: An option has a value that a file cannot hold.
     """
-    counters = {name: getattr(agent, name) for name in COUNTERS}
-    counters["num_timesteps"] -= agent.unfinished_timesteps
+    arguments = state.arguments
     config = {
-        "policy": encode_policy(agent.policy_class),
+        "policy": encode_policy(state.policy_class),
         "policy_kwargs": {
-            key: encode_value(value, f"policy_kwargs[{key!r}]") for key, value in agent.policy_kwargs.items()
+            key: encode_value(value, f"policy_kwargs[{key!r}]")
+            for key, value in arguments.policy_kwargs.items()
         },
-        "resampling": encode_choice(RESAMPLERS, agent.resampling),
-        "estimator": encode_choice(ESTIMATORS, agent.estimator),
-        "dynamics": encode_choice(DYNAMICS, agent.dynamics_options),
-        "search": {name: encode_value(value, name) for name, value in asdict(agent.search).items()},
-        "random_trials": encode_value(agent.random_trials, "random_trials"),
-        "max_episode_steps": encode_value(agent.max_episode_steps, "max_episode_steps"),
-        "gradient_probe": encode_value(agent.gradient_probe, "gradient_probe"),
-        "seed": agent.seed,
-        "n_envs": agent.n_envs,
-        "observation_space": space_to_json(agent.observation_space),
-        "action_space": space_to_json(agent.action_space),
-        "angle_dims": list(agent.task.angle_dims),
-        "given": [name for name in GIVEN if agent._given_task.is_set(name)],
-        "declined": [name for name in GIVEN if agent._given_task.is_declined(name)],
-        "counters": counters,
-        "recent_episodes": [_plain(info) for info in agent.ep_info_buffer or ()],
-        "recent_successes": [bool(success) for success in agent.ep_success_buffer or ()],
-        "has_candidates": agent.candidates is not None,
+        **{key: encode_choice(kind, getattr(arguments, key)) for key, kind in CHOICES.items()},
+        "search": {name: encode_value(value, name) for name, value in asdict(arguments.search).items()},
+        **{name: encode_value(getattr(arguments, name), name) for name in PLAIN},
+        "seed": arguments.seed,
+        "n_envs": state.n_envs,
+        "observation_space": space_to_json(state.observation_space),
+        "action_space": space_to_json(state.action_space),
+        "angle_dims": list(state.task.angle_dims),
+        "given": [name for name in GIVEN if state.given.is_set(name)],
+        "declined": [name for name in GIVEN if state.given.is_declined(name)],
+        "counters": dict(state.counters),
+        "recent_episodes": [dict(info) for info in state.recent_episodes],
+        "recent_successes": list(state.recent_successes),
+        "has_candidates": state.candidates is not None,
     }
-    tensors = {f"policy/{name}": value for name, value in agent.policy.state_dict().items()}
-    tensors |= {f"dynamics/{name}": value for name, value in agent.dynamics.state_dict().items()}
-    if agent.candidates is not None and agent.candidate_costs is not None:
-        tensors |= {f"candidates/{name}": value for name, value in agent.candidates.items()}
-        tensors["candidate_costs"] = agent.candidate_costs
-    write_archive(path, config, tensors, _arrays(agent))
+    write_archive(path, config, _tensors(state), _arrays(state))
 
 
-def _plain(info: Mapping[str, Any]) -> dict[str, float]:
-    """Monitor's figures of one episode as plain numbers, without the time of day: equal runs, equal files."""
-    return {key: float(info[key]) for key in ("r", "l")}
+def _tensors(state: AgentState) -> dict[str, Tensor]:
+    """All weights."""
+    groups = {"policy": state.policy, "dynamics": state.dynamics, "candidates": state.candidates or {}}
+    tensors = {f"{group}/{name}": value for group, of in groups.items() for name, value in of.items()}
+    if state.candidate_costs is not None:
+        tensors["candidate_costs"] = state.candidate_costs
+    return tensors
 
 
-def _arrays(agent: ParticlePILCO) -> dict[str, NDArray[Any]]:
+def _arrays(state: AgentState) -> dict[str, NDArray[Any]]:
     """The transitions, and the initial distribution where the task has one."""
     arrays: dict[str, NDArray[Any]] = {}
-    for index, episode in enumerate(agent.replay.episodes):
+    for index, episode in enumerate(state.episodes):
         arrays[f"episodes/{index}/observations"] = episode.observations
         arrays[f"episodes/{index}/actions"] = episode.actions
         arrays[f"episodes/{index}/rewards"] = episode.rewards
     for name in ("initial_mean", "initial_std"):
-        value = getattr(agent.task, name)
+        value = getattr(state.task, name)
         if value is not None:
             arrays[name] = value
-    if isinstance(agent.task.start, np.ndarray):
-        arrays["initial_states"] = agent.task.start
+    if isinstance(state.task.start, np.ndarray):
+        arrays["initial_states"] = state.task.start
     return arrays
 
 
-def load(
-    cls: type[AgentT],
-    path: Any,
-    env: GymEnv | str | None,
-    device: torch.device | str,
-    custom_objects: Mapping[str, Any],
-    options: Mapping[str, Any],
-) -> AgentT:
-    """Read an agent; see `ParticlePILCO.load`."""
-    unknown = sorted(set(options) - set(LOAD_OPTIONS))
-    if unknown:
-        hint = "".join(f"; {word}" for name in unknown if (word := instead_of(name)))
-        raise ValueError(f"load takes no option {', '.join(unknown)}: only {', '.join(LOAD_OPTIONS)}{hint}")
+def read_state(path: Any, custom_objects: Mapping[str, Any], policies: Iterable[type]) -> AgentState:
+    """Read what `write_state` wrote; no code from the file is run.
+
+    A function that the user had given is `NotSaved` in it; see `AgentState.with_functions`.
+
+    Args:
+        path: File name or binary file object.
+        custom_objects: The user's classes, as in `ParticlePILCO.load`.
+        policies: Further policy classes, which the agent knows by a name.
+
+    Raises:
+        CheckpointError: The file is not a whole checkpoint of this version.
+        ValueError: `custom_objects` lacks a class that the file needs, or has one that it does not.
+        TypeError: Something in `custom_objects` is not a class of its kind.
+    """
     custom = _custom_classes(custom_objects)
     archive = read_archive(path)
-    _check_classes(cls, archive.config, custom)
+    _check_classes(archive.config, custom, policies)
+    with fitting_contents(path):
+        return _decode(archive, custom)
+
+
+@contextmanager
+def fitting_contents(path: Any) -> Iterator[None]:
+    """Turn what goes wrong with the contents of a file that is whole into a CheckpointError."""
     try:
-        agent = _restore(cls, archive, device, custom, options)
+        yield
     except (
         LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError, AssertionError
     ) as error:  # fmt: skip
         raise CheckpointError(f"{path}: the checkpoint's contents do not fit together: {error}") from error
-    if options.get("search") is not None:
-        _replace_search(agent, options["search"])
-    if env is not None:
-        agent.set_env(env)
-    return agent
-
-
-def _replace_search(agent: ParticlePILCO, search: SearchOptions) -> None:
-    """Give an agent other options of the policy search.
-
-    Raises:
-        ValueError: They do not fit the agent.
-        TypeError: They are something else.
-    """
-    if not isinstance(search, SearchOptions):
-        raise TypeError(f"search must be SearchOptions(...) or None, got {type(search).__name__}")
-    if agent.candidates is not None and search.candidates != agent.search.candidates:
-        raise ValueError(
-            f"search: the agent has {agent.search.candidates} candidate policies already, and candidates "
-            f"must stay so, got {search.candidates}"
-        )
-    agent.resampling.validate(search.num_particles, agent.state_dims)
-    agent.dynamics.validate(search.num_particles)
-    agent.search = search
-    agent.learning_rate = search.learning_rate
 
 
 def read_parameters(path: Any) -> dict[str, dict[str, Tensor]]:
@@ -203,11 +176,11 @@ def _custom_classes(custom_objects: Mapping[str, Any]) -> dict[str, Any]:
     return custom
 
 
-def _check_classes(cls: type[AgentT], config: Mapping[str, Any], custom: dict[str, Any]) -> None:
+def _check_classes(config: Mapping[str, Any], custom: dict[str, Any], policies: Iterable[type]) -> None:
     """Raise ValueError or TypeError unless the classes at hand are those of the file."""
     policy = config.get("policy")
     if isinstance(policy, Mapping):  # a subclass of the agent may know the user's policies by aliases
-        for known in cls.policy_aliases.values():
+        for known in policies:
             if full_name(known) == policy.get(CLASS):
                 custom.setdefault("policy_class", known)
     for key, registry in CHOICES.items():
@@ -215,142 +188,59 @@ def _check_classes(cls: type[AgentT], config: Mapping[str, Any], custom: dict[st
     check_custom("policy_class", policy, custom.get("policy_class"), SearchPolicy)
 
 
-def _restore(
-    cls: type[AgentT],
-    archive: Archive,
-    device: torch.device | str,
-    custom: Mapping[str, Any],
-    options: Mapping[str, Any],
-) -> AgentT:
-    config = archive.config
-    agent = cls(
-        decode_policy(config["policy"], custom.get("policy_class")),
-        None,
-        **{key: decode_choice(kind, config[key], custom.get(key)) for key, kind in CHOICES.items()},
-        search=build(SearchOptions, "search", "policy search", config["search"]),
-        cost=options.get("cost"),
-        random_trials=config["random_trials"],
-        max_episode_steps=config["max_episode_steps"],
-        gradient_probe=config["gradient_probe"],
-        policy_kwargs={key: decode_value(value) for key, value in config["policy_kwargs"].items()},
-        tensorboard_log=options.get("tensorboard_log"),
-        verbose=options.get("verbose", 0),
-        seed=config["seed"],
-        device=device,
-        _init_setup_model=False,
+def _decode(archive: Archive, custom: Mapping[str, Any]) -> AgentState:
+    """The state that a file holds."""
+    config, arrays, tensors = archive.config, archive.arrays, archive.tensors
+    choices = {key: decode_choice(kind, config[key], custom.get(key)) for key, kind in CHOICES.items()}
+    return AgentState(
+        policy_class=decode_policy(config["policy"], custom.get("policy_class")),
+        arguments=AgentArguments(
+            **choices,
+            **{name: config[name] for name in PLAIN},
+            search=build(SearchOptions, "search", "policy search", config["search"]),
+            policy_kwargs={key: decode_value(value) for key, value in config["policy_kwargs"].items()},
+            seed=config["seed"],
+        ),
+        observation_space=space_from_json(config["observation_space"]),
+        action_space=space_from_json(config["action_space"]),
+        n_envs=config["n_envs"],
+        given=_given(archive),
+        task=Task(
+            cost=None,
+            angle_dims=tuple(config["angle_dims"]),
+            initial_mean=arrays.get("initial_mean"),
+            initial_std=arrays.get("initial_std"),
+            start=arrays.get("initial_states"),
+        ),
+        policy=_below(tensors, "policy/"),
+        dynamics=_below(tensors, "dynamics/"),
+        candidates=_below(tensors, "candidates/") if config["has_candidates"] else None,
+        candidate_costs=tensors["candidate_costs"] if config["has_candidates"] else None,
+        episodes=_episodes(arrays),
+        counters={name: int(config["counters"][name]) for name in COUNTERS},
+        recent_episodes=[{key: float(info[key]) for key in ("r", "l")} for info in config["recent_episodes"]],
+        recent_successes=[bool(success) for success in config["recent_successes"]],
     )
-    agent.observation_space = space_from_json(config["observation_space"])
-    agent.action_space = space_from_json(config["action_space"])
-    agent.n_envs = config["n_envs"]
-    given = TaskArguments(cost=options.get("cost"), **_given(archive, options))
-    start = given.initial_states if given.is_set("initial_states") else archive.arrays.get("initial_states")
-    agent.task = Task(
-        cost=options.get("cost"),
-        angle_dims=tuple(config["angle_dims"]),
-        initial_mean=archive.arrays.get("initial_mean"),
-        initial_std=archive.arrays.get("initial_std"),
-        start=read_start(start, agent.state_dims),
-        terminated=given.terminated if callable(given.terminated) else None,
-    )
-    with _AllocationLimit(sum(value.numel() for value in archive.tensors.values())):
-        agent.build()
-    agent._given_task = given
-    _restore_state(agent, archive)
-    return agent
 
 
-def _given(archive: Archive, options: Mapping[str, Any]) -> dict[str, Any]:
-    """What the user gave instead of the environment: as it was, or as it is given to `load`."""
+def _given(archive: Archive) -> TaskArguments:
+    """What the user gave instead of the environment; `NotSaved` in the place of a function."""
     stored = {"angle_dims": tuple(archive.config["angle_dims"]), **archive.arrays}
     given: dict[str, Any] = {}
     for name in GIVEN:
         given[name] = NONE if name in archive.config["declined"] else None
         if name in archive.config["given"]:
             given[name] = stored.get(name, NotSaved(name))
-        if options.get(name) is not None:
-            given[name] = options[name]
-    return given
+    return TaskArguments(**given)
 
 
-def _restore_state(agent: ParticlePILCO, archive: Archive) -> None:
-    """Weights, candidates, transitions and counters."""
-    config = archive.config
-    _load_module(agent.policy, _below(archive.tensors, "policy/"))
-    _load_module(agent.dynamics, _below(archive.tensors, "dynamics/"))
-    if config["has_candidates"]:
-        candidates = _below(archive.tensors, "candidates/")
-        # in the policy's order, not the file's: sums over all parameters must round as they did before
-        agent.candidates = {
-            name: candidates[name].to(agent.device) for name, _ in agent.policy.named_parameters()
-        }
-        agent.candidate_costs = archive.tensors["candidate_costs"].to(agent.device)
-        _check_candidates(agent)
-    count = sum(name.endswith("/observations") for name in archive.arrays)
-    agent.replay = Replay()
-    for i in range(count):
-        parts = [archive.arrays[f"episodes/{i}/{part}"] for part in ("observations", "actions", "rewards")]
-        agent.replay.add(Episode(*parts))
-    if count:
-        _check_shape(
-            "the episodes", parts[0].shape[1:] + parts[1].shape[1:], (agent.state_dims, agent.action_dims)
-        )
-    for name in COUNTERS:
-        setattr(agent, name, int(config["counters"][name]))
-    window = agent._stats_window_size
-    agent.ep_info_buffer = deque(map(_plain, config["recent_episodes"]), maxlen=window)
-    agent.ep_success_buffer = deque(map(bool, config["recent_successes"]), maxlen=window)
-
-
-def _check_candidates(agent: ParticlePILCO) -> None:
-    """Raise ValueError unless there is a cost for each candidate, and each is one of the policy's."""
-    assert agent.candidates is not None
-    assert agent.candidate_costs is not None
-    for name, value in agent.policy.named_parameters():
-        found = agent.candidates[name]
-        _check_shape(f"candidates/{name}", found.shape, (*agent.candidate_costs.shape, *value.shape))
-        if found.dtype != value.dtype:
-            raise ValueError(f"candidates/{name} is of {found.dtype}, not {value.dtype}")
-
-
-def _check_shape(what: str, found: Sequence[int], expected: Sequence[int]) -> None:
-    if tuple(found) != tuple(expected):
-        raise ValueError(f"{what} have the shape {tuple(found)} where {tuple(expected)} is expected")
-
-
-class _AllocationLimit(TorchFunctionMode):
-    """Refuse to make more numbers than a network takes whose weights are those of the file.
-
-    The options in the file say how large the networks are, and may say anything.
-
-    Args:
-        stored: Numbers in the file's tensors.
-    """
-
-    factories: tuple[Callable[..., Tensor], ...] = (
-        torch.empty, torch.zeros, torch.ones, torch.full, torch.rand, torch.randn, torch.eye, torch.arange
-    )  # fmt: skip
-
-    def __init__(self, stored: int) -> None:
-        super().__init__()
-        self._left = 4 * stored + 2**16
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        given = dict(kwargs or {})
-        if func in self.factories:
-            planned = {name: value for name, value in given.items() if name != "generator"}
-            self._left -= func(*args, **planned | {"device": "meta"}).numel()
-            if self._left < 0:
-                raise ValueError("its options describe larger networks than those whose weights it holds")
-        return func(*args, **given)
+def _episodes(arrays: Mapping[str, NDArray[Any]]) -> list[Episode]:
+    """The transitions, in their order."""
+    count = sum(name.endswith("/observations") for name in arrays)
+    parts = ("observations", "actions", "rewards")
+    return [Episode(*(arrays[f"episodes/{index}/{part}"] for part in parts)) for index in range(count)]
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose name starts with the prefix, without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _load_module(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Copy tensors into a module; RuntimeError where names or shapes differ."""
-    module.load_state_dict(dict(tensors), strict=True)

@@ -114,8 +114,9 @@ class Task:
                 f"cost must be a function of states and actions in torch, got {type(self.cost).__name__}"
             )
         state = torch.zeros(2, 3, state_dims, requires_grad=True, device=device)
+        action = torch.zeros(2, 3, action_dims, device=device)
         try:
-            result = self.cost(state, torch.zeros(2, 3, action_dims, device=device))
+            result = self.cost(state, action)
         except Exception as error:  # it is the user's code, which may raise anything
             raise ValueError(
                 f"cost failed on states (2, 3, {state_dims}) and actions (2, 3, {action_dims}): {error}; "
@@ -128,6 +129,7 @@ class Task:
             raise ValueError(
                 "cost is not differentiable in the state: write it with torch operations, without detach"
             )
+        _require_untouched("cost", state, action)
 
     def _check_terminated(self, state_dims: int, device: torch.device | str) -> None:
         if self.terminated is None:
@@ -136,8 +138,9 @@ class Task:
             raise TypeError(
                 f"terminated must be a function of states in torch, got {type(self.terminated).__name__}"
             )
+        state = torch.zeros(2, 3, state_dims, device=device)
         try:
-            result = self.terminated(torch.zeros(2, 3, state_dims, device=device))
+            result = self.terminated(state)
         except Exception as error:  # it is the user's code, which may raise anything
             if isinstance(self.terminated, NotSaved):
                 raise
@@ -154,6 +157,16 @@ class Task:
             raise ValueError(
                 f"terminated must map states (2, 3, {state_dims}) to (2, 3) of torch.bool, got {found}"
             )
+        _require_untouched("terminated", state)
+
+
+def _require_untouched(name: str, *arguments: Tensor) -> None:
+    """Raise ValueError if a function has written into its arguments, with which a rollout goes on."""
+    if any(argument._version for argument in arguments):  # counts the in-place operations, on views as well
+        raise ValueError(
+            f"{name} changes the tensors that it is given, by an in-place operation (such as x += 1, "
+            "x[..., 0] = 0 or x.clamp_()): let it work on a copy, x.clone()"
+        )
 
 
 def _describe(value: Any) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,14 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from mbrl_agent.agent.replay import Episode
 from mbrl_agent.dynamics.base import FitReport, Score
 from mbrl_agent.search.policy_search import GradientProbe, Ranking, SearchReport
+
+
+@contextmanager
+def timed(logger: Logger, phase: str) -> Iterator[None]:
+    """Record the wall clock of a phase of a trial, if it comes to its end."""
+    began = time.perf_counter()
+    yield
+    logger.record(f"time/{phase}", time.perf_counter() - began)
 
 
 def record_episodes(
@@ -25,6 +35,11 @@ def record_episodes(
         successes: Whether episodes in the window succeeded; empty where the environment does not tell.
     """
     logger.record("rollout/ep_rew", float(np.mean([episode.rewards.sum() for episode in latest])))
+    record_windows(logger, recent, successes)
+
+
+def record_windows(logger: Logger, recent: Collection[dict[str, Any]], successes: Collection[bool]) -> None:
+    """Record the means over Stable-Baselines3's windows, as far as there is anything in them."""
     if recent:
         logger.record("rollout/ep_rew_mean", float(np.mean([info["r"] for info in recent])))
         logger.record("rollout/ep_len_mean", float(np.mean([info["l"] for info in recent])))

@@ -47,7 +47,15 @@ MIN_TRANSITIONS = 5
 
 @dataclass(frozen=True)
 class Ensemble(DynamicsOptions):
-    """Options of the ensemble."""
+    """Options of the ensemble.
+
+    Example:
+        >>> str(Ensemble(members=7, hidden=(64, 64)))
+        'ensemble:members=7'
+        >>> model = Ensemble().build(AngleFeatures(4, (2,)), 1, torch.Generator().manual_seed(0))
+        >>> model.predict(torch.zeros(10, 4), torch.zeros(10, 1)).mean.shape
+        torch.Size([10, 4])
+    """
 
     name: ClassVar[str] = "ensemble"
 

@@ -31,7 +31,14 @@ class Factorisation(NamedTuple):
 
 
 def robust_cholesky(covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """Cholesky factor L, (*B, D, D), and the jitter beyond the base, (*B); see `factorise`."""
+    """Cholesky factor L, (*B, D, D), and the jitter beyond the base, (*B); see `factorise`.
+
+    Example:
+        >>> factor, jitter = robust_cholesky(torch.tensor([[4.0, 0.0], [0.0, 0.0]]))
+        >>> factor
+        tensor([[2.0000, 0.0000],
+                [0.0000, 0.0000]])
+    """
     fit = factorise(covariance)
     return fit.factor, fit.jitter
 

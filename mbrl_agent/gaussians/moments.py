@@ -35,6 +35,14 @@ def particle_moments(particles: Tensor) -> tuple[Tensor, Tensor]:
 
     Returns:
         Mean (*R, 1, D) and covariance (*R, D, D).
+
+    Example:
+        >>> mean, covariance = particle_moments(torch.tensor([[0.0, 0.0], [2.0, 0.0], [4.0, 6.0]]))
+        >>> mean
+        tensor([[2., 2.]])
+        >>> covariance
+        tensor([[ 4.,  6.],
+                [ 6., 12.]])
     """
     mean, deviation = centred(particles)
     return mean, deviation.mT @ deviation / (particles.shape[-2] - 1)
@@ -75,7 +83,7 @@ def gaussian_redraw(
     return mean + noise @ factor.mT, jitter
 
 
-def linearize_redraw(
+def gaussian_redraw_vjp(
     moments: Literal["particles", "predictions"], prediction: Prediction, particles: Tensor, noise: Tensor
 ) -> tuple[Tensor, Tensor, PullBack]:
     """`gaussian_redraw` and its pull-back by_draw -> (by_mean, by_std, by_particles).

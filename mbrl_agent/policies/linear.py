@@ -30,6 +30,11 @@ class LinearPolicy(SearchPolicy):
         action_space: Box of U dimensions.
         lr_schedule: Not used.
         angle_dims: Indices of the angles [rad] in an observation.
+
+    Example:
+        >>> policy = LinearPolicy(Box(-1, 1, (4,)), Box(-2, 2, (1,)), angle_dims=(2,))
+        >>> policy(torch.zeros(5, 4)).shape
+        torch.Size([5, 1])
     """
 
     def __init__(
@@ -64,7 +69,12 @@ class LinearPolicy(SearchPolicy):
 
 @dataclass(frozen=True)
 class Linear(PolicyOptions):
-    """The linear policy has no options."""
+    """The linear policy has no options.
+
+    Example:
+        >>> str(Linear())
+        'linear'
+    """
 
     name: ClassVar[str] = "linear"
     policy_class: ClassVar[type[SearchPolicy]] = LinearPolicy

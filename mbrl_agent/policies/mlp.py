@@ -27,6 +27,11 @@ class MlpPolicy(SearchPolicy):
         lr_schedule: Not used.
         angle_dims: Indices of the angles [rad] in an observation.
         hidden: Units of each hidden layer.
+
+    Example:
+        >>> policy = MlpPolicy(Box(-1, 1, (4,)), Box(-2, 2, (1,)), angle_dims=(2,))
+        >>> policy(torch.zeros(5, 4)).shape
+        torch.Size([5, 1])
     """
 
     def __init__(
@@ -81,7 +86,12 @@ class MlpPolicy(SearchPolicy):
 
 @dataclass(frozen=True)
 class Mlp(PolicyOptions):
-    """Options of the multilayer perceptron."""
+    """Options of the multilayer perceptron.
+
+    Example:
+        >>> str(Mlp(hidden=(64, 64)))
+        'mlp:hidden=64x64'
+    """
 
     name: ClassVar[str] = "mlp"
     policy_class: ClassVar[type[SearchPolicy]] = MlpPolicy

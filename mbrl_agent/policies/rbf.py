@@ -51,6 +51,11 @@ class RbfPolicy(SearchPolicy):
         angle_dims: Indices of the angles [rad] in an observation.
         centers: C.
         weight_std: Standard deviation of the initial weights.
+
+    Example:
+        >>> policy = RbfPolicy(Box(-1, 1, (4,)), Box(-2, 2, (1,)), angle_dims=(2,))
+        >>> policy(torch.zeros(5, 4)).shape
+        torch.Size([5, 1])
     """
 
     def __init__(
@@ -151,9 +156,9 @@ class _RbfController(DifferentiableController):
         self._by_exponents = torch.zeros_like(self._exponents)
         self._by_weights = torch.zeros_like(self._weights)
 
-    def linearize(self, state: Tensor) -> tuple[Tensor, PullBack]:
+    def vjp(self, state: Tensor) -> tuple[Tensor, PullBack]:
         """States -> actions, and the pull-back by_action -> by_state, which adds to `gradient` as well."""
-        z, pull_back_z = self._standardized.linearize(state)
+        z, pull_back_z = self._standardized.vjp(state)
         inputs, basis = _basis(z, self._exponents)
         action = basis @ self._weights
 
@@ -184,7 +189,12 @@ class _RbfController(DifferentiableController):
 
 @dataclass(frozen=True)
 class Rbf(PolicyOptions):
-    """Options of the RBF policy."""
+    """Options of the RBF policy.
+
+    Example:
+        >>> str(Rbf(centers=30))
+        'rbf:centers=30'
+    """
 
     name: ClassVar[str] = "rbf"
     policy_class: ClassVar[type[SearchPolicy]] = RbfPolicy

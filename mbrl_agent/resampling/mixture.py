@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from mbrl_agent.gaussians.mixture_redraw import linearize_mixture_redraw
+from mbrl_agent.gaussians.mixture_redraw import mixture_redraw_vjp
 from mbrl_agent.options.validation import require_choice, require_count, require_flag
 from mbrl_agent.resampling.base import Resampler, equal_weights
 from mbrl_agent.types import Prediction, Resampled
@@ -40,6 +40,13 @@ class Mixture(Resampler):
     Reference:
         Parmas, Peters, Doya, "Which resampling methods can tame ill-behaved gradients in chaotic
         systems?", section 4, Algorithm 1 and Fig. 4.
+
+    Example:
+        >>> particles = torch.tensor([[0.0], [1.0], [2.0], [90.0], [91.0], [92.0]])
+        >>> prediction = Prediction(mean=particles, std=torch.zeros(6, 1))
+        >>> resampled = Mixture(components=2)(prediction, particles, torch.zeros(6, 1), None)
+        >>> round(float(resampled.weights @ resampled.particles), 3)  # the mean stays
+        46.0
     """
 
     name: ClassVar[str] = "mixture"
@@ -101,10 +108,10 @@ class Mixture(Resampler):
         outputs = on_tape(self._redraw, prediction.mean, prediction.std, noise, log_weights)
         return self._resampled(*outputs)
 
-    def linearize(
+    def vjp(
         self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
     ) -> tuple[Resampled, PullBack]:
-        """The same, and its derivative written out. See `Resampler.linearize`."""
+        """Do the same, with the derivative written out. See `Resampler.vjp`."""
         log_weights = self._uniform(prediction.mean) if state is None else state
         outputs, redraw = self._redraw(prediction.mean, prediction.std, noise, log_weights)
 
@@ -118,7 +125,7 @@ class Mixture(Resampler):
     def _redraw(
         self, mean: Tensor, std: Tensor, noise: Tensor, log_weights: Tensor
     ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], PullBack]:
-        return linearize_mixture_redraw(
+        return mixture_redraw_vjp(
             mean, std, noise, log_weights, self.em_iterations, self.detach_responsibilities
         )
 

@@ -23,6 +23,12 @@ class NoResampling(Resampler):
     Reference:
         Parmas, Peters, Doya, "Which resampling methods can tame ill-behaved gradients in chaotic
         systems?", the baseline of section 3.
+
+    Example:
+        >>> particles = torch.tensor([[0.0], [2.0], [4.0]])
+        >>> prediction = Prediction(mean=particles, std=torch.zeros(3, 1))
+        >>> NoResampling()(prediction, particles, torch.zeros(3, 1), None).particles.squeeze(-1)
+        tensor([0., 2., 4.])
     """
 
     name: ClassVar[str] = "none"
@@ -34,10 +40,10 @@ class NoResampling(Resampler):
         """Return the particles unchanged, with equal weights. See `Resampler.__call__`."""
         return Resampled(particles, equal_weights(particles))
 
-    def linearize(
+    def vjp(
         self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
     ) -> tuple[Resampled, PullBack]:
-        """The same; derivatives pass unchanged. See `Resampler.linearize`."""
+        """Do the same; derivatives pass unchanged. See `Resampler.vjp`."""
 
         def pull_back(by_particles: Tensor, by_weights: Tensor, by_state: Tensor | None) -> Gradients:
             return None, None, by_particles, None

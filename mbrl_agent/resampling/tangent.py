@@ -45,6 +45,12 @@ class Tangent(Resampler):
     Raises:
         ValueError: `components` or `em_iterations` below 1.
         TypeError: An option of the wrong type.
+
+    Example:
+        >>> particles = torch.tensor([[0.0], [2.0], [4.0]])
+        >>> prediction = Prediction(mean=particles, std=torch.zeros(3, 1))
+        >>> Tangent(components=1)(prediction, particles, torch.zeros(3, 1), None).particles.squeeze(-1)
+        tensor([0., 2., 4.])
     """
 
     name: ClassVar[str] = "tangent"
@@ -84,10 +90,10 @@ class Tangent(Resampler):
         kept = particles.detach() + basis @ (basis.mT @ tangents)
         return Resampled(kept, equal_weights(kept), state=carried, jitter=jitter)
 
-    def linearize(
+    def vjp(
         self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
     ) -> tuple[Resampled, PullBack]:
-        """The same, and its derivative g -> H g. See `Resampler.linearize`."""
+        """Do the same, with its derivative g -> H g. See `Resampler.vjp`."""
         basis, carried, jitter = self._basis(particles, state)
 
         def pull_back(by_particles: Tensor, by_weights: Tensor, by_state: Tensor | None) -> Gradients:

@@ -34,7 +34,12 @@ RANKING_NUMBERS = 2**24  # of predicted states that a comparison keeps at a time
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """Options of the policy search inside the model."""
+    """Options of the policy search inside the model.
+
+    Example:
+        >>> SearchOptions(steps=50, num_particles=100).candidates
+        4
+    """
 
     steps: int = 150
     """Gradient steps a trial."""

@@ -14,7 +14,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from mbrl_agent import ParticlePILCO, SearchOptions, randomness
-from mbrl_agent.agent import trials
+from mbrl_agent.agent import collector
 from mbrl_agent.agent.callbacks import TrialCallback
 from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.errors import NonFiniteError, SearchFailedError, ShapeError
@@ -122,7 +122,7 @@ def test_candidates_are_ranked_by_their_predicted_costs(monkeypatch):
 def test_the_worst_candidate_is_replaced_and_the_others_go_on():
     agent = make(search=SearchOptions(steps=1, num_particles=12, candidates=3)).learn(STEPS)
     agent.candidate_costs = torch.tensor([1.0, 3.0, 2.0])
-    points = agent._starting_points(torch.Generator().manual_seed(0))
+    points = agent.learner.starting_points(agent.replay, torch.Generator().manual_seed(0))
     for name, value in points.items():
         assert torch.equal(value[[0, 2]], agent.candidates[name][[0, 2]])
         assert not torch.equal(value[1], agent.candidates[name][1])
@@ -131,7 +131,7 @@ def test_the_worst_candidate_is_replaced_and_the_others_go_on():
 def starting_points(agent: ParticlePILCO, costs: list[float]) -> list[bool]:
     """Which candidates the next search replaces by fresh ones."""
     agent.candidate_costs = torch.tensor(costs)
-    points = agent._starting_points(torch.Generator().manual_seed(0))
+    points = agent.learner.starting_points(agent.replay, torch.Generator().manual_seed(0))
     fresh = [points["weights"][i] for i in range(len(costs))]
     assert all(value.isfinite().all() for value in points.values())
     assert len({tuple(value.flatten().tolist()) for value in fresh}) == len(costs)
@@ -182,7 +182,7 @@ def test_where_no_candidate_is_finite_nothing_is_deployed(tmp_path):
 
 def test_a_single_candidate_goes_on():
     agent = make(search=SearchOptions(steps=1, num_particles=12, candidates=1)).learn(STEPS)
-    points = agent._starting_points(torch.Generator().manual_seed(0))
+    points = agent.learner.starting_points(agent.replay, torch.Generator().manual_seed(0))
     assert all(torch.equal(points[name], value) for name, value in agent.candidates.items())
 
 
@@ -305,9 +305,11 @@ def test_no_two_uses_of_randomness_share_a_generator(monkeypatch):
         return seeds[-1]
 
     monkeypatch.setattr(randomness, "derive_seed", record)
-    monkeypatch.setattr(trials, "derive_seed", record)
+    monkeypatch.setattr(collector, "derive_seed", record)
     make().learn(3 * STEPS)
-    assert len(seeds) == 1 + 6 * 3  # the model; in each trial actions, episode, fit, improve, ranking, probe
+    assert (
+        len(seeds) == 2 + 5 * 3
+    )  # model, random actions; in each trial episode, fit, improve, ranking, probe
     assert len(set(seeds)) == len(seeds)
     assert not set(seeds) & {derive_seed(4, "fit", 0), derive_seed(4, "improve", 0)}
 
@@ -445,6 +447,11 @@ def test_things_that_are_no_environment(env):
         (lambda state, action: state.sum(), ValueError, r"to costs \(2, 3\), got \(\)"),
         (lambda state, action: 1.0, ValueError, r"got float"),
         (lambda state, action: state[..., 0].detach(), ValueError, r"not differentiable"),
+        (
+            lambda state, action: state[..., 0] + action.mul_(2)[..., 0],
+            ValueError,
+            r"cost changes the tensors",
+        ),
         (lambda state, action: torch.from_numpy(np.cos(state.numpy())), ValueError, r"cost failed on states"),
         (lambda state: state[..., 0], ValueError, r"cost failed on states"),
         (lambda state, action: state[..., 5], ValueError, r"cost failed on states"),

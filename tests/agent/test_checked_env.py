@@ -110,6 +110,10 @@ def collect(env, act=None, max_steps=50):
     return episodes, steps
 
 
+def zeros(observations):
+    return np.zeros((len(observations), 1), np.float32)
+
+
 def subproc(*makers):
     return SubprocVecEnv(list(makers), start_method="fork")
 
@@ -196,6 +200,16 @@ def test_a_class_that_steps_its_processes_in_its_own_way_is_left_alone():
 def test_an_observation_of_another_shape(make, step):
     with pytest.raises(ShapeError, match=rf"shape \(1,\) instead of \(2,\) at step {step} of an episode"):
         collect(make([lambda: Countdown(fault=step)]))
+
+
+def test_processes_have_no_answers_left_after_one_was_refused():
+    env = subproc(lambda: Countdown(fault=END), Countdown)
+    try:
+        with pytest.raises(ShapeError):
+            collect_episodes(env, zeros, zeros, lambda step: True, END, [].append)
+        assert not any(remote.poll(0.5) for remote in env.remotes)
+    finally:
+        env.close()
 
 
 def test_an_environment_that_forgets_the_last_observation():

@@ -1,5 +1,7 @@
 """What people do with Stable-Baselines3's algorithms works with ours."""
 
+import csv
+
 import gymnasium
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from stable_baselines3.common.callbacks import (
     BaseCallback,
     CheckpointCallback,
     EvalCallback,
+    LogEveryNTimesteps,
     StopTrainingOnRewardThreshold,
 )
 from stable_baselines3.common.env_util import make_vec_env
@@ -71,6 +74,31 @@ def test_checkpoint_callback(tmp_path):
     assert (loaded.trials, loaded.num_timesteps) == (1, STEPS)
     loaded.learn(STEPS, reset_num_timesteps=False)
     assert loaded.trials == 2
+
+
+def test_a_checkpoint_at_any_step_has_the_windows_of_its_start(tmp_path):
+    def make_env():
+        return DummyVecEnv([lambda n=n: Monitor(PointMass(ends_at=n)) for n in (5, STEPS)])
+
+    agent = make(make_env()).learn(4 * STEPS, CheckpointCallback(save_freq=1, save_path=str(tmp_path)))
+    windows = [[info["r"] for info in agent.ep_info_buffer], list(agent.ep_success_buffer)]
+    assert [len(window) for window in windows] == [4, 4]
+    files = sorted(tmp_path.iterdir())
+    assert len(files) == 2 * STEPS
+    for file in files:
+        loaded = ParticlePILCO.load(file, env=make_env())
+        loaded.learn(4 * STEPS - loaded.num_timesteps, reset_num_timesteps=False)
+        assert [[info["r"] for info in loaded.ep_info_buffer], list(loaded.ep_success_buffer)] == windows
+
+
+def test_figures_are_logged_when_a_callback_asks_for_it(tmp_path):
+    agent = make(Monitor(limited()))
+    agent.set_logger(configure(str(tmp_path), ["csv"]))
+    agent.learn(2 * STEPS, LogEveryNTimesteps(STEPS // 2))
+    rows = list(csv.DictReader((tmp_path / "progress.csv").open()))
+    assert len(rows) >= 4  # two an episode; some are those of a trial's end
+    lengths = [row["rollout/ep_len_mean"] for row in rows if row["rollout/ep_len_mean"]]
+    assert set(lengths) == {str(float(STEPS))}
 
 
 def test_stop_training_on_reward_threshold():

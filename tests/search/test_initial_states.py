@@ -227,6 +227,11 @@ def test_none_is_saved(tmp_path):
         (lambda state: state[..., 7] > 0, ValueError, r"terminated failed on states"),
         (lambda: None, ValueError, r"terminated failed on states.*'none'"),
         ("never", TypeError, r"terminated must be a function .* got str"),
+        (
+            lambda state: state.abs_()[..., 0] > 1,
+            ValueError,
+            r"terminated changes the tensors .*x\.clone\(\)",
+        ),
     ],
 )
 def test_ends_that_cannot_work(terminated, error, message):

@@ -37,6 +37,9 @@ class GaussianShaping(OwnCreditEstimator):
 
     Reference:
         Parmas (2018), Total Stochastic Gradient Algorithms and Applications in Reinforcement Learning.
+
+    Example:
+        >>> GaussianShaping().validate(NoResampling())
     """
 
     name: ClassVar[str] = "gaussian-shaping"

@@ -29,6 +29,12 @@ class LikelihoodRatio(OwnCreditEstimator):
     Reference:
         Parmas, Rasmussen, Peters, Doya (2018), PIPPS: Flexible Model-Based Policy Search Robust to the
         Curse of Chaos, section 3.1.
+
+    Example:
+        >>> LikelihoodRatio().validate(Gaussian())
+        Traceback (most recent call last):
+            ...
+        ValueError: estimator 'likelihood-ratio' credits each particle with its own future cost...
     """
 
     name: ClassVar[str] = "likelihood-ratio"

@@ -20,6 +20,9 @@ class Reparameterization(Estimator):
     Reference:
         Parmas, Rasmussen, Peters, Doya (2018), PIPPS: Flexible Model-Based Policy Search Robust to the
         Curse of Chaos, section 2.3.
+
+    Example:
+        >>> Reparameterization().validate(Gaussian())  # works with every strategy
     """
 
     name: ClassVar[str] = "reparameterization"

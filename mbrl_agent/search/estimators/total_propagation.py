@@ -38,6 +38,12 @@ class TotalPropagation(OwnCreditEstimator):
     Reference:
         Parmas, Rasmussen, Peters, Doya (2018), PIPPS: Flexible Model-Based Policy Search Robust to the
         Curse of Chaos, section 3.3, Algorithm 2.
+
+    Example:
+        >>> TotalPropagation().validate(Gaussian())
+        Traceback (most recent call last):
+            ...
+        ValueError: estimator 'total-propagation' credits each particle with its own future cost...
     """
 
     name: ClassVar[str] = "total-propagation"
