@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +27,7 @@ class OpenedAgent:
     Attributes:
         agent: It has no environment: it predicts, and its model and its episodes can be looked at.
         file: Where it was.
-        name: What to call it: the file, or the run and the trial.
+        name: What to call it: the file and the number of its trials.
         run: The directory of the run that it belongs to, None for a file alone.
         config: The run's configuration.
     """
@@ -101,15 +101,36 @@ def open_agent(path: str | Path, trial: int | None = None, best: bool = False) -
     if trial is not None and best:
         raise ValueError("give --trial or --best, not both: the best is that of one trial")
     place = _existing(Path(path))
+    if place.is_dir():
+        run = _require_run(place)
+        return _read(_file_of(run, trial, best), run)
+    if trial is not None or best:
+        option = "--best" if best else "--trial"
+        raise ValueError(f"{option} belongs to the directory of a run, and {place} is a file")
+    return _read(place, _run_of(place))
+
+
+def open_run(path: str | Path) -> RunDirectory:
+    """Find a run of which several checkpoints are looked at.
+
+    Raises:
+        ValueError: It is not the directory of a run, or it has no checkpoints.
+    """
+    place = _existing(Path(path))
     if not place.is_dir():
-        if trial is not None or best:
-            option = "--best" if best else "--trial"
-            raise ValueError(f"{option} belongs to the directory of a run, and {place} is a file")
-        return _read(place, _run_of(place))
+        raise ValueError(f"--trials belongs to the directory of a run, and {place} is a file")
+    run = _require_run(place)
+    if not run.trials():
+        raise ValueError(f"{place} has no checkpoints")
+    return run
+
+
+def _require_run(place: Path) -> RunDirectory:
+    """Raise ValueError unless a directory is that of a run."""
     run = RunDirectory(place)
     if not run.config.is_file():
         raise ValueError(f"{place} is not the directory of a run, it has no config.yaml{_runs_below(place)}")
-    return _read(_file_of(run, trial, best), run)
+    return run
 
 
 def _existing(path: Path) -> Path:
@@ -146,20 +167,32 @@ def _file_of(run: RunDirectory, trial: int | None, best: bool) -> Path:
         ValueError: The run does not have it; the message says what it has.
     """
     trials = run.trials()
-    listed = f"has checkpoints after trials {_ranges(trials)}" if trials else "has no checkpoints"
     if best:
         if not run.best.is_file():
-            raise ValueError(f"{run.path} has no {run.best.name}: no evaluation was made; it {listed}")
+            raise ValueError(
+                f"{run.path} has no {run.best.name}: nothing was evaluated; it {_what_is_there(run)}"
+            )
         return run.best
     if trial is not None:
-        if trial not in trials:
-            raise ValueError(f"{run.path} has no checkpoint after trial {trial}: it {listed}")
+        require_trials(run, [trial])
         return run.checkpoint(trial)
     if run.agent.is_file():
         return run.agent
     if not trials:
-        raise ValueError(f"{run.path} holds no agent yet: it has no {run.agent.name} and {listed[4:]}")
+        raise ValueError(f"{run.path} holds no agent yet: it {_what_is_there(run)} and no {run.agent.name}")
     return run.checkpoint(trials[-1])
+
+
+def require_trials(run: RunDirectory, trials: Sequence[int]) -> None:
+    """Raise ValueError unless a run has the checkpoints after some trials."""
+    missing = sorted(set(trials) - set(run.trials()))
+    if missing:
+        raise ValueError(f"{run.path} has no checkpoint after trial {missing[0]}: it {_what_is_there(run)}")
+
+
+def _what_is_there(run: RunDirectory) -> str:
+    trials = run.trials()
+    return f"has checkpoints after trials {_ranges(trials)}" if trials else "has no checkpoints"
 
 
 def _ranges(numbers: list[int]) -> str:
@@ -176,8 +209,4 @@ def _ranges(numbers: list[int]) -> str:
 def _read(file: Path, run: RunDirectory | None) -> OpenedAgent:
     config = None if run is None else TrainConfig.load(run.config)
     agent = ParticlePILCO.load(file)
-    if run is None:
-        return OpenedAgent(agent, file, str(file))
-    kind = "best agent" if file.name == run.best.name else "agent"
-    name = f"{kind} of {run.path} after trial {agent.trials}"
-    return OpenedAgent(agent, file, name, run, config)
+    return OpenedAgent(agent, file, f"{file}, after trial {agent.trials}", run, config)

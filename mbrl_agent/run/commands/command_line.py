@@ -58,18 +58,26 @@ def run_command(command: Command, argv: Sequence[str], name: str, program_ends: 
         try:
             return int(command.run(parse(command, argv, name)))
         except (ValueError, TypeError, OSError, RunFailure) as error:
-            sys.stderr.write(f"{name}: error: {one_line(error)} (see {name} --help)\n")
+            sys.stderr.write(f"{name}: error: {_message(command, error)} (see {name} --help)\n")
             return USAGE_ERROR
         except KeyboardInterrupt as interrupt:
             sys.stderr.write(f"{name}: interrupted\n")
             return interrupt.status if isinstance(interrupt, Interrupted) else INTERRUPTED
 
 
+def _message(command: Command, error: Exception) -> str:
+    """What is wrong, with the flag of the option that it is about, on one line."""
+    if isinstance(error, OptionError) and error.path[0] in options_of(command.Options):
+        return f"{flag('.'.join(error.path))}: {' '.join(error.reason.split())}"
+    return one_line(error)
+
+
 def parse(command: Command, argv: Sequence[str], name: str) -> Any:
     """Turn the words of a command line into the command's options.
 
     Raises:
-        ValueError: A word that nobody understands, or a value that its option cannot take.
+        OptionError: A value that its option cannot take.
+        ValueError: A word that nobody understands.
     """
     options = options_of(command.Options)
     parser = make_parser(command, name)
@@ -78,11 +86,8 @@ def parse(command: Command, argv: Sequence[str], name: str) -> Any:
     if rest:
         raise ValueError(_not_understood(rest[0], [flag(key) for key in options if key != POSITIONAL]))
     given: dict[str, Any] = {**vars(namespace), **({ENV_OPTIONS: env_words} if env_words else {})}
-    try:
-        values = {key: convert_option((key,), text, options[key].hint) for key, text in given.items()}
-        return construct(command.Options, (), "", values)
-    except OptionError as error:
-        raise ValueError(f"{flag('.'.join(error.path))}: {error.reason}") from error
+    values = {key: convert_option((key,), text, options[key].hint) for key, text in given.items()}
+    return construct(command.Options, (), "", values)
 
 
 def make_parser(command: Command, name: str) -> argparse.ArgumentParser:

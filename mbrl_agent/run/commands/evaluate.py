@@ -25,10 +25,10 @@ SIDE_BY_SIDE = 200
 SEEDS = 2**31
 """Environments are seeded with smaller numbers."""
 RESAMPLES = 10_000
-NOTE = (
-    f"95 % intervals: of a mean by the bootstrap over the episodes (percentiles, {RESAMPLES} resamples), "
-    "of success by Wilson's score"
+OF_MEANS = (
+    f"95 % intervals: of a mean by the bootstrap over the episodes (percentiles, {RESAMPLES} resamples)"
 )
+OF_SUCCESS = ", of success by Wilson's score"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def run(options: Options) -> int:
     result = run_episodes(predict, environment, options.episodes, options.seed)
     who = "random actions" if options.random else opened.name
     lines = [f"{who}: {options.episodes} episodes of {environment.name}, seed {options.seed}", ""]
-    sys.stdout.write("\n".join([*lines, *summary(result), "", NOTE, ""]))
+    sys.stdout.write("\n".join([*lines, *summary(result), ""]))
     if options.csv is not None:
         path = Path(options.csv)
         write_atomically(path, episodes_table(result, options.seed).text().encode())
@@ -107,7 +107,7 @@ def _random(environment: Environment, seed: int) -> Predict:
 
 
 def summary(result: Evaluation) -> list[str]:
-    """The lines of the table."""
+    """The lines of the table, and how its intervals were made."""
     rows = [["", "mean", "95 % interval", "min", "median", "max"]]
     rows.append(_row("return", result.returns))
     rows.append(_row("length", result.lengths.astype(np.float64)))
@@ -120,7 +120,7 @@ def summary(result: Evaluation) -> list[str]:
     for row in rows:
         cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         lines.append("   ".join([row[0].ljust(widths[0]), *cells]).rstrip())
-    return lines
+    return [*lines, "", OF_MEANS + ("" if result.successes is None else OF_SUCCESS)]
 
 
 def _row(name: str, values: NDArray[np.float64]) -> list[str]:
