@@ -43,7 +43,7 @@ def experiment(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         return SimpleNamespace(directory=Path("runs/X"), run=lambda: calls.append("run"))
 
     fake = SimpleNamespace(calls=calls, prepare=prepare)
-    monkeypatch.setattr(mbrl_agent, "experiment", fake, raising=False)
+    monkeypatch.setattr(mbrl_agent.run, "experiment", fake, raising=False)
     return fake
 
 

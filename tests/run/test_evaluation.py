@@ -107,3 +107,49 @@ def test_a_seed_is_an_evaluation():
 def test_solved_is_95_of_100(successes, solved):
     flags = np.arange(100) < successes
     assert Evaluation(np.zeros(100), np.zeros(100, np.int64), flags).solved is solved
+
+
+class Talkative(Countdown):
+    """Says many things about the end of an episode, and other ones about its start."""
+
+    def reset(self, *, seed=None, options=None):
+        observation, _ = super().reset(seed=seed, options=options)
+        return observation, {"distance": -1.0}
+
+    def step(self, action):
+        observation, reward, terminated, truncated, _ = super().step(action)
+        info = {
+            "distance": self.steps / 10,
+            "flag": np.bool_(self.steps > 4),
+            "one": np.array([[self.steps]]),
+        }
+        info |= {"vector": np.zeros(2), "text": "far", "nested": {"deep": 1.0}, "nothing": None}
+        if terminated and self.length % 2:
+            info["odd"] = self.length
+        return observation, reward, terminated, truncated, info
+
+
+@pytest.mark.parametrize("mode", list(AutoresetMode))
+def test_numbers_of_the_last_info_are_kept(mode, monkeypatch):
+    def make_vec(env_id, num_envs, **kwargs):
+        return gymnasium.vector.SyncVectorEnv([Talkative] * num_envs, autoreset_mode=mode)
+
+    monkeypatch.setattr(evaluation.gymnasium, "make_vec", make_vec)
+    result = evaluate(zeros, "TestCountdown-v0", 20, seed=5)
+    lengths = lengths_of(range(5, 25))
+    assert set(result.scalars) == {"distance", "flag", "one", "odd"}
+    np.testing.assert_allclose(result.scalars["distance"], lengths / 10)
+    np.testing.assert_array_equal(result.scalars["flag"], lengths > 4)
+    np.testing.assert_array_equal(result.scalars["one"], lengths)
+    np.testing.assert_array_equal(result.scalars["odd"], np.where(lengths % 2, lengths, np.nan))
+
+
+def test_the_batch_of_carts_tells_the_tips_last_distance():
+    result = evaluate(balance, SWINGUP, 5, seed=1)
+    assert set(result.scalars) == {"tip_distance"}
+    env = gymnasium.make(SWINGUP)
+    for index in range(5):
+        observation, info = env.reset(seed=1 + index)
+        for _ in range(30):
+            observation, _, _, _, info = env.step(balance(observation[None])[0])
+        assert result.scalars["tip_distance"][index] == pytest.approx(info["tip_distance"], abs=1e-9)
