@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
-    ["train"],
+    ["train", "mbrl_agent.__main__"],
     ["mbrl_agent.study"],
     ["mbrl_agent.run"],
     ["mbrl_agent.agent"],

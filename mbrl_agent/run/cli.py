@@ -94,22 +94,29 @@ def flag(key: str) -> str:
     return "--" + key.replace("_", "-")
 
 
-def help_text() -> str:
+def help_text(program_name: str = PROGRAM) -> str:
     """The help: usage, every section, examples."""
-    return "\n".join([f"usage: {PROGRAM} [options]\n", *map(_format, sections()), EXAMPLES])
+    examples = EXAMPLES.replace(_call(PROGRAM), _call(program_name))
+    return "\n".join([f"usage: {program_name} [options]\n", *map(_format, sections()), examples])
+
+
+def _call(program_name: str) -> str:
+    """How the program is started: a file by python, a script by its name."""
+    return f"python {program_name}" if program_name.endswith(".py") else program_name
 
 
 def _format(section: Section) -> str:
-    parser = argparse.ArgumentParser(usage=argparse.SUPPRESS, add_help=False, formatter_class=_formatter)
+    parser = argparse.ArgumentParser(usage=argparse.SUPPRESS, add_help=False, formatter_class=formatter)
     group = parser.add_argument_group(section.title, section.description or None)
     if section.title == GENERAL:
         _add_commands(group.add_argument)
     for key, option in section.options.items():
-        _add_option(group.add_argument, key, option)
+        add_option(group.add_argument, key, option)
     return parser.format_help()
 
 
-def _formatter(prog: str) -> argparse.HelpFormatter:
+def formatter(prog: str) -> argparse.HelpFormatter:
+    """Help in two wide columns."""
     return argparse.HelpFormatter(prog, max_help_position=32)
 
 
@@ -122,7 +129,7 @@ def _add_commands(add: Callable[..., object]) -> None:
     add("--resume", metavar="DIR", help=f"Continue the run in this directory; only {also} may change.")
 
 
-def _add_option(add: Callable[..., object], key: str, option: Option) -> None:
+def add_option(add: Callable[..., object], key: str, option: Option) -> None:
     """Add one option; its value stays text, which the configuration converts and checks."""
     text = f"{option.help} (default: {to_text(option.default)})".replace("%", "%%")
     if option.hint is bool:
@@ -138,27 +145,28 @@ class _Parser(argparse.ArgumentParser):
     """A parser that shows our help, and raises ValueError instead of leaving the process."""
 
     def format_help(self) -> str:
-        return help_text()
+        return help_text(self.prog)
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message.removeprefix("argument "))
 
 
-def parse(argv: Sequence[str], device_is_here: bool = True) -> Command:
+def parse(argv: Sequence[str], device_is_here: bool = True, program_name: str = PROGRAM) -> Command:
     """Turn the words of a command line into the run that they ask for.
 
     Args:
         argv: The words.
         device_is_here: Refuse a device that this machine does not have; not for a run on another one.
+        program_name: What the help calls the program.
 
     Raises:
         ValueError: The command line, or the configuration file that it names, is wrong.
     """
-    parser = _Parser(prog=PROGRAM, allow_abbrev=False, add_help=False)
+    parser = _Parser(prog=program_name, allow_abbrev=False, add_help=False)
     _add_commands(parser.add_argument)
     options = {key: option for section in sections() for key, option in section.options.items()}
     for key, option in options.items():
-        _add_option(parser.add_argument, key, option)
+        add_option(parser.add_argument, key, option)
     namespace, rest = parser.parse_known_args(argv)
     if rest:
         raise ValueError(_not_understood(rest[0], [flag(key) for key in options]))
@@ -197,7 +205,9 @@ def _command(config_file: str | None, resume: str | None, given: dict[str, Any])
     return Command(TrainConfig.load(path).updated(given), Path(resume))
 
 
-def main(argv: Sequence[str] | None = None, program_ends: bool = False) -> int:
+def main(
+    argv: Sequence[str] | None = None, program_ends: bool = False, program_name: str = PROGRAM
+) -> int:
     """Run a command line and return the exit status.
 
     It is 0, 1 if a file could not be written, 2 for a user's mistake or one of the environment, 130 after
@@ -207,44 +217,45 @@ def main(argv: Sequence[str] | None = None, program_ends: bool = False) -> int:
     Args:
         argv: The words; None takes those of the process.
         program_ends: The process ends with the returned status: after a signal, further ones are ignored.
+        program_name: What messages and the help call the program.
     """
-    with program(PROGRAM, program_ends):
+    with program(program_name, program_ends):
         try:
-            return _main(sys.argv[1:] if argv is None else argv)
+            return _main(sys.argv[1:] if argv is None else argv, program_name)
         except KeyboardInterrupt as interrupt:
-            sys.stderr.write(f"{PROGRAM}: interrupted before the run began\n")
+            sys.stderr.write(f"{program_name}: interrupted before the run began\n")
             return _status(interrupt)
 
 
-def _main(argv: Sequence[str]) -> int:
+def _main(argv: Sequence[str], program_name: str) -> int:
     try:
-        command = parse(argv)
+        command = parse(argv, program_name=program_name)
         from mbrl_agent.errors import DivergedError, PolicyError, RunFailure
         from mbrl_agent.run import experiment  # not for --help: it imports all that a run needs
 
         run = experiment.prepare(command.config, resume=command.resume)
     except (ValueError, TypeError, OSError) as error:
-        sys.stderr.write(f"{PROGRAM}: error: {one_line(error)} (see {PROGRAM} --help)\n")
+        sys.stderr.write(f"{program_name}: error: {one_line(error)} (see {program_name} --help)\n")
         return USAGE_ERROR
     try:
         run.run()
     except KeyboardInterrupt as interrupt:
-        sys.stderr.write(f"{PROGRAM}: interrupted; {_how_to_go_on(run)}\n")
+        sys.stderr.write(f"{program_name}: interrupted; {_how_to_go_on(run, program_name)}\n")
         return _status(interrupt)
     except RunFailure as error:  # the environment's mistake, not ours: no traceback
         again = isinstance(error, DivergedError | PolicyError)  # the same would happen once more
-        hint = "" if again else f"; {_how_to_go_on(run)}"
-        sys.stderr.write(f"{PROGRAM}: error: {one_line(error)}{hint}\n")
+        hint = "" if again else f"; {_how_to_go_on(run, program_name)}"
+        sys.stderr.write(f"{program_name}: error: {one_line(error)}{hint}\n")
         return USAGE_ERROR
     except OSError as error:  # the disk is full, ...
-        sys.stderr.write(f"{PROGRAM}: error: {one_line(error)}; {_how_to_go_on(run)}\n")
+        sys.stderr.write(f"{program_name}: error: {one_line(error)}; {_how_to_go_on(run, program_name)}\n")
         return FAILED
     return 0
 
 
-def _how_to_go_on(run: Experiment) -> str:
+def _how_to_go_on(run: Experiment, program_name: str) -> str:
     if run.resumable:
-        return f"continue with: python {PROGRAM} --resume {shlex.quote(str(run.directory))}"
+        return f"continue with: {_call(program_name)} --resume {shlex.quote(str(run.directory))}"
     return "no trial was completed, so there is nothing to continue: start again"
 
 

@@ -129,6 +129,10 @@ class RunDirectory:
         """Whether there is a checkpoint, be it whole or not."""
         return bool(self._checkpoints())
 
+    def trials(self) -> list[int]:
+        """List the trials after which there is a checkpoint, be it whole or not, in ascending order."""
+        return sorted(self._checkpoints())
+
     def checkpoint(self, trial: int) -> Path:
         """Where the agent is saved after a trial."""
         return self.checkpoints / f"trial_{trial:03d}.zip"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
@@ -19,6 +19,8 @@ Predict = Callable[[NDArray[Any]], NDArray[Any]]
 
 SOLVED_SUCCESS_RATE = 0.95
 """A policy solves the task when at least 95 of 100 fresh evaluation episodes succeed."""
+NOT_SCALARS = ("is_success", "final_info", "final_obs")
+"""Keys of an info that stand for something else."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,14 @@ class Evaluation:
         returns: (n,), sum of the rewards.
         lengths: (n,), steps.
         successes: (n,), whether the last step's info said `is_success`; None where there is no such info.
+        scalars: What else the last step's info offered as one number, by its name, (n,) each; `nan` in
+            episodes that did not tell.
     """
 
     returns: NDArray[np.float64]
     lengths: NDArray[np.int64]
     successes: NDArray[np.bool_] | None
+    scalars: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @property
     def success_rate(self) -> float | None:
@@ -87,6 +92,7 @@ def _first_episodes(env: Any, predict: Predict, seed: int) -> Evaluation:
     running = np.ones(env.num_envs, dtype=bool)
     returns, lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, dtype=np.int64)
     successes, known = np.zeros(env.num_envs, dtype=bool), np.zeros(env.num_envs, dtype=bool)
+    scalars: dict[str, NDArray[np.float64]] = {}
     step = 0
     with environment_acts("at the reset of the evaluation"):
         observations, _ = env.reset(seed=min(seed % 2**31, 2**31 - env.num_envs))  # of each below 2^31
@@ -102,11 +108,12 @@ def _first_episodes(env: Any, predict: Predict, seed: int) -> Evaluation:
         ended = running & done
         success, told = _success(infos, ended)
         successes[ended], known[ended] = success[ended], told[ended]
+        _keep_scalars(scalars, infos, ended)
         running &= ~done
         if done.any() and env.metadata.get("autoreset_mode") == AutoresetMode.DISABLED:
             with environment_acts(f"at step {step} of the evaluation"):
                 observations, _ = env.reset(options={"reset_mask": done})
-    return Evaluation(returns, lengths, successes if known.all() else None)
+    return Evaluation(returns, lengths, successes if known.all() else None, scalars)
 
 
 def _check_finite(values: NDArray[Any], running: NDArray[np.bool_], label: str, step: int) -> None:
@@ -132,3 +139,30 @@ def _success(
                 if success is not None:
                     value[index], told[index] = success, True
     return value, told
+
+
+def _keep_scalars(
+    scalars: dict[str, NDArray[np.float64]], infos: Mapping[str, Any], ended: NDArray[np.bool_]
+) -> None:
+    """Add what the last info of each episode that has ended offers as one number; see `Evaluation`."""
+    final = infos.get("final_info")
+    source = final if isinstance(final, Mapping) else infos  # with autoreset in the same step the next start's
+    for key, values in source.items():
+        if key.startswith("_") or key in NOT_SCALARS:
+            continue
+        here = np.asarray(source.get(f"_{key}", ended), dtype=bool)
+        for index in np.flatnonzero(here & ended):
+            number = _as_number(values[index]) if isinstance(values, np.ndarray | list | tuple) else None
+            if number is not None:
+                scalars.setdefault(key, np.full(len(ended), np.nan))[index] = number
+
+
+def _as_number(value: Any) -> float | None:
+    """A number or a truth value, also as an array of one; None for anything else."""
+    try:
+        array = np.asarray(value)
+    except ValueError:  # ragged
+        return None
+    if array.size != 1 or array.dtype.kind not in "biuf":
+        return None
+    return float(array.reshape(())[()])

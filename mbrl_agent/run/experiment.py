@@ -146,10 +146,14 @@ def _check_unchanged(config: TrainConfig, agent: ParticlePILCO, files: RunDirect
         )
 
 
-def make_env(env_id: str) -> Env:
+def make_env(env_id: str, **kwargs: Any) -> Env:
     """Make an environment; `module:id` imports the module that registers it.
 
     The module may also lie in the current directory, see `find_module`.
+
+    Args:
+        env_id: Gymnasium id.
+        kwargs: Arguments of `gymnasium.make`.
 
     Raises:
         ValueError: There is none of that name, it cannot be made, or its episodes may never end.
@@ -157,7 +161,7 @@ def make_env(env_id: str) -> Env:
     try:
         if ":" in env_id:
             find_module(env_id.partition(":")[0])
-        env = gymnasium.make(env_id)
+        env = gymnasium.make(env_id, **kwargs)
     except (
         Exception,
         SystemExit,

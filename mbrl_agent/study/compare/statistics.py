@@ -1,4 +1,4 @@
-"""Statistics of a handful of runs: interquartile mean, bootstrap, quantiles with runs that never got there.
+"""Statistics of a handful of runs: interquartile mean, quantiles with runs that never got there.
 
 Reference:
     Agarwal, Schwarzer, Castro, Courville, Bellemare, "Deep Reinforcement Learning at the Edge of the
@@ -14,21 +14,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mbrl_agent.run.intervals import Interval, bootstrap
+
 Array = NDArray[np.float64]
-LEVEL = 0.95
-NORMAL_QUANTILE = 1.959963984540054
-"""Of the standard normal distribution at (1 + LEVEL) / 2."""
 RESAMPLES = 2000
 """Bootstrap samples: the ends of an interval then move by a few per cent of its width from seed to seed."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """An estimate and its confidence interval; `nan` where there is none."""
-
-    value: float
-    low: float
-    high: float
 
 
 def interquartile_mean(values: Array) -> Array:
@@ -67,30 +57,7 @@ def bootstrap_iqm(values: Array, resamples: int = RESAMPLES, seed: int = 0) -> I
     Returns:
         `nan` without runs; without an interval for a single one.
     """
-    count = len(values)
-    if count == 0:
-        return Interval(math.nan, math.nan, math.nan)
-    value = float(interquartile_mean(values))
-    if count == 1:
-        return Interval(value, math.nan, math.nan)
-    drawn = np.random.default_rng(seed).integers(count, size=(resamples, count))
-    means = interquartile_mean(values[drawn])
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(value, float(low), float(high))
-
-
-def wilson(successes: int, count: int) -> Interval:
-    """Wilson's score interval of a proportion; it is sensible at 0 of n and n of n, too.
-
-    Raises:
-        ValueError: There are no trials.
-    """
-    if count < 1:
-        raise ValueError("a proportion needs at least one run")
-    share, z2 = successes / count, NORMAL_QUANTILE**2
-    centre = (share + z2 / (2 * count)) / (1 + z2 / count)
-    half = math.sqrt(z2 * (share * (1 - share) / count + z2 / (4 * count**2))) / (1 + z2 / count)
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
+    return bootstrap(values, interquartile_mean, resamples, seed)
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mbrl_agent.run.intervals import Interval, wilson
 from mbrl_agent.study.compare.curves import time_unit
 from mbrl_agent.study.compare.grouping import Group
-from mbrl_agent.study.compare.statistics import Interval, Reached, bootstrap_iqm, reached_quantile, wilson
+from mbrl_agent.study.compare.statistics import Reached, bootstrap_iqm, reached_quantile
 
 QUARTILES = (0.25, 0.5, 0.75)
 

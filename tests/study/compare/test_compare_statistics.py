@@ -12,7 +12,6 @@ from mbrl_agent.study.compare.statistics import (
     bootstrap_iqm,
     interquartile_mean,
     reached_quantile,
-    wilson,
 )
 
 
@@ -68,19 +67,6 @@ def test_bootstrap_is_the_same_every_time_and_says_nothing_of_a_single_run():
     assert math.isnan(single.low)
     assert math.isnan(single.high)
     assert math.isnan(bootstrap_iqm(np.zeros(0)).value)
-
-
-@pytest.mark.parametrize(("successes", "count"), [(0, 8), (8, 8), (7, 8), (1, 1), (50, 100)])
-def test_wilson_against_scipy(successes, count):
-    theirs = stats.binomtest(successes, count).proportion_ci(method="wilson")
-    ours = wilson(successes, count)
-    assert ours.value == successes / count
-    np.testing.assert_allclose([ours.low, ours.high], [theirs.low, theirs.high], atol=1e-12)
-
-
-def test_wilson_needs_runs():
-    with pytest.raises(ValueError, match="at least one run"):
-        wilson(0, 0)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.25, 0.5, 0.75, 1.0])

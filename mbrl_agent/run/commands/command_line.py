@@ -1,0 +1,141 @@
+"""The command line of one command: its flags and their help come from its `Options`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn, Protocol
+
+from mbrl_agent.options import OptionError, construct, convert_option, did_you_mean, options_of
+from mbrl_agent.run.cli import add_option, flag, formatter
+from mbrl_agent.run.interrupts import Interrupted
+from mbrl_agent.run.messages import INTERRUPTED, USAGE_ERROR, one_line
+from mbrl_agent.run.program import program
+
+POSITIONAL = "path"
+"""The option that is given without a flag."""
+ENV_OPTIONS = "env_options"
+"""The option that collects the words `--env.NAME VALUE`, each as `NAME=VALUE`."""
+ENV_PREFIX = "--env."
+
+
+class Command(Protocol):
+    """A module of `mbrl_agent.run.commands`."""
+
+    HELP: str
+    """What the command does, one line."""
+    Options: Any
+    """Frozen dataclass; its fields are the flags."""
+
+    def run(self, options: Any) -> int:
+        """Do it, and return the exit status."""
+        ...
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises ValueError instead of leaving the process."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message.removeprefix("argument "))
+
+
+def run_command(command: Command, argv: Sequence[str], name: str, program_ends: bool = False) -> int:
+    """Run a command and return the exit status.
+
+    It is what the command returns, 2 for a user's mistake, one of the environment or a file that cannot be
+    read or written, 130 after Ctrl-C and 143 after SIGTERM.
+
+    Args:
+        command: What to run.
+        argv: The words after its name.
+        name: What messages and the help call it: `mbrl-agent evaluate`.
+        program_ends: See `interruptible`.
+    """
+    from mbrl_agent.errors import RunFailure
+
+    with program(name, program_ends):
+        try:
+            return int(command.run(parse(command, argv, name)))
+        except (ValueError, TypeError, OSError, RunFailure) as error:
+            sys.stderr.write(f"{name}: error: {one_line(error)} (see {name} --help)\n")
+            return USAGE_ERROR
+        except KeyboardInterrupt as interrupt:
+            sys.stderr.write(f"{name}: interrupted\n")
+            return interrupt.status if isinstance(interrupt, Interrupted) else INTERRUPTED
+
+
+def parse(command: Command, argv: Sequence[str], name: str) -> Any:
+    """Turn the words of a command line into the command's options.
+
+    Raises:
+        ValueError: A word that nobody understands, or a value that its option cannot take.
+    """
+    options = options_of(command.Options)
+    parser = make_parser(command, name)
+    words, env_words = _split_env_words(argv) if ENV_OPTIONS in options else (list(argv), [])
+    namespace, rest = parser.parse_known_args(words)
+    if rest:
+        raise ValueError(_not_understood(rest[0], [flag(key) for key in options if key != POSITIONAL]))
+    given: dict[str, Any] = {**vars(namespace), **({ENV_OPTIONS: env_words} if env_words else {})}
+    try:
+        values = {key: convert_option((key,), text, options[key].hint) for key, text in given.items()}
+        return construct(command.Options, (), "", values)
+    except OptionError as error:
+        raise ValueError(f"{flag('.'.join(error.path))}: {error.reason}") from error
+
+
+def make_parser(command: Command, name: str) -> argparse.ArgumentParser:
+    """The parser of a command, for its help as well."""
+    options = options_of(command.Options)
+    words = "PATH [options]" if POSITIONAL in options else "[options]"
+    parser = _Parser(
+        prog=name,
+        usage=f"{name} {words}",
+        description=command.HELP,
+        formatter_class=formatter,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    if POSITIONAL in options:
+        parser.add_argument(POSITIONAL, metavar="PATH", help=options[POSITIONAL].help)
+    group = parser.add_argument_group("options")
+    group.add_argument("--help", "-h", action="help", help="Show this help.")
+    for key, option in options.items():
+        if key == ENV_OPTIONS:
+            group.add_argument(f"{ENV_PREFIX}OPTION", metavar="VALUE", default=argparse.SUPPRESS,
+                               dest=ENV_OPTIONS, help=option.help)  # fmt: skip
+        elif key != POSITIONAL:
+            add_option(group.add_argument, key, option)
+    return parser
+
+
+def _split_env_words(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words without those of the environment's options, and these as `NAME=VALUE`.
+
+    Raises:
+        ValueError: One has no value, or is given twice.
+    """
+    rest: list[str] = []
+    found: dict[str, str] = {}
+    words = iter(argv)
+    for word in words:
+        if not word.startswith(ENV_PREFIX):
+            rest.append(word)
+            continue
+        key, equals, text = word.partition("=")
+        value = text if equals else next(words, None)
+        if value is None or (not equals and value.startswith("--")):
+            raise ValueError(f"{key}: expected one argument")
+        name = key.removeprefix(ENV_PREFIX).replace("-", "_")
+        if name in found:
+            raise ValueError(f"{key}: is given twice")
+        found[name] = value
+    return rest, [f"{name}={value}" for name, value in found.items()]
+
+
+def _not_understood(word: str, flags: list[str]) -> str:
+    if not word.startswith("-"):
+        return f"unexpected argument {word!r}: one PATH, and every option as --NAME VALUE"
+    name = word.partition("=")[0]
+    return f"unknown option {name}{did_you_mean(name, [*flags, '--help'])}"
