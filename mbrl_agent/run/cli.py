@@ -205,9 +205,7 @@ def _command(config_file: str | None, resume: str | None, given: dict[str, Any])
     return Command(TrainConfig.load(path).updated(given), Path(resume))
 
 
-def main(
-    argv: Sequence[str] | None = None, program_ends: bool = False, program_name: str = PROGRAM
-) -> int:
+def main(argv: Sequence[str] | None = None, program_ends: bool = False, program_name: str = PROGRAM) -> int:
     """Run a command line and return the exit status.
 
     It is 0, 1 if a file could not be written, 2 for a user's mistake or one of the environment, 130 after

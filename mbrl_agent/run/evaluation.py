@@ -146,7 +146,9 @@ def _keep_scalars(
 ) -> None:
     """Add what the last info of each episode that has ended offers as one number; see `Evaluation`."""
     final = infos.get("final_info")
-    source = final if isinstance(final, Mapping) else infos  # with autoreset in the same step the next start's
+    source = (
+        final if isinstance(final, Mapping) else infos
+    )  # with autoreset in the same step the next start's
     for key, values in source.items():
         if key.startswith("_") or key in NOT_SCALARS:
             continue

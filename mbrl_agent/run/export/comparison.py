@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,10 +73,8 @@ def compare(agent: ParticlePILCO, action: Action) -> dict[str, Comparison]:
     visited = visited_states(agent)
     if len(visited):
         results["visited"] = _compare(agent, action, visited)
-    try:
+    with suppress(PolicyError):
         results["beyond"] = _compare(agent, action, _beyond(agent, visited))
-    except PolicyError:
-        pass
     return results
 
 

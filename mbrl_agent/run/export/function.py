@@ -23,9 +23,16 @@ class PolicyFunction(nn.Module):
         dtype: In which it computes; None takes the policy's own.
     """
 
+    low: Tensor
+    high: Tensor
+    center: Tensor
+    half_range: Tensor
+
     def __init__(self, policy: SearchPolicy, dtype: torch.dtype | None = None) -> None:
         super().__init__()
-        policy = copy.deepcopy(policy).cpu().to(dtype).requires_grad_(False)
+        policy = copy.deepcopy(policy).cpu().requires_grad_(False)
+        if dtype is not None:
+            policy = policy.to(dtype)
         space = policy.action_space
         assert isinstance(space, spaces.Box)
         low, high = space.low.astype(np.float64), space.high.astype(np.float64)

@@ -42,9 +42,9 @@ OTHERS = {others}
 CHECKSUM = {checksum}
 
 with np.load(Path(__file__).with_name({npz_name}), allow_pickle=False) as file:
-    data = {{name: file[name] for name in file.files}}
-if str(data["checksum"]) != CHECKSUM:
-    raise ValueError({mismatch})
+    if str(file["checksum"]) != CHECKSUM:
+        raise ValueError({mismatch})
+    data = {{name: file[name].astype(np.float64) for name in file.files if name != "checksum"}}
 LOW, HIGH = data["low"], data["high"]  # of the action
 
 
@@ -61,9 +61,8 @@ def act(observation):
     features = np.concatenate([state[..., OTHERS], np.sin(angles), np.cos(angles)], axis=-1)
     z = (features - data["feature_mean"]) * data["feature_scale"]
 {body}
-    low, high = LOW.astype(np.float64), HIGH.astype(np.float64)
-    action = (0.5 * low + 0.5 * high) + (0.5 * high - 0.5 * low) * scaled
-    return np.clip(action, low, high).astype(LOW.dtype)
+    action = (0.5 * LOW + 0.5 * HIGH) + (0.5 * HIGH - 0.5 * LOW) * scaled
+    return np.clip(action, LOW, HIGH).astype(np.{action_dtype})
 '''
 SQUASH = "    scaled = (9 * np.sin(action) + np.sin(3 * action)) / 8"
 RBF = f"""\
@@ -114,7 +113,8 @@ class NumpyFormat(Format):
         arrays = _arrays(policy)
         checksum = _checksum(arrays)
         buffer = io.BytesIO()
-        np.savez(buffer, checksum=np.array(checksum), **arrays)
+        values: dict[str, Any] = {"checksum": np.array(checksum), **arrays}
+        np.savez(buffer, **values)
         features = policy.features
         text = TEMPLATE.format(
             npz=f"{stem}.npz",
@@ -128,6 +128,7 @@ class NumpyFormat(Format):
             mismatch=_literal(f"{stem}.npz and {stem}.py do not belong together: export both again"),
             dims=policy.state_dims,
             dtype=arrays["feature_mean"].dtype,
+            action_dtype=arrays["low"].dtype,
             body=BODIES[type(policy)](arrays),
         )
         return {".npz": buffer.getvalue(), ".py": text.encode()}
@@ -163,5 +164,7 @@ def _checksum(arrays: Arrays) -> str:
 
 def _literal(text: str) -> str:
     """A string as source code, in ASCII: labels are the user's, and may hold anything."""
-    escaped = text.encode("unicode_escape").decode("ascii").replace('"', '\\"')
-    return f'"{escaped}"'
+    escaped = text.encode("unicode_escape").decode("ascii")
+    if '"' in escaped and "'" not in escaped:
+        return f"'{escaped}'"
+    return '"' + escaped.replace('"', '\\"') + '"'

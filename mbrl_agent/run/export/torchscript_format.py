@@ -19,6 +19,7 @@ from mbrl_agent.run.export.base import About, Action, Format
 from mbrl_agent.run.export.function import PolicyFunction
 from mbrl_agent.run.messages import one_line
 
+jit: Any = torch.jit  # it has no types
 METADATA = "mbrl_agent.json"
 """Name of the text inside the file that says what it is."""
 
@@ -57,21 +58,21 @@ class TorchScriptFormat(Format):
         buffer = io.BytesIO()
         with _first_tracer_warning(type(policy).__name__), torch.no_grad():
             try:
-                traced: Any = torch.jit.trace(function, function.example())
+                traced = jit.trace(function, function.example())
             except Exception as error:  # code of the user's own, and of torch's tracer, may raise anything
                 raise ValueError(
                     f"{type(policy).__name__} cannot be traced by torch ({type(error).__name__}: "
                     f"{one_line(error)[:200]}); its controller must compute with torch's functions alone"
                 ) from error
-            script = torch.jit.script(_AnyShape(traced, function.state_dims, function.action_dims).eval())
-            torch.jit.save(script, buffer, _extra_files={METADATA: json.dumps(about.metadata())})
+            script = jit.script(_AnyShape(traced, function.state_dims, function.action_dims).eval())
+            jit.save(script, buffer, _extra_files={METADATA: json.dumps(about.metadata())})
         return {".pt": buffer.getvalue()}
 
     def load(self, path: Path) -> Action:
         """See `Format.load`."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's plans for TorchScript
-            script: Any = torch.jit.load(str(path))
+            script = jit.load(str(path))
 
         def act(observation: NDArray[Any]) -> NDArray[Any]:
             with torch.no_grad():
@@ -92,6 +93,6 @@ def _first_tracer_warning(name: str) -> Iterator[None]:
         warnings.simplefilter("always")
         yield
     for entry in caught:
-        if issubclass(entry.category, torch.jit.TracerWarning):
+        if issubclass(entry.category, jit.TracerWarning):
             warnings.warn(f"{name}: {' '.join(str(entry.message).split())}", stacklevel=3)
             break
