@@ -20,6 +20,9 @@ from mbrl_agent.run.open_agent import OpenedAgent
 
 HELP = "Write the policy for NumPy, TorchScript or ONNX: from the raw observation to the action."
 
+STATES = {"visited": "visited states", "beyond": "made-up states in and around their range"}
+"""What the kinds of states are called."""
+
 
 @dataclass(frozen=True)
 class Options(NamedOptions):
@@ -65,7 +68,7 @@ def run(options: Options) -> int:
     lines += [f"  {index}  {label}" for index, label in enumerate(names.labels)]
     lines += [f"wrote {file}" for file in exported.files]
     lines += [
-        f"largest difference from predict: {found} on {found.states} {kind} states"
+        f"largest difference from predict on {found.states} {STATES[kind]}: {found}"
         for kind, found in exported.comparisons.items()
     ]
     lines.append(f"use it: {file_format.usage(exported.files[0])}")
