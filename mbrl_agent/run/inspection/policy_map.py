@@ -1,4 +1,4 @@
-"""What a policy does over two dimensions of the state."""
+"""What a policy does over one or two dimensions of the state, and over which it does most."""
 
 from __future__ import annotations
 
@@ -35,6 +35,23 @@ class PolicyMap:
     others: FloatArray
 
 
+@dataclass(frozen=True)
+class PolicyCurve:
+    """Actions along one dimension.
+
+    Attributes:
+        dim: Its index.
+        values: (X), of this dimension.
+        actions: (X, U), in the units of the environment.
+        others: (D), the state in which it is varied.
+    """
+
+    dim: int
+    values: FloatArray
+    actions: FloatArray
+    others: FloatArray
+
+
 def policy_map(
     policy: SearchPolicy,
     visited: FloatArray,
@@ -56,28 +73,91 @@ def policy_map(
             different dimensions, or there are fewer than two points.
         TypeError: An index or the number of points is not a whole number.
     """
-    require_count("points", points, minimum=2)
-    count = policy.state_dims
-    if visited.ndim != 2 or visited.shape[1] != count or not len(visited):
-        raise ValueError(f"visited states must be an array (N, {count}) of at least one, got {visited.shape}")
+    base = _base(policy, visited, others, points)
     if len(dims) != 2:
         raise ValueError(f"a map has two dimensions, got {tuple(dims)}")
     for index in dims:
         require_count("a dimension of the map", index, minimum=0)
     first, second = dims
-    if first == second or max(dims) >= count:
+    if first == second or max(dims) >= policy.state_dims:
         raise ValueError(
-            f"the dimensions of a map must be two different ones of 0 to {count - 1}, got {tuple(dims)}"
+            f"the dimensions of a map must be two different ones of 0 to {policy.state_dims - 1}, "
+            f"got {tuple(dims)}"
         )
+    horizontal, vertical = (_range(visited[:, index], points) for index in (first, second))
+    states = np.broadcast_to(base, (points, points, policy.state_dims)).copy()
+    states[..., first], states[..., second] = horizontal, vertical[:, None]
+    return PolicyMap((first, second), horizontal, vertical, _actions(policy, states), base)
+
+
+def policy_curve(
+    policy: SearchPolicy,
+    visited: FloatArray,
+    dim: int,
+    others: ArrayLike | None = None,
+    points: int = 401,
+) -> PolicyCurve:
+    """Ask the policy along one dimension over the range of the visited states.
+
+    Args:
+        policy: At its own parameters.
+        visited: (N, D), observations, which set the range.
+        dim: Index of the dimension.
+        others: (D), the state in which it is varied; None takes the median of the visited ones.
+        points: X.
+
+    Raises:
+        ValueError: As for `policy_map`.
+        TypeError: Likewise.
+    """
+    base = _base(policy, visited, others, points)
+    index = require_count("the dimension", dim, minimum=0)
+    if index >= policy.state_dims:
+        raise ValueError(f"the dimension must be one of 0 to {policy.state_dims - 1}, got {index}")
+    states = np.broadcast_to(base, (points, policy.state_dims)).copy()
+    states[:, index] = _range(visited[:, index], points)
+    return PolicyCurve(index, states[:, index].copy(), _actions(policy, states), base)
+
+
+def influential_dims(policy: SearchPolicy, visited: FloatArray) -> list[int]:
+    """Order the dimensions by how much the actions depend on them, most first.
+
+    That is the root mean square change of the actions, as fractions of their ranges, when a dimension of the
+    visited states is replaced by its median.
+
+    Args:
+        policy: At its own parameters.
+        visited: (N, D), observations.
+    """
+    states = np.asarray(visited, dtype=np.float64)
+    before = policy.scale_action(_actions(policy, states))
+    changes = []
+    for index in range(policy.state_dims):
+        changed = states.copy()
+        changed[:, index] = np.median(states[:, index])
+        after = policy.scale_action(_actions(policy, changed))
+        changes.append(float(np.square(after - before).mean()))
+    return sorted(range(len(changes)), key=lambda index: -changes[index])
+
+
+def _base(policy: SearchPolicy, visited: FloatArray, others: ArrayLike | None, points: int) -> FloatArray:
+    """(D), the state in which dimensions are varied; ValueError where that cannot be."""
+    require_count("points", points, minimum=2)
+    count = policy.state_dims
+    if visited.ndim != 2 or visited.shape[1] != count or not len(visited):
+        raise ValueError(f"visited states must be an array (N, {count}) of at least one, got {visited.shape}")
     base = np.median(visited, axis=0) if others is None else np.array(others, dtype=np.float64)
     if base.shape != (count,):
         raise ValueError(f"others must be a state of {count} dimensions, got shape {base.shape}")
-    horizontal, vertical = (_range(visited[:, index], points) for index in (first, second))
-    states = np.broadcast_to(base, (points, points, count)).copy()
-    states[..., first], states[..., second] = horizontal, vertical[:, None]
-    actions, _ = policy.predict(states.reshape(-1, count).astype(np.float32), deterministic=True)
-    grid = actions.reshape(points, points, policy.action_dims).astype(np.float64)
-    return PolicyMap((first, second), horizontal, vertical, grid, base)
+    return base
+
+
+def _actions(policy: SearchPolicy, states: FloatArray) -> FloatArray:
+    """(..., D) -> (..., U)."""
+    flat = states.reshape(-1, policy.state_dims).astype(policy.observation_space.dtype)
+    actions, _ = policy.predict(flat, deterministic=True)
+    result: FloatArray = actions.reshape(*states.shape[:-1], policy.action_dims).astype(np.float64)
+    return result
 
 
 def _range(values: FloatArray, points: int) -> FloatArray:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mbrl_agent.run.inspection.policy_map import PolicyMap
+from mbrl_agent.run.inspection.history import ErrorHistory
+from mbrl_agent.run.inspection.policy_map import PolicyCurve, PolicyMap
 from mbrl_agent.run.inspection.prediction import PredictionErrors, PredictionSpread
 from mbrl_agent.run.table import Cell, Table
 
@@ -40,3 +41,24 @@ def policy_table(found: PolicyMap, labels: Sequence[str]) -> Table:
     ]
     columns = [labels[index] for index in found.dims]
     return Table([*columns, *(f"action_{index}" for index in range(count))], rows)
+
+
+def curve_table(found: PolicyCurve, labels: Sequence[str]) -> Table:
+    """One row a place."""
+    columns = [labels[found.dim], *(f"action_{index}" for index in range(found.actions.shape[-1]))]
+    rows: list[list[Cell]] = [
+        [float(value), *map(float, actions)]
+        for value, actions in zip(found.values, found.actions, strict=True)
+    ]
+    return Table(columns, rows)
+
+
+def history_table(history: ErrorHistory, labels: Sequence[str]) -> Table:
+    """One row a trial, number of steps ahead and dimension."""
+    rows: list[list[Cell]] = []
+    for row, (trial, episodes) in enumerate(zip(history.trials, history.episodes, strict=True)):
+        for column, ahead in enumerate(history.steps):
+            for index, label in enumerate(labels):
+                numbers = (history.error[row, column, index], history.spread[row, column, index])
+                rows.append([int(trial), int(episodes), int(ahead), label, *map(float, numbers)])
+    return Table(["trial", "unseen_episodes", "steps_ahead", "dimension", "rms_error", "rms_spread"], rows)

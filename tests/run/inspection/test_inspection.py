@@ -244,3 +244,29 @@ def test_tables_hold_the_numbers():
     assert table.columns == [*LABELS, "action_0"]
     assert table.rows[5] == [grid.horizontal[2], grid.vertical[1], grid.actions[1, 2, 0]]
     assert len(table.text().splitlines()) == 10
+
+
+# over one dimension, and over the trials --------------------------------------------------------------------
+
+
+def test_a_curve_is_what_the_policy_predicts():
+    made, visited = policy(), np.random.default_rng(0).normal(size=(50, 2))
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.normal_(generator=generator())
+    found = inspection.policy_curve(made, visited, 1, others=(0.5, 9.0), points=5)
+    states = np.column_stack([np.full(5, 0.5), found.values]).astype(np.float32)
+    np.testing.assert_allclose(found.actions, made.predict(states)[0], atol=1e-6)
+    assert inspection.curve_table(found, LABELS).rows[3] == [found.values[3], found.actions[3, 0]]
+    for dim in (2, -1):
+        with pytest.raises(ValueError, match="the dimension must be"):
+            inspection.policy_curve(made, visited, dim)
+
+
+def test_the_dimension_that_matters_comes_first():
+    made, visited = policy(), np.random.default_rng(0).normal(size=(50, 2)) * [100.0, 0.01]
+    with torch.no_grad():
+        made.bias.zero_()
+        for weights, expected in (((1e-3, 1e-5), [0, 1]), ((1e-6, 10.0), [1, 0])):
+            made.weights.copy_(torch.tensor(weights)[:, None])
+            assert inspection.influential_dims(made, visited) == expected

@@ -1,0 +1,170 @@
+"""NumPy: the numbers in a .npz, and a short .py beside it that computes with NumPy alone."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import keyword
+import runpy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from mbrl_agent.policies.base import SearchPolicy
+from mbrl_agent.policies.linear import LinearPolicy
+from mbrl_agent.policies.mlp import MlpPolicy
+from mbrl_agent.policies.rbf import RbfPolicy
+from mbrl_agent.run.export.base import About, Action, Format
+from mbrl_agent.version import __version__
+
+Arrays = dict[str, NDArray[Any]]
+
+TEMPLATE = '''\
+"""A policy: `act` maps raw observations to actions in the units of the environment.
+
+It needs NumPy, and {npz} beside this file. Written by mbrl_agent {version}.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+SOURCE = {source}
+OBSERVATION = (
+{observation}
+)
+ANGLES = {angles}  # these dimensions [rad] are seen as sine and cosine
+OTHERS = {others}
+CHECKSUM = {checksum}
+
+with np.load(Path(__file__).with_name({npz_name}), allow_pickle=False) as file:
+    if str(file["checksum"]) != CHECKSUM:
+        raise ValueError({mismatch})
+    data = {{name: file[name].astype(np.float64) for name in file.files if name != "checksum"}}
+LOW, HIGH = data["low"], data["high"]  # of the action
+
+
+def act(observation):
+    """Return the action (U,) for an observation (D,), or actions (N, U) for observations (N, D)."""
+    observation = np.asarray(observation)
+    if observation.ndim not in (1, 2) or observation.shape[-1] != len(OBSERVATION):
+        raise ValueError(f"expected observations ({dims},) or (N, {dims}), got shape {{observation.shape}}")
+    # rounded to {dtype}, as the policy has always seen it; all that follows is in float64
+    state = observation.astype(np.{dtype}).astype(np.float64)
+    if not np.isfinite(state).all():
+        raise ValueError(f"an observation is not finite: {{observation}}")
+    angles = state[..., ANGLES]
+    features = np.concatenate([state[..., OTHERS], np.sin(angles), np.cos(angles)], axis=-1)
+    z = (features - data["feature_mean"]) * data["feature_scale"]
+{body}
+    action = (0.5 * LOW + 0.5 * HIGH) + (0.5 * HIGH - 0.5 * LOW) * scaled
+    return np.clip(action, LOW, HIGH).astype(np.{action_dtype})
+'''
+SQUASH = "    scaled = (9 * np.sin(action) + np.sin(3 * action)) / 8"
+RBF = f"""\
+    # radial basis functions of z around the centers (C, F)
+    distance = (z[..., None, :] - data["centers"]) / np.exp(data["log_lengthscales"])
+    basis = np.exp(-0.5 * (distance**2).sum(axis=-1))
+    action = basis @ data["weights"]
+{SQUASH}"""
+LINEAR = f"""\
+    action = z @ data["weights"] + data["bias"]
+{SQUASH}"""
+MLP = """\
+    scaled = z
+    for layer in range({layers}):
+        scaled = np.tanh(scaled @ data[f"weight_{{layer}}"] + data[f"bias_{{layer}}"])"""
+
+BODIES: dict[type[SearchPolicy], Callable[[Arrays], str]] = {
+    RbfPolicy: lambda arrays: RBF,
+    LinearPolicy: lambda arrays: LINEAR,
+    MlpPolicy: lambda arrays: MLP.format(layers=sum(name.startswith("weight_") for name in arrays)),
+}
+"""The lines between the standardised features `z` and the action in [-1, 1], `scaled`."""
+SHADOWED = ("numpy", "pathlib")
+"""Modules that the file imports, and whose name it must not have."""
+
+
+class NumpyFormat(Format):
+    """A module with the function `act`, and its numbers."""
+
+    suffixes = (".py", ".npz")
+
+    def require(self, policy: SearchPolicy, stem: str) -> None:
+        """See `Format.require`."""
+        if type(policy) not in BODIES:
+            known = ", ".join(cls.__name__ for cls in BODIES)
+            raise ValueError(
+                f"{type(policy).__name__} cannot be written for NumPy, only {known} can: take the format "
+                "torchscript or onnx, which record what a policy computes in torch"
+            )
+        if not stem.isidentifier() or keyword.iskeyword(stem) or stem in SHADOWED:
+            raise ValueError(
+                f"{stem}.py cannot be imported under that name: take letters, digits and _ (my_policy.py)"
+            )
+
+    def encode(self, policy: SearchPolicy, about: About, stem: str) -> Mapping[str, bytes]:
+        """See `Format.encode`."""
+        self.require(policy, stem)
+        arrays = _arrays(policy)
+        checksum = _checksum(arrays)
+        buffer = io.BytesIO()
+        values: dict[str, Any] = {"checksum": np.array(checksum), **arrays}
+        np.savez(buffer, **values)
+        features = policy.features
+        text = TEMPLATE.format(
+            npz=f"{stem}.npz",
+            npz_name=_literal(f"{stem}.npz"),
+            version=__version__,
+            source=_literal(about.source),
+            observation="\n".join(f"    {_literal(label)}," for label in about.observation),
+            angles=list(features.angle_dims),
+            others=list(features.plain_dims),
+            checksum=_literal(checksum),
+            mismatch=_literal(f"{stem}.npz and {stem}.py do not belong together: export both again"),
+            dims=policy.state_dims,
+            dtype=arrays["feature_mean"].dtype,
+            action_dtype=arrays["low"].dtype,
+            body=BODIES[type(policy)](arrays),
+        )
+        return {".npz": buffer.getvalue(), ".py": text.encode()}
+
+    def load(self, path: Path) -> Action:
+        """See `Format.load`."""
+        act: Action = runpy.run_path(str(path))["act"]
+        return act
+
+    def usage(self, path: Path) -> str:
+        """See `Format.usage`."""
+        return f"from {path.stem} import act; action = act(observation)"
+
+
+def _arrays(policy: SearchPolicy) -> Arrays:
+    """Parameters, standardisation and bounds, by name."""
+    space = policy.action_space
+    assert isinstance(space, spaces.Box)
+    arrays: Arrays = {name: value.cpu().numpy() for name, value in policy.parameter_dict().items()}
+    for name in ("feature_mean", "feature_scale"):
+        arrays[name] = getattr(policy, name).cpu().numpy()
+    return arrays | {"low": space.low, "high": space.high}
+
+
+def _checksum(arrays: Arrays) -> str:
+    """Of all numbers: a module finds out when the file beside it is that of another export."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _literal(text: str) -> str:
+    """A string as source code, in ASCII: labels are the user's, and may hold anything."""
+    escaped = text.encode("unicode_escape").decode("ascii")
+    if '"' in escaped and "'" not in escaped:
+        return f"'{escaped}'"
+    return '"' + escaped.replace('"', '\\"') + '"'
