@@ -97,7 +97,7 @@ class ParticlePILCO(TrialAlgorithm):
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
-        options.policy_class.__name__: options.policy_class for options in POLICIES.classes.values()
+        options.policy_class.__name__: options.policy_class for options in POLICIES.own.values()
     }
 
     def __init__(  # noqa: PLR0913  (the signature of Stable-Baselines3's algorithms)
