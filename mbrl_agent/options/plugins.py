@@ -163,8 +163,8 @@ def _add(name: str, module: ModuleType) -> None:
         bases = ", ".join(sorted(kind.base.__name__ for kind in _kinds))
         file = getattr(module, "__file__", None) or "no file"
         raise ValueError(
-            f"plug-in {name!r} ({file}) offers nothing: the class of a plug-in is defined in it, derives from "
-            f"one of {bases}, and has a class attribute `name`"
+            f"plug-in {name!r} ({file}) offers nothing: a plug-in has a class of its own that derives from "
+            f"one of {bases}, with a class attribute `name`"
         )
     _loaded[name] = []
     try:

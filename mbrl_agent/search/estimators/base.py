@@ -23,6 +23,9 @@ class Estimator(Choice, ABC):
 
     name: ClassVar[str]
     """Name on the command line."""
+    unbiased: ClassVar[bool] = True
+    """Whether the mean of many estimates is the exact gradient of a linear system with Gaussian noise and a
+    quadratic cost, where particles are not resampled; the contract suite holds it to that."""
 
     @abstractmethod
     def __call__(self, parameters: Parameters, simulation: Simulation) -> GradientEstimate:
