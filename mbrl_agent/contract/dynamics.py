@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -58,7 +60,12 @@ def build(options: DynamicsOptions) -> DynamicsModel:
 def fitted(
     options: DynamicsOptions, dtype: torch.dtype = torch.float64, constant: bool = False
 ) -> DynamicsModel:
-    """A fitted model."""
+    """A fitted model, the caller's own."""
+    return copy.deepcopy(_fitted(options, dtype, constant))
+
+
+@functools.lru_cache(maxsize=8)
+def _fitted(options: DynamicsOptions, dtype: torch.dtype, constant: bool) -> DynamicsModel:
     model = build(options).to(dtype)
     model.fit(make_transitions(model, constant=constant), generator(1))
     return model
@@ -253,7 +260,7 @@ def check_dynamics(options: Any) -> None:
     """Check everything that a dynamics model promises.
 
     Args:
-        options: An instance of its options, best with few steps of a fit: it is fitted some thirty times.
+        options: An instance of its options, best with few steps of a fit: it is fitted some ten times.
 
     Raises:
         ContractError: A rule is broken; the message says which.
