@@ -32,7 +32,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def write_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], str]]:
-    """A function that writes a module (name, source) into the current directory; loaded plug-ins are undone."""
+    """A function that writes a module (name, source) into the current directory; plug-ins are undone."""
     before, modules = loaded_plugins(), set(sys.modules)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
