@@ -180,7 +180,7 @@ def test_the_contract_as_a_program(plugin, capsys):
     assert found.returncode == 0, found.stdout
     assert re.search(
         r"\b6 passed", found.stdout
-    )  # of three kinds that have both, four and two of these rules
+    )  # two kinds have both rules, two the second
     assert contract(["nosuch_plugin"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert contract([]) == 2
