@@ -178,9 +178,7 @@ def test_the_contract_as_a_program(plugin, capsys):
     command = [sys.executable, "-m", "mbrl_agent.contract", *argv]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stdout
-    assert re.search(
-        r"\b6 passed", found.stdout
-    )  # two kinds have both rules, two the second
+    assert re.search(r"\b6 passed", found.stdout)  # two kinds have both rules, two the second
     assert contract(["nosuch_plugin"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert contract([]) == 2
