@@ -105,8 +105,8 @@ class StandardizedFeatures:
         """(..., D) -> (..., F)."""
         return self._scaling(self._features(state))
 
-    def linearize(self, state: Tensor) -> tuple[Tensor, PullBack]:
-        """The same, and the pull-back by_z -> by_state."""
+    def vjp(self, state: Tensor) -> tuple[Tensor, PullBack]:
+        """Do the same, and return the pull-back by_z -> by_state."""
         phi = self._features(state)
 
         def pull_back(by_z: Tensor) -> Gradients:

@@ -48,23 +48,21 @@ def by_autograd(
     return [None if value is None else value.detach() for value in outputs], pull_back
 
 
-def on_tape(
-    linearize: Callable[..., tuple[Sequence[Tensor], PullBack]], *inputs: Tensor
-) -> tuple[Tensor, ...]:
+def on_tape(vjp: Callable[..., tuple[Sequence[Tensor], PullBack]], *inputs: Tensor) -> tuple[Tensor, ...]:
     """Evaluate a function that knows its pull-back so that autograd knows it, too; once differentiable.
 
     Args:
-        linearize: Tensors -> outputs and their pull-back.
+        vjp: Tensors -> outputs and their pull-back.
         inputs: What to call it with.
     """
-    outputs: tuple[Tensor, ...] = _OnTape.apply(linearize, *inputs)  # type: ignore[no-untyped-call]
+    outputs: tuple[Tensor, ...] = _OnTape.apply(vjp, *inputs)  # type: ignore[no-untyped-call]
     return outputs
 
 
 class _OnTape(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, linearize: Any, *inputs: Tensor) -> tuple[Tensor, ...]:
-        outputs, ctx.pull_back = linearize(*inputs)
+    def forward(ctx: Any, vjp: Any, *inputs: Tensor) -> tuple[Tensor, ...]:
+        outputs, ctx.pull_back = vjp(*inputs)
         ctx.set_materialize_grads(False)
         return tuple(outputs)
 

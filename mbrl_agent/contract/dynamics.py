@@ -183,11 +183,11 @@ def check_derivative(options: DynamicsOptions) -> None:
         for replicates in REPLICATES:
             inputs = make_inputs(model, *replicates)
             by = [normal(*inputs[0].shape, seed=seed) for seed in (8, 9)]
-            prediction, pull_back = model.predictor().linearize(*inputs)
+            prediction, pull_back = model.predictor().vjp(*inputs)
             called = model.predict(*inputs)
-            require_close(prediction.mean, called.mean, "linearize must return what predict returns")
-            require_close(prediction.std, called.std, "linearize must return what predict returns")
-            reference = Predictor(model.predict).linearize(*inputs)[1]
+            require_close(prediction.mean, called.mean, "vjp must return what predict returns")
+            require_close(prediction.std, called.std, "vjp must return what predict returns")
+            reference = Predictor(model.predict).vjp(*inputs)[1]
             for own, expected in zip(pull_back(*by), reference(*by), strict=True):
                 require(own is None or own.isfinite().all(), "the predictor's derivative must be finite")
                 require_close(own, expected, "the predictor's derivative must be that of its prediction")

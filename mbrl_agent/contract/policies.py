@@ -139,7 +139,7 @@ def check_derivative(policy: PolicyOptions) -> None:
         own = made.differentiable_controller(parameters)
         general = DifferentiableController(made.controller, parameters)
         several = [states(*replicates, 4, seed=seed) for seed in range(3)]
-        records = [(own.linearize(state), general.linearize(state)) for state in several]
+        records = [(own.vjp(state), general.vjp(state)) for state in several]
         for seed, ((action, pull_back), (expected, reference)) in enumerate(reversed(records)):
             require_close(action, expected, "differentiable_controller must act as controller does")
             by_action = normal(*action.shape, seed=seed)

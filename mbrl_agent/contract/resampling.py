@@ -191,7 +191,7 @@ def _check_finite(resampler: Resampler, inputs: Inputs, where: str) -> Resampled
 
 
 def check_written_derivative(resampler: Resampler) -> None:
-    """`linearize` returns what a call returns, and the derivative that autograd finds."""
+    """`vjp` returns what a call returns, and the derivative that autograd finds."""
     for replicates in REPLICATES:
         mean, std, _, noise = make_inputs(resampler, *replicates, dims=3)
         particles, state = normal(*mean.shape, seed=7), None
@@ -201,14 +201,14 @@ def check_written_derivative(resampler: Resampler) -> None:
             by_state = None if called.state is None else torch.zeros_like(called.state)
             if by_state is not None and by_state.is_floating_point():
                 by_state = normal(*by_state.shape, seed=6)
-            found, pull_back = resampler.linearize(*arguments)
-            _, reference = Resampler.linearize(resampler, *arguments)
+            found, pull_back = resampler.vjp(*arguments)
+            _, reference = Resampler.vjp(resampler, *arguments)
             for own, value in zip(values_of((found,)), values_of((called,)), strict=True):
-                require_close(own, value, "linearize must return what a call returns")
+                require_close(own, value, "vjp must return what a call returns")
             by = (normal(*mean.shape, seed=4), normal(*mean.shape[:-1], seed=5), by_state)
             for own, expected in zip(pull_back(*by), reference(*by), strict=True):
                 spelt = own if own is None or expected is None else own.expand_as(expected)
-                require_close(spelt, expected, "the derivative of linearize must be that of the function")
+                require_close(spelt, expected, "the derivative of vjp must be that of the function")
             state = called.state
 
 

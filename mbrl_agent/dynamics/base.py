@@ -62,10 +62,10 @@ class Predictor:
         """Predict the next states; see `DynamicsModel.predict`."""
         return self._predict(state, action, extra_noise)
 
-    def linearize(
+    def vjp(
         self, state: Tensor, action: Tensor, extra_noise: Tensor | None = None
     ) -> tuple[Prediction, PullBack]:
-        """Predict, and make the pull-back (by_mean, by_std) -> (by_state, by_action); by autograd."""
+        """Predict, and return the pull-back (by_mean, by_std) -> (by_state, by_action); by autograd."""
 
         def values(state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
             prediction = self(state, action, extra_noise)

@@ -43,14 +43,14 @@ class EnsemblePredictor(Predictor):
 
     def __call__(self, state: Tensor, action: Tensor, extra_noise: Tensor | None = None) -> Prediction:
         """Predict the next states; see `DynamicsModel.predict`."""
-        return self.linearize(state, action, extra_noise)[0]
+        return self.vjp(state, action, extra_noise)[0]
 
-    def linearize(
+    def vjp(
         self, state: Tensor, action: Tensor, extra_noise: Tensor | None = None
     ) -> tuple[Prediction, PullBack]:
-        """Predict, and make the pull-back (by_mean, by_std) -> (by_state, by_action)."""
+        """Predict, and return the pull-back (by_mean, by_std) -> (by_state, by_action)."""
         if extra_noise is not None:
-            return self._linearize_shuffled(state, action, extra_noise)
+            return self._shuffled_vjp(state, action, extra_noise)
         inputs = torch.cat([*self.features.parts(state), action], dim=-1)  # (*R, P, F + U)
         hidden = self._to_blocks(inputs - self.input_mean)
         before = []
@@ -76,13 +76,13 @@ class EnsemblePredictor(Predictor):
 
         return Prediction(state + change, std), pull_back
 
-    def _linearize_shuffled(
+    def _shuffled_vjp(
         self, state: Tensor, action: Tensor, extra_noise: Tensor
     ) -> tuple[Prediction, PullBack]:
         """Per-step propagation: a random permutation deals the particles out to the blocks, evenly."""
         order = extra_noise[..., :1].argsort(dim=-2)  # (*R, P, 1)
         inverse = order.argsort(dim=-2)
-        prediction, pull_back_dealt = self.linearize(
+        prediction, pull_back_dealt = self.vjp(
             state.take_along_dim(order, dim=-2), action.take_along_dim(order, dim=-2)
         )
 

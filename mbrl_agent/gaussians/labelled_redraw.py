@@ -14,7 +14,7 @@ from mbrl_agent.gaussians.em import Samples
 from mbrl_agent.vjp import Gradients, PullBack
 
 
-def linearize_labelled_redraw(
+def labelled_redraw_vjp(
     noise: Tensor, samples: Samples, share: Tensor, matrix: Tensor, is_label: Tensor
 ) -> tuple[tuple[Tensor, Tensor], PullBack]:
     """Draw every particle from the component that is its label.

@@ -69,7 +69,7 @@ class DrawAdjoint(NamedTuple):
     concentration: Tensor
 
 
-def linearize_mixture_redraw(
+def mixture_redraw_vjp(
     mean: Tensor,
     std: Tensor,
     noise: Tensor,

@@ -75,7 +75,7 @@ def gaussian_redraw(
     return mean + noise @ factor.mT, jitter
 
 
-def linearize_redraw(
+def gaussian_redraw_vjp(
     moments: Literal["particles", "predictions"], prediction: Prediction, particles: Tensor, noise: Tensor
 ) -> tuple[Tensor, Tensor, PullBack]:
     """`gaussian_redraw` and its pull-back by_draw -> (by_mean, by_std, by_particles).

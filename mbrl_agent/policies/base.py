@@ -101,7 +101,7 @@ class DifferentiableController:
         with torch.enable_grad():
             self._controller = make(self._leaves)
 
-    def linearize(self, state: Tensor) -> tuple[Tensor, PullBack]:
+    def vjp(self, state: Tensor) -> tuple[Tensor, PullBack]:
         """States -> actions, and the pull-back by_action -> by_state, which adds to `gradient` as well."""
         leaf = state.detach().requires_grad_()
         with torch.enable_grad():

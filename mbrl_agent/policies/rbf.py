@@ -140,9 +140,9 @@ class _RbfController(DifferentiableController):
         self._by_exponents = torch.zeros_like(self._exponents)
         self._by_weights = torch.zeros_like(self._weights)
 
-    def linearize(self, state: Tensor) -> tuple[Tensor, PullBack]:
+    def vjp(self, state: Tensor) -> tuple[Tensor, PullBack]:
         """States -> actions, and the pull-back by_action -> by_state, which adds to `gradient` as well."""
-        z, pull_back_z = self._standardized.linearize(state)
+        z, pull_back_z = self._standardized.vjp(state)
         inputs, basis = _basis(z, self._exponents)
         action = basis @ self._weights
 

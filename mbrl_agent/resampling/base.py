@@ -39,7 +39,7 @@ class Resampler(Choice, ABC):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        keep_in_step(cls, "__call__", "linearize", Resampler.linearize)
+        keep_in_step(cls, "__call__", "vjp", Resampler.vjp)
 
     @abstractmethod
     def __call__(
@@ -54,10 +54,10 @@ class Resampler(Choice, ABC):
             state: `Resampled.state` of the previous step, None at the first.
         """
 
-    def linearize(
+    def vjp(
         self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
     ) -> tuple[Resampled, PullBack]:
-        """Resample, and make the pull-back; by autograd unless a strategy knows better.
+        """Resample, and return the pull-back, too; by autograd unless a strategy knows better.
 
         Returns:
             What a call returns, and the function from the derivatives by (particles, weights, state) of

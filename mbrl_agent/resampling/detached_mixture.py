@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mbrl_agent.gaussians import em
 from mbrl_agent.gaussians.clusters import label_shares, shrinkage_matrix, soft_clusters
-from mbrl_agent.gaussians.labelled_redraw import linearize_labelled_redraw
+from mbrl_agent.gaussians.labelled_redraw import labelled_redraw_vjp
 from mbrl_agent.options.validation import require_count, require_not_negative
 from mbrl_agent.resampling.base import Resampler, equal_weights
 from mbrl_agent.types import Prediction, Resampled
@@ -92,10 +92,10 @@ class DetachedMixture(Resampler):
         outputs = on_tape(lambda values: self._redraw(values, noise, state), particles)
         return self._resampled(*outputs)
 
-    def linearize(
+    def vjp(
         self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
     ) -> tuple[Resampled, PullBack]:
-        """The same, and its derivative written out. See `Resampler.linearize`."""
+        """Do the same, with the derivative written out. See `Resampler.vjp`."""
         outputs, redraw = self._redraw(particles, noise, state)
 
         def pull_back(by_particles: Tensor, by_weights: Tensor, by_state: Tensor | None) -> Gradients:
@@ -116,7 +116,7 @@ class DetachedMixture(Resampler):
         is_label = draw_labels(log_responsibilities.exp(), noise[..., -1])
         share, log_mass = em.normalise(log_responsibilities)
         matrix = shrinkage_matrix(log_mass, shape[-2], self.shrinkage)
-        (drawn, jitter), redraw = linearize_labelled_redraw(noise[..., :-1], samples, share, matrix, is_label)
+        (drawn, jitter), redraw = labelled_redraw_vjp(noise[..., :-1], samples, share, matrix, is_label)
         labels = label_shares(is_label, particles.dtype).view(*shape[:-2], K, -1)
 
         def pull_back(by_draws: Tensor, *_: Tensor | None) -> Gradients:

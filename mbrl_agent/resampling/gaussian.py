@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from mbrl_agent.gaussians.moments import gaussian_redraw, linearize_redraw
+from mbrl_agent.gaussians.moments import gaussian_redraw, gaussian_redraw_vjp
 from mbrl_agent.options.validation import require_choice
 from mbrl_agent.resampling.base import Resampler, equal_weights
 from mbrl_agent.types import Prediction, Resampled
@@ -51,11 +51,11 @@ class Gaussian(Resampler):
         draw, jitter = gaussian_redraw(self.moments, prediction, particles, noise)
         return Resampled(draw, equal_weights(draw), jitter=jitter)
 
-    def linearize(
+    def vjp(
         self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
     ) -> tuple[Resampled, PullBack]:
-        """The same, and its derivative written out. See `Resampler.linearize`."""
-        draw, jitter, redraw = linearize_redraw(self.moments, prediction, particles, noise)
+        """Do the same, with the derivative written out. See `Resampler.vjp`."""
+        draw, jitter, redraw = gaussian_redraw_vjp(self.moments, prediction, particles, noise)
 
         def pull_back(by_particles: Tensor, by_weights: Tensor, by_state: Tensor | None) -> Gradients:
             return (*redraw(by_particles), None)

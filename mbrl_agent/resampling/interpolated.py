@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from mbrl_agent.gaussians.moments import gaussian_redraw, linearize_redraw
+from mbrl_agent.gaussians.moments import gaussian_redraw, gaussian_redraw_vjp
 from mbrl_agent.options.validation import require_choice, require_fraction
 from mbrl_agent.resampling.base import Resampler, equal_weights
 from mbrl_agent.types import Prediction, Resampled
@@ -53,11 +53,11 @@ class Interpolated(Resampler):
         draw, jitter = gaussian_redraw(self.moments, prediction, particles, noise)
         return Resampled(torch.lerp(draw, particles, self.ratio), equal_weights(draw), jitter=jitter)
 
-    def linearize(
+    def vjp(
         self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
     ) -> tuple[Resampled, PullBack]:
-        """The same, and its derivative written out. See `Resampler.linearize`."""
-        draw, jitter, redraw = linearize_redraw(self.moments, prediction, particles, noise)
+        """Do the same, with the derivative written out. See `Resampler.vjp`."""
+        draw, jitter, redraw = gaussian_redraw_vjp(self.moments, prediction, particles, noise)
 
         def pull_back(by_particles: Tensor, by_weights: Tensor, by_state: Tensor | None) -> Gradients:
             by_mean, by_std, by_own = redraw((1 - self.ratio) * by_particles)

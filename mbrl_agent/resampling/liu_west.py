@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from mbrl_agent.gaussians.moments import centred, gaussian_redraw, linearize_redraw
+from mbrl_agent.gaussians.moments import centred, gaussian_redraw, gaussian_redraw_vjp
 from mbrl_agent.options.validation import require_choice, require_fraction
 from mbrl_agent.resampling.base import Resampler, equal_weights
 from mbrl_agent.types import Prediction, Resampled
@@ -60,11 +60,11 @@ class LiuWest(Resampler):
         moved = self._move(prediction, particles, draw)
         return Resampled(moved, equal_weights(moved), jitter=jitter)
 
-    def linearize(
+    def vjp(
         self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
     ) -> tuple[Resampled, PullBack]:
-        """The same, and its derivative written out. See `Resampler.linearize`."""
-        draw, jitter, redraw = linearize_redraw(self.moments, prediction, particles, noise)
+        """Do the same, with the derivative written out. See `Resampler.vjp`."""
+        draw, jitter, redraw = gaussian_redraw_vjp(self.moments, prediction, particles, noise)
 
         def pull_back(by_particles: Tensor, by_weights: Tensor, by_state: Tensor | None) -> Gradients:
             by_mean, by_std, by_own = redraw(self._fresh * by_particles)

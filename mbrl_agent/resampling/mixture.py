@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from mbrl_agent.gaussians.mixture_redraw import linearize_mixture_redraw
+from mbrl_agent.gaussians.mixture_redraw import mixture_redraw_vjp
 from mbrl_agent.options.validation import require_choice, require_count, require_flag
 from mbrl_agent.resampling.base import Resampler, equal_weights
 from mbrl_agent.types import Prediction, Resampled
@@ -101,10 +101,10 @@ class Mixture(Resampler):
         outputs = on_tape(self._redraw, prediction.mean, prediction.std, noise, log_weights)
         return self._resampled(*outputs)
 
-    def linearize(
+    def vjp(
         self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
     ) -> tuple[Resampled, PullBack]:
-        """The same, and its derivative written out. See `Resampler.linearize`."""
+        """Do the same, with the derivative written out. See `Resampler.vjp`."""
         log_weights = self._uniform(prediction.mean) if state is None else state
         outputs, redraw = self._redraw(prediction.mean, prediction.std, noise, log_weights)
 
@@ -118,7 +118,7 @@ class Mixture(Resampler):
     def _redraw(
         self, mean: Tensor, std: Tensor, noise: Tensor, log_weights: Tensor
     ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], PullBack]:
-        return linearize_mixture_redraw(
+        return mixture_redraw_vjp(
             mean, std, noise, log_weights, self.em_iterations, self.detach_responsibilities
         )
 

@@ -34,10 +34,10 @@ class NoResampling(Resampler):
         """Return the particles unchanged, with equal weights. See `Resampler.__call__`."""
         return Resampled(particles, equal_weights(particles))
 
-    def linearize(
+    def vjp(
         self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
     ) -> tuple[Resampled, PullBack]:
-        """The same; derivatives pass unchanged. See `Resampler.linearize`."""
+        """Do the same; derivatives pass unchanged. See `Resampler.vjp`."""
 
         def pull_back(by_particles: Tensor, by_weights: Tensor, by_state: Tensor | None) -> Gradients:
             return None, None, by_particles, None

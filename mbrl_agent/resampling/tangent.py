@@ -84,10 +84,10 @@ class Tangent(Resampler):
         kept = particles.detach() + basis @ (basis.mT @ tangents)
         return Resampled(kept, equal_weights(kept), state=carried, jitter=jitter)
 
-    def linearize(
+    def vjp(
         self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
     ) -> tuple[Resampled, PullBack]:
-        """The same, and its derivative g -> H g. See `Resampler.linearize`."""
+        """Do the same, with its derivative g -> H g. See `Resampler.vjp`."""
         basis, carried, jitter = self._basis(particles, state)
 
         def pull_back(by_particles: Tensor, by_weights: Tensor, by_state: Tensor | None) -> Gradients:

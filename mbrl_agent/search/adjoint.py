@@ -2,7 +2,7 @@
 
 A tape of a rollout holds some sixty small operations a time step, each of which costs more to note down
 than to do. Here policy, model and resampler each take down one thing a step: how to pull derivatives
-back through them. They know that best themselves (`linearize`); what does not is differentiated by
+back through them. They know that best themselves (`vjp`); what does not is differentiated by
 autograd, one step at a time. The rollout itself is the plain one, without a tape.
 
 With lambda_t = dJ/dz_t, the derivative by the particles from which step t starts:
@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from mbrl_agent.search.rollout import Noise, Simulation, rollout
-from mbrl_agent.search.termination import Fill, linearize_share, times_paid
+from mbrl_agent.search.termination import Fill, share_vjp, times_paid
 from mbrl_agent.types import Cost, Parameters, Trajectory
 from mbrl_agent.vjp import PullBack, filled, total
 
@@ -110,16 +110,16 @@ class _Sweep:
 
     def record(self, start: Tensor | Trajectory, noise: Noise) -> Trajectory:
         """The same, with the way back on record."""
-        policy = _recorded(self.controller.linearize, self._policy)
-        predict = _recorded(self._predictor.linearize, self._model)
-        resample = _recorded(self._simulation.resampler.linearize, self._resampler)
+        policy = _recorded(self.controller.vjp, self._policy)
+        predict = _recorded(self._predictor.vjp, self._model)
+        resample = _recorded(self._simulation.resampler.vjp, self._resampler)
         ending = self._simulation.ending
         if ending is not None:
             fill = Fill(self._simulation.resampler.carry)
             ending = replace(
                 ending,
-                fill=_recorded(fill.linearize, self._fill),
-                share=_recorded(linearize_share, self._share),
+                fill=_recorded(fill.vjp, self._fill),
+                share=_recorded(share_vjp, self._share),
             )
         return rollout(policy, predict, self._simulation.cost, resample, start, noise, ending)
 
@@ -162,11 +162,11 @@ class _Sweep:
         return by_weights
 
 
-def _recorded(linearize: Callable[..., tuple[Any, PullBack]], record: list[PullBack]) -> Callable[..., Any]:
+def _recorded(vjp: Callable[..., tuple[Any, PullBack]], record: list[PullBack]) -> Callable[..., Any]:
     """A function that gives the value alone, and puts the way back on record."""
 
     def call(*inputs: Any) -> Any:
-        value, pull_back = linearize(*inputs)
+        value, pull_back = vjp(*inputs)
         record.append(pull_back)
         return value
 

@@ -62,10 +62,10 @@ class Fill:
         followed = None if carried is None else self.carry(carried, index)
         return particles.take_along_dim(index.unsqueeze(-1), -2), followed
 
-    def linearize(
+    def vjp(
         self, particles: Tensor, carried: Tensor | None, ended: Tensor, weights: Tensor
     ) -> tuple[tuple[Tensor, Tensor | None], PullBack]:
-        """The same, and the pull-back (by_particles, by_carried) -> (by_particles, by_carried)."""
+        """Do the same, and return the pull-back (by_particles, by_carried) -> (by_particles, by_carried)."""
         index = survivors(ended, weights)
         followed, follow_back = None, None
         if carried is not None:
@@ -92,11 +92,11 @@ def share(weights: Tensor, ended: Tensor, before: Tensor) -> Tensor:
         ended: (*R, P) bool.
         before: W of the step before, (*R, P).
     """
-    return linearize_share(weights, ended, before)[0]
+    return share_vjp(weights, ended, before)[0]
 
 
-def linearize_share(weights: Tensor, ended: Tensor, before: Tensor) -> tuple[Tensor, PullBack]:
-    """The same, and the pull-back by_W -> (by_w, by_M), by_M (*R, 1)."""
+def share_vjp(weights: Tensor, ended: Tensor, before: Tensor) -> tuple[Tensor, PullBack]:
+    """Do the same, and return the pull-back by_W -> (by_w, by_M), by_M (*R, 1)."""
     living = weights.masked_fill(ended, 0.0)
     total = living.sum(-1, keepdim=True)
     total = torch.where(total > 0, total, 1.0)

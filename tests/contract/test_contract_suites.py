@@ -75,8 +75,8 @@ class MixesReplicates(Wrong):
 class WrongDerivative(Gaussian):
     name: ClassVar[str] = "wrong"
 
-    def linearize(self, prediction, particles, noise, state):
-        result, pull_back = super().linearize(prediction, particles, noise, state)
+    def vjp(self, prediction, particles, noise, state):
+        result, pull_back = super().vjp(prediction, particles, noise, state)
         return result, lambda *by: tuple(None if v is None else 1.001 * v for v in pull_back(*by))
 
 
@@ -132,7 +132,7 @@ class Shouts(Wrong):
         (DrawsFromNumpy, "must not draw from the global random generators"),
         (WritesIntoItsInput, "must not change the tensors"),
         (MixesReplicates, "side by side with others must give what it gives alone"),
-        (WrongDerivative, "derivative of linearize must be that of the function"),
+        (WrongDerivative, "derivative of vjp must be that of the function"),
         (DetachesInSilence, "exact_gradient is True, but finite differences"),
         (KeepsToItself, "mixes_particles is True, but .* does not change the others"),
         (SharesTooMuch, "weights must sum to one"),
@@ -236,8 +236,8 @@ def rescaled(self, state, action, extra_noise=None):
 
 
 class WrongPredictor(Predictor):
-    def linearize(self, state, action, extra_noise=None):
-        prediction, pull_back = super().linearize(state, action, extra_noise)
+    def vjp(self, state, action, extra_noise=None):
+        prediction, pull_back = super().vjp(state, action, extra_noise)
         return prediction, lambda *by: tuple(-v for v in pull_back(*by))
 
 

@@ -322,14 +322,14 @@ def test_the_derivative_is_autograds(propagation, angles, hidden, replicates):
     g = generator(3)
     noise = torch.randn(*replicates, 6, 1, generator=g, dtype=torch.float64)
     extra = noise if propagation == "per-step" else None
-    own, pull_back = model.predictor().linearize(state, action, extra)
+    own, pull_back = model.predictor().vjp(state, action, extra)
     general = model.predict(state, action, extra)
     assert torch.equal(own.mean, general.mean)
     assert torch.equal(own.std, general.std)
     by_mean, by_std = (torch.randn(state.shape, generator=g, dtype=torch.float64) for _ in range(2))
     for by in ((by_mean, by_std), (by_mean, None), (0 * by_mean, by_std)):
         held = [None if value is None else value.clone() for value in by]
-        reference = Predictor(model.predict).linearize(state, action, extra)[1](*by)
+        reference = Predictor(model.predict).vjp(state, action, extra)[1](*by)
         for found, expected in zip(pull_back(*by), reference, strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
         assert all(a is b or torch.equal(a, b) for a, b in zip(by, held, strict=True))

@@ -197,8 +197,8 @@ def test_the_derivative_with_constant_dimensions_is_autograds(propagation):
     extra = torch.randn(60, 1, generator=generator(5), dtype=torch.float64)
     arguments = (transitions.states, transitions.actions, extra if propagation == "per-step" else None)
     by = (transitions.next_states, transitions.states)
-    found = model.predictor().linearize(*arguments)[1](*by)
-    expected = Predictor(model.predict).linearize(*arguments)[1](*by)
+    found = model.predictor().vjp(*arguments)[1](*by)
+    expected = Predictor(model.predict).vjp(*arguments)[1](*by)
     for own, reference in zip(found, expected, strict=True):
         assert bool(own.isfinite().all())
         torch.testing.assert_close(own, reference, rtol=1e-10, atol=1e-12)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbrl_agent.gaussians import em
-from mbrl_agent.gaussians.mixture_redraw import linearize_mixture_redraw
+from mbrl_agent.gaussians.mixture_redraw import mixture_redraw_vjp
 from mbrl_agent.resampling import DetachedMixture, Mixture, Tangent
 from mbrl_agent.types import Prediction
 from mbrl_agent.vjp import on_tape
@@ -21,10 +21,10 @@ KINDS = ["spread", "collapsed", "line", "point", "units", "far", "certain"]
 def mixture_redraw(mean, std, noise, log_weights, iterations, detach):
     """As the resampler has it on a tape."""
 
-    def linearize(*tensors):
-        return linearize_mixture_redraw(*tensors, iterations, detach)
+    def vjp(*tensors):
+        return mixture_redraw_vjp(*tensors, iterations, detach)
 
-    return on_tape(linearize, mean, std, noise, log_weights)
+    return on_tape(vjp, mean, std, noise, log_weights)
 
 
 def inputs(kind, replicates=(), own=12, components=3, dims=3, dtype=F64, seed=0, weights=None):

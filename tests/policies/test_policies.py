@@ -126,7 +126,7 @@ def test_the_general_derivative_is_that_of_the_controller(name):
     by_action = torch.randn(action.shape, generator=generator(7), dtype=torch.float64)
     by_leaf, *by_leaves = torch.autograd.grad(action, [leaf, *leaves.values()], by_action)
     for controller in both_controllers(policy, parameters):
-        (by_state,) = controller.linearize(state)[1](by_action)
+        (by_state,) = controller.vjp(state)[1](by_action)
         torch.testing.assert_close(by_state, by_leaf, rtol=1e-12, atol=1e-12)
         for found, expected in zip(controller.gradient().values(), by_leaves, strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)

@@ -134,7 +134,7 @@ def test_the_own_derivative_is_autograds(name, angles):
     by_action = normal(2, 20, U, seed=3)
     own = policy.differentiable_controller(parameters)
     general = DifferentiableController(policy.controller, parameters)
-    (found,), (expected,) = (c.linearize(state)[1](by_action) for c in (own, general))
+    (found,), (expected,) = (c.vjp(state)[1](by_action) for c in (own, general))
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
     assert not found[..., 2].any()  # has never varied
     for key, value in general.gradient().items():
@@ -152,7 +152,7 @@ def test_rbf_far_away_is_zero_and_its_derivative_finite():
         policy.differentiable_controller(parameters),
         DifferentiableController(policy.controller, parameters),
     ):
-        action, pull_back = controller.linearize(far)
+        action, pull_back = controller.vjp(far)
         assert not action.any()
         (by_state,) = pull_back(torch.ones_like(action))
         assert not by_state.any()

@@ -43,7 +43,7 @@ def test_a_constant_dimension_stays_exactly_constant(resampler, value, which):
     state = None
     for seed in range(STEPS):
         prediction, sample, noise = step_inputs(resampler, particles, constant, seed)
-        resampled, pull_back = resampler.linearize(prediction, sample, noise, state)
+        resampled, pull_back = resampler.vjp(prediction, sample, noise, state)
         particles, state = resampled.particles, resampled.state
         assert bool((particles[..., constant] == torch.tensor(value, dtype=dtype)).all())
         assert bool(particles.isfinite().all())
@@ -62,7 +62,7 @@ def test_the_derivative_with_a_constant_dimension_is_autograds(resampler):
     g = torch.Generator().manual_seed(0)
     particles = torch.randn(R, P, 3, generator=g, dtype=torch.float64).masked_fill(constant, 0.3)
     prediction, sample, noise = step_inputs(resampler, particles, constant, 1)
-    resampled, pull_back = resampler.linearize(prediction, sample, noise, None)
+    resampled, pull_back = resampler.vjp(prediction, sample, noise, None)
 
     def values(mean, std, sample):
         found = resampler(Prediction(mean, std), sample, noise, None)

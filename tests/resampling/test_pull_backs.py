@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mbrl_agent.contract.resampling import check_written_derivative
-from mbrl_agent.gaussians.moments import gaussian_redraw, linearize_redraw
+from mbrl_agent.gaussians.moments import gaussian_redraw, gaussian_redraw_vjp
 from mbrl_agent.resampling import Interpolated, LiuWest, Resampler
 from mbrl_agent.types import Prediction
 
@@ -50,7 +50,7 @@ def test_the_redraws_derivative_is_autograds(moments, replicates):
     prediction, x, noise = inputs(*replicates, P)
     leaves = [value.clone().requires_grad_() for value in (prediction.mean, prediction.std, x)]
     expected, jitter = gaussian_redraw(moments, Prediction(*leaves[:2]), leaves[2], noise)
-    draw, own_jitter, pull_back = linearize_redraw(moments, prediction, x, noise)
+    draw, own_jitter, pull_back = gaussian_redraw_vjp(moments, prediction, x, noise)
     assert torch.equal(draw, expected)
     assert torch.equal(jitter, own_jitter)
     by_draw = like(draw, 1)
@@ -66,7 +66,7 @@ def test_the_redraws_derivative_is_that_of_finite_differences(moments):
     class Redraw(torch.autograd.Function):
         @staticmethod
         def forward(ctx, mean, std, x):
-            draw, _, ctx.pull_back = linearize_redraw(moments, Prediction(mean, std), x, noise)
+            draw, _, ctx.pull_back = gaussian_redraw_vjp(moments, Prediction(mean, std), x, noise)
             return draw
 
         @staticmethod
@@ -84,7 +84,7 @@ def test_a_cloud_that_is_a_point_but_for_rounding(dtype, moments):
     x = torch.full((7, D), 0.1, dtype=dtype) * torch.tensor([1.0, 3.0, 0.7], dtype=dtype)
     noise = torch.randn(7, D, dtype=dtype, generator=torch.Generator().manual_seed(0))
     assert bool((x != x.mean(0)).any())
-    draw, _, pull_back = linearize_redraw(moments, Prediction(x, torch.zeros_like(x)), x, noise)
+    draw, _, pull_back = gaussian_redraw_vjp(moments, Prediction(x, torch.zeros_like(x)), x, noise)
     by_draw = like(draw, 1)
     by_points = next(by for by in pull_back(by_draw)[::-2] if by is not None)
     # moving all points alike moves all draws alike

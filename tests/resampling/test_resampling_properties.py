@@ -117,7 +117,7 @@ def test_the_derivative_written_out_is_finite(name):
         resampler = data.draw(resamplers(name))
         prediction, particles, noise = data.draw(clouds(resampler))
         values = resampler(prediction, particles, noise, None)
-        result, pull_back = resampler.linearize(prediction, particles, noise, None)
+        result, pull_back = resampler.vjp(prediction, particles, noise, None)
         assert torch.equal(result.particles, values.particles)
         unit = particles.abs().amax(-2, keepdim=True).clamp_min(1e-12)
         by = torch.ones_like(particles) / unit

@@ -261,8 +261,8 @@ def test_no_more_steps_are_on_record_than_asked_for(steps):
     class Counted(Predictor):
         open, most = 0, 0
 
-        def linearize(self, state, action, extra_noise=None):
-            prediction, pull_back = super().linearize(state, action, extra_noise)
+        def vjp(self, state, action, extra_noise=None):
+            prediction, pull_back = super().vjp(state, action, extra_noise)
             record = [pull_back]
             weakref.finalize(pull_back, self.closed)
             Counted.open += 1
