@@ -11,6 +11,7 @@ from mbrl_agent.files.archive import CheckpointError
 from mbrl_agent.gaussians.cholesky import robust_cholesky
 from mbrl_agent.gaussians.moments import particle_moments
 from mbrl_agent.options import OptionError
+from mbrl_agent.options.plugins import load_plugin, unload_plugin
 from mbrl_agent.policies.base import PolicyOptions, SearchPolicy
 from mbrl_agent.policies.linear import Linear, LinearPolicy
 from mbrl_agent.policies.mlp import Mlp, MlpPolicy
@@ -69,6 +70,8 @@ __all__ = [
     "TrialCallback",
     "__version__",
     "equal_weights",
+    "load_plugin",
     "particle_moments",
     "robust_cholesky",
+    "unload_plugin",
 ]

@@ -1,11 +1,14 @@
 """What all tests share."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from tiny_run import quick_figures, tiny
+
+from mbrl_agent.options.plugins import loaded_plugins, unload_plugin
 
 # the tensors of the tests are small: a second thread only waits for the first
 torch.set_num_threads(1)
@@ -25,3 +28,23 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with quick_figures():
         run.run()
     return run.directory
+
+
+@pytest.fixture
+def write_plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], str]]:
+    """A function that writes a module (name, source) into the current directory; plug-ins are undone."""
+    before, modules = loaded_plugins(), set(sys.modules)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    def write(name: str, source: str) -> str:
+        Path(f"{name}.py").write_text(source)
+        return name
+
+    yield write
+    for name in loaded_plugins():
+        if name not in before:
+            unload_plugin(name)
+    for name in set(sys.modules) - modules:
+        if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(tmp_path)):
+            del sys.modules[name]

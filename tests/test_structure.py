@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     ["train", "mbrl_agent.__main__"],
-    ["mbrl_agent.study"],
+    ["mbrl_agent.study", "mbrl_agent.contract"],
     ["mbrl_agent.run"],
     ["mbrl_agent.agent"],
     ["mbrl_agent.search"],

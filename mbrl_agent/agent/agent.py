@@ -143,7 +143,7 @@ class ParticlePILCO(BaseAlgorithm):
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
-        options.policy_class.__name__: options.policy_class for options in POLICIES.classes.values()
+        options.policy_class.__name__: options.policy_class for options in POLICIES.own.values()
     }
 
     policy: SearchPolicy

@@ -2,8 +2,8 @@
 
 A choice of the package's own is `{"name": ..., option: value, ...}`. One of a class that only the user has
 says so, `{"class": "module.QualifiedName", "name": ..., option: value, ...}`: it is made again only from a
-class that the user passes, never from a package's class that happens to have the same name. Nothing is
-imported because a file names it.
+class that the user passes, or that a loaded plug-in defines in this very place, never from a class that
+happens to have the same name. Nothing is imported because a file names it.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def encode_choice(registry: Registry[Any], instance: Any) -> dict[str, Any]:
         for field in dataclasses.fields(instance)
         if field.init
     }
-    own = {} if registry.has(type(instance)) else {CLASS: full_name(type(instance))}
+    own = {} if registry.is_own(type(instance)) else {CLASS: full_name(type(instance))}
     return {**own, "name": instance.name, **options}
 
 
@@ -134,12 +134,34 @@ def decode_policy(data: Any, custom: type | None) -> type:
 def _is_the_packages(cls: type) -> bool:
     """Whether a class is one of those that the package offers by name."""
     registries: tuple[Registry[Any], ...] = (RESAMPLERS, ESTIMATORS, DYNAMICS)
-    return cls in _policies().values() or any(registry.has(cls) for registry in registries)
+    return cls in _policies().values() or any(registry.is_own(cls) for registry in registries)
+
+
+def plugin_class(registry: Registry[Any], data: Any) -> type | None:
+    """The class of a loaded plug-in that a choice in a file is of; None where it is of another.
+
+    Args:
+        registry: Of the choice; that of the policies gives the class of the policy itself.
+        data: The choice as the file has it.
+    """
+    foreign = data.get(CLASS) if isinstance(data, Mapping) else None
+    classes: list[Any] = registry.added
+    if registry is POLICIES:
+        classes = [options.policy_class for options in classes]
+    return next((cls for cls in classes if full_name(cls) == foreign), None)
 
 
 def _policies() -> dict[str, type]:
     """The package's own policy classes by name."""
-    return {options.policy_class.__name__: options.policy_class for options in POLICIES.classes.values()}
+    return {options.policy_class.__name__: options.policy_class for options in POLICIES.own.values()}
+
+
+def _plugin_hint(foreign: object) -> str:
+    """What loads the module of a class, where it can be a plug-in; of a class inside a function it cannot."""
+    module = str(foreign).rpartition(".")[0]
+    if "<" in module or module == "__main__":
+        return ""
+    return f"load its plug-in, mbrl_agent.load_plugin({module!r}) or --plugin {module}, or "
 
 
 def check_custom(key: str, data: Any, custom: Any, base: type) -> None:
@@ -169,7 +191,7 @@ def check_custom(key: str, data: Any, custom: Any, base: type) -> None:
         return
     needed = f"the agent's {kind} {shown(name)} is not the package's but of the class {shown(foreign)}"
     if custom is None:
-        raise ValueError(f"{needed}: pass its class, custom_objects={{{key!r}: ...}}")
+        raise ValueError(f"{needed}: {_plugin_hint(foreign)}pass its class, custom_objects={{{key!r}: ...}}")
     # a class may have moved to another module, or been renamed; one of another name altogether is another one
     same = getattr(custom, "name", None) == name or custom.__name__ == str(foreign).rpartition(".")[2]
     if _is_the_packages(custom) or not same:

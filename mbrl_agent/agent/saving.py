@@ -21,6 +21,7 @@ from mbrl_agent.agent.choice_data import (
     encode_policy,
     encode_value,
     full_name,
+    plugin_class,
 )
 from mbrl_agent.agent.replay import Episode
 from mbrl_agent.agent.spaces_json import space_from_json, space_to_json
@@ -31,6 +32,7 @@ from mbrl_agent.dynamics import DYNAMICS
 from mbrl_agent.files.archive import Archive, CheckpointError, read_archive, write_archive
 from mbrl_agent.options import build, shown
 from mbrl_agent.options.registry import Registry
+from mbrl_agent.policies import POLICIES
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.search.estimators import ESTIMATORS
@@ -183,6 +185,9 @@ def _check_classes(config: Mapping[str, Any], custom: dict[str, Any], policies: 
         for known in policies:
             if full_name(known) == policy.get(CLASS):
                 custom.setdefault("policy_class", known)
+    for key, registry in {**CHOICES, "policy_class": POLICIES}.items():
+        if found := plugin_class(registry, config.get(key.removesuffix("_class"))):
+            custom.setdefault(key, found)
     for key, registry in CHOICES.items():
         check_custom(key, config.get(key), custom.get(key), registry.base)
     check_custom("policy_class", policy, custom.get("policy_class"), SearchPolicy)

@@ -12,8 +12,13 @@ from mbrl_agent.costs.actions import ActionPenalty, ActionRatePenalty
 from mbrl_agent.costs.base import FirstDimensions, Scaled, Sum, TaskCost
 from mbrl_agent.costs.target import Quadratic, Saturating
 from mbrl_agent.costs.tip import TipDistance
+from mbrl_agent.options.registry import Registry
+
+COSTS: Registry[TaskCost] = Registry("cost", "mbrl_agent.costs", TaskCost)  # type: ignore[type-abstract]
+"""Costs that have a name: those of plug-ins. The package's own need settings of a task and have none."""
 
 __all__ = [
+    "COSTS",
     "ActionHistory",
     "ActionPenalty",
     "ActionRatePenalty",

@@ -15,7 +15,12 @@ from mbrl_agent.types import Cost
 
 
 class TaskCost(ABC):
-    """A cost that can be added to others, and multiplied by a number."""
+    """A cost that can be added to others, and multiplied by a number.
+
+    A pure, differentiable function in torch; dtype and device of the costs are those of the states, float32
+    or float64. `mbrl_agent.contract.check_cost` checks one. With a class attribute `name`, one that lies in a
+    plug-in can be named.
+    """
 
     __array_ufunc__ = None  # a NumPy number on the left leaves the product to us
 

@@ -78,7 +78,13 @@ class Predictor:
 
 
 class DynamicsModel(nn.Module, ABC):
-    """A learned, probabilistic model of one environment step."""
+    """A learned, probabilistic model of one environment step.
+
+    `predict` is a pure function of tensors, in which replicates never meet, of the dtype and the device of
+    the state: float32, or float64 after `.double()`. `fit` and `score` get transitions of `data_dtype`,
+    draw from the given generator alone, and compute in the dtype of the module. All that a fit has found is
+    in `state_dict`. `mbrl_agent.contract.check_dynamics` checks the options that build one.
+    """
 
     noise_dims: int
     """Standard-normal columns consumed a step: D to sample the next state, and any more for the model."""

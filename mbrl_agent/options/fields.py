@@ -164,7 +164,29 @@ def expectation(hint: Any) -> str:
         return f"{expectation(_without_none(hint))} or none"
     if origin is tuple:
         return f"a list, each item {expectation(arguments[0])}"
-    return NUMBERS.get(hint) or {str: "text", bool: "true or false"}[hint]
+    words = {**NUMBERS, str: "text", bool: "true or false"}
+    if hint not in words:
+        raise TypeError(
+            f"options of type {hint} are not supported; see mbrl_agent/options/fields.py for those that are"
+        )
+    return words[hint]
+
+
+def check_options(cls: Any) -> None:
+    """Check that every option of a class can be shown, written and read.
+
+    Raises:
+        TypeError: An option has no default value, or a type that is not supported.
+    """
+    try:
+        options = options_of(cls)
+    except NameError as error:
+        raise TypeError(f"the type of an option of {cls.__name__} cannot be read: {error}") from error
+    for option in options.values():
+        try:
+            expectation(option.hint)
+        except TypeError as error:
+            raise TypeError(f"option {option.name!r} of {cls.__name__}: {error}") from error
 
 
 def placeholder(hint: Any) -> str:

@@ -2,7 +2,8 @@
 
 A registry covers one package (say `mbrl_agent.resampling`) and one base class. It imports every
 module of the package and collects the subclasses that declare a `name`: adding a strategy is adding
-one file. The command line, the agent and the contract tests all read their choices from here.
+one file. Classes outside the package come by plug-ins (`plugins.py`). The command line, the agent and the
+contract tests all read their choices from here.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import difflib
 import importlib
 import inspect
 import pkgutil
+import re
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any, Generic, TypeVar
@@ -19,9 +21,12 @@ from typing import Any, Generic, TypeVar
 from mbrl_agent.options import to_plain
 from mbrl_agent.options.choice import name_values, split_spelling
 from mbrl_agent.options.errors import OptionError
-from mbrl_agent.options.fields import build, options_of, shown
+from mbrl_agent.options.fields import build, check_options, options_of, shown
+from mbrl_agent.options.plugins import add_kind, load_entry_points, plugin_of
 
 T = TypeVar("T")
+NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+"""What a choice may be called: no sign that the spelling of a choice uses."""
 
 
 def unknown_name(kind: str, given: str, known: list[str], others: Iterable[str] = ()) -> str:
@@ -52,10 +57,18 @@ class Registry(Generic[T]):
         self.kind = kind
         self._package = package
         self.base = base
+        self._added: dict[str, type[T]] = {}
+        add_kind(self)
+
+    @property
+    def classes(self) -> dict[str, type[T]]:
+        """All classes by name, those of plug-ins included, in alphabetical order."""
+        load_entry_points()
+        return dict(sorted((self.own | self._added).items()))
 
     @cached_property
-    def classes(self) -> dict[str, type[T]]:
-        """All registered classes by name, in alphabetical order."""
+    def own(self) -> dict[str, type[T]]:
+        """The classes of the package alone, in alphabetical order."""
         package = importlib.import_module(self._package)
         found: dict[str, type[T]] = {}
         for info in pkgutil.iter_modules(package.__path__):
@@ -91,8 +104,50 @@ class Registry(Generic[T]):
         return self.classes.get(name) or others[name]
 
     def has(self, cls: type) -> bool:
-        """Whether a class is one of the package's, and not another of the same name."""
+        """Whether a class is one of the package's or of a plug-in, and not another of the same name."""
         return cls in self.classes.values()
+
+    def is_own(self, cls: type) -> bool:
+        """Whether a class is one of the package's."""
+        return cls in self.own.values()
+
+    @property
+    def added(self) -> list[type[T]]:
+        """The classes of plug-ins."""
+        load_entry_points()
+        return list(self._added.values())
+
+    def add(self, cls: type[T]) -> None:
+        """Add the class of a plug-in.
+
+        Raises:
+            ValueError: Its name is taken, or cannot be written on a command line.
+            TypeError: It is not what a choice must be.
+        """
+        label = f"{self.kind} class {cls.__qualname__}"
+        self._check_class(cls)
+        if inspect.isabstract(cls):
+            missing = ", ".join(sorted(vars(cls)["__abstractmethods__"]))
+            raise TypeError(f"{label} lacks what {self.base.__name__} asks for: {missing}")
+        check_options(cls)
+        name: str = cls.name  # type: ignore[attr-defined]
+        if not re.fullmatch(NAME, name):
+            raise ValueError(
+                f"{label} is named {name!r}: a name is made of letters, digits, '-', '_' and '.'"
+            )
+        for other in [*self.own.values(), *self._added.values()]:
+            for own in (name, *_other_names(cls)):
+                if other is not cls and own in (other.name, *_other_names(other)):  # type: ignore[attr-defined]
+                    whose = plugin_of(other)
+                    owner = f"of the plug-in {whose!r}" if whose else f"({other.__module__})"
+                    raise ValueError(
+                        f"{label} is named {own!r}, as {other.__qualname__} {owner}: give it another name"
+                    )
+        self._added[name] = cls
+
+    def remove(self, cls: type[T]) -> None:
+        """Undo `add`."""
+        self._added = {name: other for name, other in self._added.items() if other is not cls}
 
     def resolve(self, choice: str | T) -> T:
         """An instance from a spelled choice (`interpolated:0.25`), or an instance as it is.
@@ -174,12 +229,13 @@ class Registry(Generic[T]):
         """`{"name": ..., option: value, ...}`: plain data for a configuration file.
 
         Raises:
-            ValueError: It is not of a class of the package: its name would stand for another, or for none.
+            ValueError: It is of a class that is not registered: its name would stand for another or none.
         """
         if not self.has(type(instance)):
             raise ValueError(
                 f"{self.kind} {type(instance).__name__} is a class of your own, and a configuration can only "
-                f"name the package's ({', '.join(self.names())}): pass it to ParticlePILCO"
+                f"name the package's ({', '.join(self.names())}) and those of plug-ins: pass it to "
+                "ParticlePILCO, or load its module as a plug-in"
             )
         options = dataclasses.asdict(instance)  # type: ignore[call-overload]
         return {"name": instance.name, **to_plain(options)}  # type: ignore[attr-defined]

@@ -128,7 +128,7 @@ class DifferentiableController:
 
 @dataclass(frozen=True)
 class PolicyOptions(Choice):
-    """Base class of the options of a policy."""
+    """Base class of the options of a policy; each has a policy class of its own."""
 
     name: ClassVar[str]
     """Name on the command line."""
@@ -148,7 +148,10 @@ class SearchPolicy(BasePolicy):
     """A deterministic policy whose parameters a policy search improves.
 
     Policies work on standardised features, `standardized`, so that neither units nor zero points matter.
-    A policy of one's own that takes raw ones leaves `change_inputs` alone.
+    A policy of one's own that takes raw ones leaves `change_inputs` alone. A controller is a pure function
+    of tensors, in which replicates never meet; actions and fresh parameters have the dtype and the device of
+    `feature_mean`: float32, or float64 after `.double()`. Parameters may have any names.
+    `mbrl_agent.contract.check_policy` checks the options that name one.
 
     Args:
         observation_space: Box of D dimensions.

@@ -24,7 +24,12 @@ from mbrl_agent.vjp import PullBack, by_autograd, keep_in_step
 
 @dataclass(frozen=True)
 class Resampler(Choice, ABC):
-    """Base class of the resampling strategies."""
+    """Base class of the resampling strategies.
+
+    A pure function of tensors, in which particles of different replicates never meet. The dtype and the
+    device of all that it returns are those of the particles, float32 or float64: make no tensor of another.
+    `mbrl_agent.contract.check_resampler` checks an instance.
+    """
 
     name: ClassVar[str]
     """Name on the command line."""

@@ -25,7 +25,7 @@ from mbrl_agent.options import (
     summary,
     to_text,
 )
-from mbrl_agent.run.config import CHOICES, TrainConfig
+from mbrl_agent.run.config import CHOICES, TrainConfig, load_plugins, read_plugins
 from mbrl_agent.run.interrupts import Interrupted
 from mbrl_agent.run.messages import FAILED, INTERRUPTED, USAGE_ERROR, one_line
 from mbrl_agent.run.program import program
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 PROGRAM = "train.py"
 GENERAL = "general"
+PLUGIN = "--plugin"  # each adds one, or several
 WITH_RESUME = ("trials", "quiet")
 """Options that may change when a run is resumed; with any other it would not be the same run."""
 EXAMPLES = """\
@@ -91,7 +92,7 @@ def _section(title: str, key: str, cls: Any) -> Section:
 
 def flag(key: str) -> str:
     """The flag of a dotted key: `resampling.em_iterations` -> `--resampling.em-iterations`."""
-    return "--" + key.replace("_", "-")
+    return PLUGIN if key == "plugins" else "--" + key.replace("_", "-")
 
 
 def help_text(program_name: str = PROGRAM) -> str:
@@ -135,6 +136,8 @@ def add_option(add: Callable[..., object], key: str, option: Option) -> None:
     if option.hint is bool:
         action = argparse.BooleanOptionalAction
         add(flag(key), dest=key, action=action, default=argparse.SUPPRESS, help=text)
+    elif key == "plugins":
+        add(PLUGIN, dest=key, metavar="MODULE", action="append", default=argparse.SUPPRESS, help=text)
     else:
         choice = CHOICES.get(key)
         metavar = "{" + ",".join(choice.names()) + "}" if choice else placeholder(option.hint)
@@ -162,6 +165,7 @@ def parse(argv: Sequence[str], device_is_here: bool = True, program_name: str = 
     Raises:
         ValueError: The command line, or the configuration file that it names, is wrong.
     """
+    load_plugins_first(argv, config="", resume="config.yaml")
     parser = _Parser(prog=program_name, allow_abbrev=False, add_help=False)
     _add_commands(parser.add_argument)
     options = {key: option for section in sections() for key, option in section.options.items()}
@@ -171,6 +175,8 @@ def parse(argv: Sequence[str], device_is_here: bool = True, program_name: str = 
     if rest:
         raise ValueError(_not_understood(rest[0], [flag(key) for key in options]))
     given = {key: value for key, value in vars(namespace).items() if key in options}
+    if "plugins" in given:
+        given["plugins"] = split_names(given["plugins"])
     try:
         command = _command(namespace.config, namespace.resume, given)
         if device_is_here:
@@ -178,6 +184,36 @@ def parse(argv: Sequence[str], device_is_here: bool = True, program_name: str = 
         return command
     except OptionError as error:
         raise ValueError(f"{flag('.'.join(error.path))}: {error.reason}") from error
+
+
+def load_plugins_first(argv: Sequence[str], **files: str) -> None:
+    """Load the plug-ins that words and the files they name ask for, before the words are parsed.
+
+    What a plug-in offers can then be a value, and its options are flags.
+
+    Args:
+        argv: The words.
+        files: By option without its dashes, where the configuration lies below its value.
+
+    Raises:
+        ValueError: One cannot be loaded.
+    """
+    parser = _Parser(prog=PROGRAM, allow_abbrev=False, add_help=False)
+    parser.add_argument(PLUGIN, action="append", default=[])
+    for option in files:
+        parser.add_argument(f"--{option}")
+    words = vars(parser.parse_known_args(argv)[0])
+    paths = [Path(words[option], place) for option, place in files.items() if words[option]]
+    names = [*split_names(words["plugin"]), *(name for path in paths for name in read_plugins(path))]
+    try:
+        load_plugins(names)
+    except OptionError as error:
+        raise ValueError(f"{PLUGIN}: {error.reason}") from error
+
+
+def split_names(values: Sequence[str]) -> list[str]:
+    """The names in the values of `--plugin`: one each, or several with commas between them."""
+    return [name.strip() for value in values for name in value.split(",")]
 
 
 def _not_understood(word: str, flags: list[str]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from mbrl_agent.files.atomic import write_atomically
 from mbrl_agent.files.yaml_data import read_yaml
 from mbrl_agent.options import (
     OptionError,
+    OptionTypeError,
     build,
     construct,
     convert_option,
@@ -32,6 +33,7 @@ from mbrl_agent.options import (
     to_plain,
     to_text,
 )
+from mbrl_agent.options.plugins import load_plugin, plugin_of
 from mbrl_agent.options.registry import Registry
 from mbrl_agent.options.validation import require_count, require_seed
 from mbrl_agent.policies import POLICIES, PolicyOptions
@@ -69,6 +71,8 @@ class TrainConfig:
     """Gradient estimates a trial whose variance is logged (about 0.1 s a trial); 0 turns it off."""
     episodes: tuple[str, ...] = ()
     """Files of episodes to learn from as well: .npz, with observations (N + 1, D) and actions (N, U)."""
+    plugins: tuple[str, ...] = ()
+    """Modules, also in this directory, whose strategies, models, policies and estimators can be chosen."""
     logdir: str = "runs"
     """Directory that holds run directories."""
     device: str = "cpu"
@@ -89,8 +93,12 @@ class TrainConfig:
     """Controller that is learned: state -> action."""
 
     def __post_init__(self) -> None:
+        load_plugins(self.plugins)
         for name, registry in CHOICES.items():  # a spelling stands for the instance
             object.__setattr__(self, name, registry.resolve(getattr(self, name)))
+        # whoever reads the configuration needs them, whether they were named here or loaded before
+        used = (plugin_of(type(getattr(self, name))) for name in CHOICES)
+        object.__setattr__(self, "plugins", tuple(dict.fromkeys([*self.plugins, *filter(None, used)])))
         require_count("trials", self.trials)
         require_count("random_trials", self.random_trials)
         if self.random_trials > self.trials:
@@ -165,6 +173,9 @@ class TrainConfig:
         Raises:
             ValueError: Unknown key, or a value that its option cannot take.
         """
+        if "plugins" in changes:  # first: the names of choices may be theirs
+            hint = options_of(TrainConfig)["plugins"].hint
+            load_plugins(convert_option(("plugins",), changes["plugins"], hint))
         changes = _nested(changes)
         _refuse_unknown_keys(changes)
         values: dict[str, Any] = {}
@@ -208,6 +219,30 @@ class TrainConfig:
             return cls.from_dict(data)
         except (ValueError, TypeError) as error:
             raise ValueError(f"configuration {path}: {error}") from error
+
+
+def load_plugins(names: Sequence[str]) -> None:
+    """Load the plug-ins of a configuration.
+
+    Raises:
+        OptionError: One cannot be loaded, or they are not a list of names.
+    """
+    if isinstance(names, str) or not isinstance(names, Sequence):
+        raise OptionTypeError(("plugins",), f"expected a list of names of modules, got {shown(names)}")
+    for name in names:
+        try:
+            load_plugin(name)
+        except (ValueError, TypeError) as error:
+            raise OptionError(("plugins",), str(error)) from error
+
+
+def read_plugins(path: Path) -> tuple[str, ...]:
+    """The plug-ins that a configuration file names; none where it cannot be read, which `load` tells."""
+    try:
+        names = read_yaml(path).get("plugins", ())
+        return tuple(convert_option(("plugins",), names, tuple[str, ...]))
+    except (OSError, ValueError, AttributeError):
+        return ()
 
 
 def known_keys() -> list[str]:

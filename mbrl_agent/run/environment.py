@@ -12,6 +12,7 @@ import yaml
 from gymnasium.envs.registration import load_env_creator
 
 from mbrl_agent.options import OptionError, convert, did_you_mean
+from mbrl_agent.options.plugins import find_module
 from mbrl_agent.run import experiment
 
 Env = gymnasium.Env[Any, Any]
@@ -67,7 +68,7 @@ def read_env_options(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     if not values:
         return {}
     if ":" in name:
-        experiment.find_module(name.partition(":")[0])
+        find_module(name.partition(":")[0])
     try:
         entry = gymnasium.spec(name).entry_point
         creator = load_env_creator(entry) if isinstance(entry, str) else entry

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import math
-import os
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -21,6 +18,7 @@ from mbrl_agent.agent.environment import require_bounded_actions
 from mbrl_agent.agent.observation_changes import valid_attribute
 from mbrl_agent.errors import RunFailure
 from mbrl_agent.options import directory_name
+from mbrl_agent.options.plugins import find_module
 from mbrl_agent.run.animation import metadata_of, render_mode
 from mbrl_agent.run.callbacks import (
     AnimationCallback,
@@ -174,26 +172,6 @@ def make_env(env_id: str, **kwargs: Any) -> Env:
     if env.spec is None or env.spec.max_episode_steps is None:
         raise ValueError(f"env {env_id!r} has no time limit: register it with max_episode_steps")
     return env
-
-
-def find_module(name: str) -> None:
-    """Let a module be imported from the current directory if it is found nowhere else.
-
-    The directory becomes the last one in which Python looks for modules, so that no file in it takes the
-    place of one of ours, of the standard library or of an installed package. It stays there: evaluation and
-    child processes import the module, too, and the module may import others that lie beside it.
-
-    Args:
-        name: The module, dotted if it is in a package.
-
-    Raises:
-        OSError: There is no current directory any more.
-    """
-    spec = importlib.util.find_spec(name.partition(".")[0])
-    if spec is None or spec.origin is None:  # not found, or a folder without code of that name
-        here = os.getcwd()
-        if here not in sys.path:
-            sys.path.append(here)
 
 
 class Experiment:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from mbrl_agent.policies import POLICIES
+from mbrl_agent.run.cli import load_plugins_first
 from mbrl_agent.run.messages import INTERRUPTED, USAGE_ERROR, one_line
 from mbrl_agent.run.program import program
 from mbrl_agent.study.arguments import PROGRAM, check, make_parser
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None, program_ends: bool = False) -> int:
 
 
 def _main(argv: Sequence[str]) -> int:
+    load_plugins_first(argv, run="config.yaml")
     parser = make_parser()
     arguments, rest = parser.parse_known_args(argv)
     if rest and "train_options" not in arguments:

@@ -15,7 +15,7 @@ from mbrl_agent.study.baseline import command as baseline
 from mbrl_agent.study.compare import command as compare
 from mbrl_agent.study.gradients.bimodal import Modes
 from mbrl_agent.study.gradients.scene import MODEL_NOISE
-from mbrl_agent.study.parsing import Parser, adder, formatter
+from mbrl_agent.study.parsing import Parser, add_plugin, adder, formatter
 from mbrl_agent.study.speed import command as speed
 from mbrl_agent.study.sweep import command as sweep
 
@@ -59,6 +59,7 @@ def make_parser() -> Parser:
         command = commands.add_parser(
             name, help=text, description=text, formatter_class=formatter, allow_abbrev=False
         )
+        add_plugin(command)
         _add_scene(command)
         _add_sampling(command, repeats=64 if name == "bias" else 16)
         if name != "figures":
@@ -93,7 +94,12 @@ def _add_sampling(command: Parser, repeats: int) -> None:
     add = adder(command.add_argument_group("how it is sampled"))
     add("--particles", "of one gradient estimate", 300, type=int, metavar="N")
     add("--repeats", "independent estimates at each place", repeats, type=int, metavar="N")
-    add("--direction", "parameters that move: weights, all, or one's name", "weights", metavar="NAME")
+    add(
+        "--direction",
+        "parameters that move: weights (if any, else all), all, or one's name",
+        "weights",
+        metavar="NAME",
+    )
     add("--seed", "of everything random", 0, type=int, metavar="N")
     add("--float64", "compute in double precision", False, action="store_true")
     add("--threads", "CPU threads", 1, type=int, metavar="N")

@@ -20,6 +20,12 @@ def formatter(prog: str) -> argparse.HelpFormatter:
     return argparse.HelpFormatter(prog, max_help_position=30)
 
 
+def add_plugin(command: argparse.ArgumentParser) -> None:
+    """Add `--plugin`, which is read before all else."""
+    text = "module whose strategies, policies and estimators can be named, also of this directory"
+    command.add_argument("--plugin", action="append", metavar="MODULE", help=text)
+
+
 def adder(group: Any) -> Callable[..., None]:
     """A function that adds an option and puts its default into its help."""
 

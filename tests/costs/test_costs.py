@@ -12,6 +12,7 @@ import torch
 from envs.cartpole_cost import AngleCost, TipCost, tip_distance
 from mbrl_agent import costs
 from mbrl_agent.agent.task import Task
+from mbrl_agent.contract import check_cost
 
 D, U = 4, 2
 COSTS = [
@@ -50,35 +51,12 @@ def value(cost, state, action=()):
 
 
 @pytest.mark.parametrize("cost", COSTS, ids=repr)
-@pytest.mark.parametrize("shape", [(), (3,), (2, 1, 5)])
-def test_a_cost_a_state(cost, shape):
-    state, action = batch(*shape)
-    result = cost(state, action)
-    assert result.shape == shape
-    assert result.dtype == torch.float64
-    assert (result >= 0).all()
-    flat = zip(state.reshape(-1, D), action.reshape(-1, U), strict=True)
-    one_by_one = torch.stack([cost(s, a) for s, a in flat]).reshape(shape)
-    torch.testing.assert_close(result, one_by_one, **EXACT)
-
-
-@pytest.mark.parametrize("cost", COSTS, ids=repr)
-def test_derivatives(cost):
-    state, action = batch(3)
-    assert torch.autograd.gradcheck(cost, (state.requires_grad_(), action.requires_grad_()))
-
-
-@pytest.mark.parametrize("cost", COSTS, ids=repr)
-def test_dtype_is_that_of_the_state_whatever_the_default_is(cost):
-    state, action = batch(3, dtype=torch.float32)
-    before = torch.get_default_dtype()
-    try:
-        torch.set_default_dtype(torch.float64)
-        result = cost(state, action)
-    finally:
-        torch.set_default_dtype(before)
-    assert result.dtype == torch.float32
-    torch.testing.assert_close(result.double(), cost(state.double(), action.double()), atol=1e-6, rtol=1e-5)
+def test_contract(cost):
+    check_cost(cost, D, U)
+    assert (cost(*batch(7)) >= 0).all()
+    state, action = batch(7, dtype=torch.float32)
+    expected = cost(state.double(), action.double())
+    torch.testing.assert_close(cost(state, action).double(), expected, atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("cost", COSTS, ids=repr)

@@ -11,7 +11,7 @@ import pytest
 from deadly_run import ROOT
 from tiny_run import flags
 
-from mbrl_agent.run.experiment import find_module
+from mbrl_agent.options.plugins import find_module
 from mbrl_agent.run.figures import encode_png, prediction_figure
 
 MODULE = """

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.policies.linear import LinearPolicy
 from mbrl_agent.policies.mlp import MlpPolicy
-from mbrl_agent.policies.rbf import RbfPolicy
+from mbrl_agent.policies.rbf import STRIDE, RbfPolicy
 from mbrl_agent.run.export.base import About, Action, Format
 from mbrl_agent.version import __version__
 
@@ -67,7 +67,7 @@ def act(observation):
 SQUASH = "    scaled = (9 * np.sin(action) + np.sin(3 * action)) / 8"
 RBF = f"""\
     # radial basis functions of z around the centers (C, F)
-    distance = (z[..., None, :] - data["centers"]) / np.exp(data["log_lengthscales"])
+    distance = (z[..., None, :] - {STRIDE:g} * data["centers"]) / np.exp(data["log_lengthscales"])
     basis = np.exp(-0.5 * (distance**2).sum(axis=-1))
     action = basis @ data["weights"]
 {SQUASH}"""

@@ -19,10 +19,18 @@ from mbrl_agent.types import GradientEstimate, Parameters
 
 @dataclass(frozen=True)
 class Estimator(Choice, ABC):
-    """Base class of the gradient estimators."""
+    """Base class of the gradient estimators.
+
+    A pure function of tensors, in which replicates never meet. The gradient has the dtype and the device of
+    the parameters, and the expected cost those of the particles: float32 or float64. What it returns is
+    detached, also where gradients are switched off. `mbrl_agent.contract.check_estimator` checks an instance.
+    """
 
     name: ClassVar[str]
     """Name on the command line."""
+    unbiased: ClassVar[bool] = True
+    """Whether the mean of many estimates is the exact gradient of a linear system with Gaussian noise and a
+    quadratic cost, where particles are not resampled; the contract suite holds it to that."""
 
     @abstractmethod
     def __call__(self, parameters: Parameters, simulation: Simulation) -> GradientEstimate:

@@ -48,6 +48,7 @@ class TotalPropagation(OwnCreditEstimator):
 
     name: ClassVar[str] = "total-propagation"
 
+    @torch.enable_grad()  # also where the caller has switched gradients off
     def __call__(self, parameters: Parameters, simulation: Simulation) -> GradientEstimate:
         """Estimate the gradient; see `Estimator.__call__`."""
         with torch.no_grad():

@@ -16,7 +16,8 @@ def chosen_names(parameters: Parameters, which: str) -> list[str]:
 
     Args:
         parameters: All of the policy's.
-        which: "weights" (those whose name begins so or with "weight_"), "all", or one parameter's name.
+        which: "weights" (those called so or whose name begins with "weight_"; of a policy that has none,
+            all), "all", or one parameter's name.
 
     Raises:
         ValueError: The policy has no such parameter.
@@ -25,10 +26,9 @@ def chosen_names(parameters: Parameters, which: str) -> list[str]:
         return list(parameters)
     if which in parameters:
         return [which]
-    names = [name for name in parameters if which == WEIGHTS and name.startswith("weight_")]
-    if not names:
+    if which != WEIGHTS:
         raise ValueError(f"direction {which!r} is unknown: this policy has {ALL}, {', '.join(parameters)}")
-    return names
+    return [name for name in parameters if name.startswith("weight_")] or list(parameters)
 
 
 def random_directions(

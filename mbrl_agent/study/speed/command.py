@@ -19,7 +19,7 @@ from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.run.table import Cell, Table
 from mbrl_agent.study.output import Output
-from mbrl_agent.study.parsing import adder, formatter
+from mbrl_agent.study.parsing import add_plugin, adder, formatter
 from mbrl_agent.study.speed.drawing import speed_figure
 from mbrl_agent.study.speed.measure import Setting, Timing, fit_seconds, measure
 
@@ -33,6 +33,7 @@ def add_parser(commands: Any) -> None:
         "speed", help=HELP, description=HELP, formatter_class=formatter, allow_abbrev=False
     )
     command.set_defaults(execute=run)
+    add_plugin(command)
     add = adder(command.add_argument_group("what varies, one at a time, around the first of each"))
     particles = [300, 100, 1000, 3000, 10000, 30000, 100000]
     add("--particles", "of a rollout", particles, type=int, nargs="+", metavar="N")

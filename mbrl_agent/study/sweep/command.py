@@ -37,8 +37,9 @@ once, also from several machines that share it: no cell is run by two of them.
 EPILOG = """\
 any option of train.py, with one value or several:
   --trials N, --env ID, --search.learning-rate X Y, --dynamics SPEC SPEC, ...; python train.py --help
-  lists them. A yes or no is written --dynamics.warm-start true false. Only --seed, --logdir, --quiet,
-  --resume and --resampling.OPTION have no place here, and --config, --threads and --device have one value.
+  lists them; --plugin MODULE adds what lies outside the package. A yes or no is written
+  --dynamics.warm-start true false. Only --seed, --logdir, --quiet, --resume and --resampling.OPTION have no
+  place here, and --config, --threads and --device have one value.
 
 examples:
   python -m mbrl_agent.study sweep --resampling none gaussian interpolated mixture --seeds 0-19 \\

@@ -14,6 +14,7 @@ from mbrl_agent.run.config import CHOICES, TrainConfig
 
 ONE_VALUE = {
     "--config": "give one file, and what differs as options",
+    "--plugin": "write --plugin before each module",
     "--threads": "all cells have the same",
     "--device": "all cells have the same",
 }

@@ -1,0 +1,21 @@
+"""Every dynamics model keeps the contract, and so does the ensemble with other options."""
+
+import pytest
+
+from mbrl_agent.contract.dynamics import RULES
+from mbrl_agent.contract.rules import check_all
+from mbrl_agent.dynamics import DYNAMICS
+from mbrl_agent.dynamics.ensemble import Ensemble
+
+FEW = {"members": 2, "hidden": (8,), "fit_steps": 20}
+VARIANTS = [
+    *(cls(**FEW) if cls is Ensemble else cls() for cls in DYNAMICS.classes.values()),
+    Ensemble(**FEW, propagation="per-step"),
+    Ensemble(**FEW, warm_start=True),
+]
+
+
+@pytest.mark.parametrize("options", VARIANTS, ids=str)
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_contract(options, rule):
+    check_all([rule], options, str(options))
