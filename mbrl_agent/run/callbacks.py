@@ -178,8 +178,8 @@ class PredictionCallback(RunCallback):
 class AnimationCallback(RunCallback):
     """Film the real episode of each trial by running it again, with images, in a copy of the environment.
 
-    Whatever goes wrong in the copy costs an animation, and the first time a warning, but not the run: no
-    real episode takes part in it.
+    Whatever goes wrong in the copy costs the animations, and one warning, but not the run: no real episode
+    takes part in it. A copy that has failed is not tried again: some renderers end the process then.
 
     Args:
         directory: Where the animations go.
@@ -195,6 +195,7 @@ class AnimationCallback(RunCallback):
         self.mode = mode
         self.time_step = time_step
         self._env: gymnasium.Env[Any, Any] | None = None
+        self._failed = False
         self._excuse = Excuse("no animation")
 
     def on_trial_end(self) -> None:
@@ -212,6 +213,8 @@ class AnimationCallback(RunCallback):
         """The animation as GIF, or nothing."""
         agent, failed, film, gif = self.agent, True, None, None
         actions = agent.scale_action(agent.latest[0].actions)
+        if self._failed:
+            return None
         with self._excuse.instead_of_errors():
             if self._env is None:
                 self._env = make_env(self.env, self.mode)
@@ -220,7 +223,8 @@ class AnimationCallback(RunCallback):
                 gif = encode_gif(film.images(), film.every * (self.time_step or DEFAULT_TIME_STEP))
             failed = False
         if failed:
-            self.close()  # nobody knows in which state it is
+            self._failed = True
+            self.close()
         elif film is None:
             self._excuse.give("with the same seed and the same actions the environment gave another episode")
         return gif

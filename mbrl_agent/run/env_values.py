@@ -25,7 +25,7 @@ WORDS = {list: "a list", tuple: "a list", np.ndarray: "a list of numbers", dict:
 
 def type_hints(creator: Any) -> dict[str, Any]:
     """The annotations of a constructor or a function; none where they cannot be evaluated."""
-    function = creator.__init__ if isinstance(creator, type) else creator
+    function = getattr(creator, "__init__") if isinstance(creator, type) else creator  # noqa: B009
     try:
         return typing.get_type_hints(function)
     except Exception:  # names that exist for the type checker alone, or nothing to annotate

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -178,6 +180,8 @@ def make_env(environment: Environment | str, render_mode: str | None = None) -> 
     """
     wanted = Environment(environment) if isinstance(environment, str) else environment
     spec = find_spec(wanted.name)
+    if render_mode is not None and render_mode != "human":
+        _render_without_display()
     arguments = _arguments(wanted) | ({} if render_mode is None else {"render_mode": render_mode})
     try:
         env = gymnasium.make(spec, **arguments)
@@ -190,6 +194,15 @@ def make_env(environment: Environment | str, render_mode: str | None = None) -> 
             "max_episode_steps"
         )
     return env
+
+
+def _render_without_display() -> None:
+    """Let MuJoCo render by EGL where there is no display, unless the user has chosen something else.
+
+    Its own default needs a display; without one it fails, and the second time ends the process.
+    """
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        os.environ.setdefault("MUJOCO_GL", "egl")
 
 
 def make_vector_env(environment: Environment | str, count: int) -> gymnasium.vector.VectorEnv[Any, Any, Any]:

@@ -172,9 +172,7 @@ def _formatter(prog: str) -> argparse.HelpFormatter:
 
 def add_commands(add: Callable[..., object]) -> None:
     """Add the flags that are not options of a run; `--help` is looked for before the others are read."""
-    add(
-        "--help", "-h", nargs="?", metavar="GROUP", help="Show the first page, or a group of options, or all."
-    )
+    add("--help", "-h", nargs="?", metavar="GROUP", help="Show the first page, or one group.")
     add("--version", action="version", version=f"mbrl_agent {__version__}", help="Show the version.")
     add("--config", metavar="FILE", help="Take what is not on the command line from this YAML file.")
     also = " and ".join(flag(key) for key in WITH_RESUME)

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-ENV_HELP = "--env.OPTION VALUE for what its constructor takes"
+ENV_HELP = "--env.OPTION VALUE for its options"
 
 
 class Parser(argparse.ArgumentParser):
