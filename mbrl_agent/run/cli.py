@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from mbrl_agent.options import OptionError, did_you_mean, to_plain
 from mbrl_agent.run.config import TrainConfig
+from mbrl_agent.run.environment import ELSEWHERE, read_env_options
 from mbrl_agent.run.help import (
     PROGRAM,
     WITH_RESUME,
@@ -30,6 +31,7 @@ from mbrl_agent.run.help import (
 from mbrl_agent.run.interrupts import Interrupted
 from mbrl_agent.run.messages import FAILED, INTERRUPTED, USAGE_ERROR, one_line
 from mbrl_agent.run.program import program
+from mbrl_agent.run.task_flags import task_arguments
 
 if TYPE_CHECKING:
     from mbrl_agent.run.experiment import Experiment
@@ -117,6 +119,8 @@ def split_env_words(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
         key = name.removeprefix(prefix).replace("-", "_")
         if not key or (prefix == NO_ENV_FLAG and equals):
             raise ValueError(f"{word}: write {ENV_FLAG}OPTION VALUE, or {NO_ENV_FLAG}OPTION for no")
+        if key in ELSEWHERE:
+            raise ValueError(f"{name}: is not an option of an environment here: {ELSEWHERE[key]}")
         has_value = prefix == ENV_FLAG and not equals and bool(left) and not left[0].startswith("--")
         alone = prefix == ENV_FLAG
         given[key] = value if equals else left.pop(0) if has_value else alone
@@ -156,9 +160,6 @@ def _settled(config: TrainConfig) -> TrainConfig:
     start = os.path.abspath(start) if start.endswith(".npy") else start
     options = config.env_options
     if options:
-        from mbrl_agent.run.environment import read_env_options
-        from mbrl_agent.run.task_flags import task_arguments
-
         task_arguments(config.task)  # modules of the user's go first, see there
         options = to_plain(read_env_options(config.env, options))
     return dataclasses.replace(config, episodes=files, initial_states=start, env_options=options)

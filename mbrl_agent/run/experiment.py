@@ -16,7 +16,7 @@ from mbrl_agent.agent.agent import ParticlePILCO
 from mbrl_agent.agent.environment import require_bounded_actions
 from mbrl_agent.agent.observation_changes import valid_attribute
 from mbrl_agent.errors import RunFailure
-from mbrl_agent.options import directory_name
+from mbrl_agent.options import OptionError, directory_name
 from mbrl_agent.run.animation import metadata_of, render_mode
 from mbrl_agent.run.callbacks import (
     AnimationCallback,
@@ -30,7 +30,7 @@ from mbrl_agent.run.directory import START, RunDirectory, RunState
 from mbrl_agent.run.environment import Env, make_env
 from mbrl_agent.run.episode_file import read_episodes
 from mbrl_agent.run.log import log_config, make_logger
-from mbrl_agent.run.task_flags import NONE, load_arguments, task_arguments
+from mbrl_agent.run.task_flags import NONE, OFFERED, load_arguments, task_arguments
 from mbrl_agent.run.terminal import Terminal
 
 ENDLESS = 2**62  # environment steps: a run ends by its number of trials
@@ -137,6 +137,12 @@ def new_agent(config: TrainConfig, env: Env, task: Mapping[str, Any] | None = No
             cannot be read or holds something else.
         TypeError: Likewise.
     """
+    if config.cost == OFFERED and valid_attribute(env, "cost") is None:
+        raise OptionError(
+            ("cost",),
+            "the environment offers no differentiable cost: give --cost my_module:function, a function in "
+            "torch of states (..., D) and actions (..., U) -> (...)",
+        )
     agent = ParticlePILCO(
         config.policy.policy_class,
         env,
