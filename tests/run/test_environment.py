@@ -114,7 +114,7 @@ def test_options_are_those_of_the_constructor_and_the_registration():
 
 
 def test_an_option_that_there_is_not_names_those_that_there_are():
-    with pytest.raises(OptionError, match="no such option; did you mean noise-std.*it has cost, cost-width"):
+    with pytest.raises(OptionError, match=r"no such option; did you mean noise-std.*it has cost, cost-width"):
         read_env_options(OURS, {"noise_sdt": 1})
 
 
