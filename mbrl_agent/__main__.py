@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-import runpy
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,10 +58,6 @@ def main(argv: Sequence[str] | None = None, program_ends: bool = False, name: st
         return 0
     if first not in available():
         return _refuse(name, _no_such_command(first))
-    try:
-        _register_environments()
-    except (ImportError, OSError) as error:
-        return _refuse(name, " ".join(str(error).split()))
     return _run(first, rest, program_ends, f"{name} {first}")
 
 
@@ -106,16 +101,6 @@ def _no_such_command(word: str) -> str:
 def _refuse(name: str, message: str) -> int:
     sys.stderr.write(f"{name}: error: {message} (see {name} --help)\n")
     return 2
-
-
-def _register_environments() -> None:
-    """Do what train.py does before it trains. It is read by its path: a module `train` may be the user's.
-
-    Raises:
-        ImportError: Our environments cannot be imported.
-        OSError: There is no train.py.
-    """
-    runpy.run_path(str(ROOT / "train.py"))["register_environments"]()
 
 
 def _look_here_last() -> None:

@@ -13,7 +13,7 @@ import envs  # noqa: F401
 from mbrl_agent.run import callbacks as run_callbacks
 from mbrl_agent.run import experiment
 from mbrl_agent.run.config import TrainConfig
-from mbrl_agent.run.experiment import Experiment, prepare
+from mbrl_agent.run.experiment import Experiment, new_run, open_run
 
 TINY: dict[str, Any] = {
     "trials": 3,
@@ -43,11 +43,11 @@ def flags(**changes: Any) -> list[str]:
 def tiny(logdir: Path, **changes: Any) -> Experiment:
     """A tiny run that is ready to start; `a__b` stands for the option `a.b`."""
     changes = {key.replace("__", "."): value for key, value in changes.items()}
-    return prepare(TrainConfig().updated({**TINY, "logdir": str(logdir), **changes}))
+    return new_run(TrainConfig().updated({**TINY, "logdir": str(logdir), **changes}))
 
 
 def resume(directory: Path, **changes: Any) -> Experiment:
-    return prepare(TrainConfig.load(directory / "config.yaml").updated(changes), resume=directory)
+    return open_run(directory, TrainConfig.load(directory / "config.yaml").updated(changes))
 
 
 def read_events(directory: Path) -> EventAccumulator:

@@ -15,7 +15,6 @@ Entry points are read when a choice is first looked up by its name; one that is 
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import os
 import sys
 import warnings
@@ -24,6 +23,8 @@ from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any, Protocol
+
+from mbrl_agent.options.modules import find_module, reason_of
 
 GROUP = "mbrl_agent.plugins"
 """Group of the entry points."""
@@ -112,26 +113,6 @@ def _load_entry_point(point: EntryPoint) -> None:
     load_plugin(point.module)
 
 
-def find_module(name: str) -> None:
-    """Let a module be imported from the current directory if it is found nowhere else.
-
-    The directory becomes the last one in which Python looks for modules, so that no file in it takes the
-    place of one of ours, of the standard library or of an installed package. It stays there: evaluation and
-    child processes import the module, too, and the module may import others that lie beside it.
-
-    Args:
-        name: The module, dotted if it is in a package.
-
-    Raises:
-        OSError: There is no current directory any more.
-    """
-    spec = importlib.util.find_spec(name.partition(".")[0])
-    if spec is None or spec.origin is None:  # not found, or a folder without code of that name
-        here = os.getcwd()
-        if here not in sys.path:
-            sys.path.append(here)
-
-
 def _import(name: str) -> ModuleType:
     """Import the module of a plug-in.
 
@@ -148,11 +129,12 @@ def _import(name: str) -> ModuleType:
         importlib.invalidate_caches()  # it may have been written a moment ago
         return importlib.import_module(name)
     except (Exception, SystemExit) as error:  # a module of the user's own may raise anything
-        kind = type(error).__name__
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             where = f"in {os.getcwd()} or where Python looks for modules"
             raise ValueError(f"plug-in {name!r} cannot be found {where}") from error
-        reason = f"it ended the program ({kind})" if isinstance(error, SystemExit) else f"{kind}: {error}"
+        reason = reason_of(error)
+        if not isinstance(error, SystemExit) and str(error):
+            reason = f"{type(error).__name__}: {reason}"
         raise ValueError(f"plug-in {name!r} cannot be imported: {reason}") from error
 
 

@@ -23,6 +23,7 @@ from mbrl_agent.randomness import derive_generator, derive_seed
 from mbrl_agent.resampling.none import NoResampling
 from mbrl_agent.run.animation import DEFAULT_TIME_STEP, encode_gif, replay
 from mbrl_agent.run.directory import START, RunDirectory, RunState
+from mbrl_agent.run.environment import Environment, make_env
 from mbrl_agent.run.evaluation import Evaluation, evaluate
 from mbrl_agent.run.figures import encode_png, prediction_figure
 from mbrl_agent.run.log import ProgressCsv, log_image
@@ -55,7 +56,7 @@ class EvaluationCallback(RunCallback):
     """Judge the deployed policy by fresh episodes, which do not count as interaction.
 
     Args:
-        env_id: Gymnasium id.
+        env: The environment with its options.
         episodes: Number of evaluation episodes; 0 judges nothing.
         state: What is known of the run's earlier evaluations.
 
@@ -65,9 +66,9 @@ class EvaluationCallback(RunCallback):
             environment does not tell.
     """
 
-    def __init__(self, env_id: str, episodes: int, state: RunState = START) -> None:
+    def __init__(self, env: Environment, episodes: int, state: RunState = START) -> None:
         super().__init__()
-        self.env_id = env_id
+        self.env = env
         self.episodes = episodes
         self.state = state
         self.solved: bool | None = None
@@ -80,7 +81,7 @@ class EvaluationCallback(RunCallback):
         assert agent.seed is not None
         seed = derive_seed(agent.seed, "evaluation", agent.trials)
         with self.timed("evaluate"):
-            result = evaluate(lambda states: agent.predict(states)[0], self.env_id, self.episodes, seed)
+            result = evaluate(lambda states: agent.predict(states)[0], self.env, self.episodes, seed)
         self.logger.record("eval/mean_reward", result.mean_return)
         self.logger.record("eval/mean_ep_length", float(result.lengths.mean()))
         self.solved = result.solved
@@ -177,23 +178,24 @@ class PredictionCallback(RunCallback):
 class AnimationCallback(RunCallback):
     """Film the real episode of each trial by running it again, with images, in a copy of the environment.
 
-    Whatever goes wrong in the copy costs an animation, and the first time a warning, but not the run: no
-    real episode takes part in it.
+    Whatever goes wrong in the copy costs the animations, and one warning, but not the run: no real episode
+    takes part in it. A copy that has failed is not tried again: some renderers end the process then.
 
     Args:
         directory: Where the animations go.
-        env_id: Gymnasium id.
+        env: The environment with its options.
         mode: Render mode that gives images.
         time_step: Duration of a step [s], if it is known.
     """
 
-    def __init__(self, directory: RunDirectory, env_id: str, mode: str, time_step: float | None) -> None:
+    def __init__(self, directory: RunDirectory, env: Environment, mode: str, time_step: float | None) -> None:
         super().__init__()
         self.directory = directory
-        self.env_id = env_id
+        self.env = env
         self.mode = mode
         self.time_step = time_step
         self._env: gymnasium.Env[Any, Any] | None = None
+        self._failed = False
         self._excuse = Excuse("no animation")
 
     def on_trial_end(self) -> None:
@@ -211,15 +213,18 @@ class AnimationCallback(RunCallback):
         """The animation as GIF, or nothing."""
         agent, failed, film, gif = self.agent, True, None, None
         actions = agent.scale_action(agent.latest[0].actions)
+        if self._failed:
+            return None
         with self._excuse.instead_of_errors():
             if self._env is None:
-                self._env = gymnasium.make(self.env_id, render_mode=self.mode)
+                self._env = make_env(self.env, self.mode)
             film = replay(self._env, agent.latest[0], actions, agent.episode_seed(agent.collections - 1))
             if film is not None:
                 gif = encode_gif(film.images(), film.every * (self.time_step or DEFAULT_TIME_STEP))
             failed = False
         if failed:
-            self.close()  # nobody knows in which state it is
+            self._failed = True
+            self.close()
         elif film is None:
             self._excuse.give("with the same seed and the same actions the environment gave another episode")
         return gif

@@ -1,4 +1,4 @@
-"""The command line: flags generated from the dataclasses of a configuration, and their help.
+"""The command line: flags generated from the dataclasses of a configuration.
 
 Flags are named after the keys of config.yaml: `search.learning_rate` is `--search.learning-rate`.
 """
@@ -10,45 +10,35 @@ import dataclasses
 import os
 import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mbrl_agent.options import (
-    SYNTAX,
-    Option,
-    OptionError,
-    did_you_mean,
-    options_of,
-    placeholder,
-    summary,
-    to_text,
+from mbrl_agent.options import OptionError, did_you_mean, to_plain
+from mbrl_agent.run.config import TrainConfig, load_plugins, read_plugins
+from mbrl_agent.run.environment import ELSEWHERE, read_env_options
+from mbrl_agent.run.help import (
+    PLUGIN,
+    PROGRAM,
+    WITH_RESUME,
+    add_commands,
+    add_option,
+    asks_for_help,
+    call,
+    flag,
+    help_text,
+    sections,
 )
-from mbrl_agent.run.config import CHOICES, TrainConfig, load_plugins, read_plugins
 from mbrl_agent.run.interrupts import Interrupted
 from mbrl_agent.run.messages import FAILED, INTERRUPTED, USAGE_ERROR, one_line
 from mbrl_agent.run.program import program
-from mbrl_agent.version import __version__
+from mbrl_agent.run.task_flags import task_arguments
 
 if TYPE_CHECKING:
     from mbrl_agent.run.experiment import Experiment
 
-PROGRAM = "train.py"
-GENERAL = "general"
-PLUGIN = "--plugin"  # each adds one, or several
-WITH_RESUME = ("trials", "quiet")
-"""Options that may change when a run is resumed; with any other it would not be the same run."""
-EXAMPLES = """\
-examples:
-  python train.py                                  # cart-pole swing-up, gaussian resampling
-  python train.py --resampling none --seed 3
-  python train.py --resampling interpolated --resampling.ratio 0.5
-  python train.py --resampling mixture:3,em-iterations=5 --dynamics ensemble:members=7,hidden=64x64
-  python train.py --config runs/X/config.yaml --seed 7    # precedence: flag > file > default
-  python train.py --resume runs/X                  # continues as if it had never stopped
-  python train.py --resume runs/X --trials 20      # and goes on for longer
-"""
+ENV_FLAG, NO_ENV_FLAG = "--env.", "--no-env."
 
 
 @dataclass(frozen=True)
@@ -61,122 +51,24 @@ class Command:
     """Directory of the run to continue; None starts a new one."""
 
 
-@dataclass(frozen=True)
-class Section:
-    """Options that belong together in the help."""
-
-    title: str
-    description: str
-    options: dict[str, Option]
-    """By their key in `TrainConfig.to_dict`, dotted."""
-
-
-def sections() -> list[Section]:
-    """Every option of every choice."""
-    options = options_of(TrainConfig)
-    plain = {k: o for k, o in options.items() if k not in CHOICES and not dataclasses.is_dataclass(o.hint)}
-    result = [Section(GENERAL, "", plain)]
-    for key, option in options.items():
-        if key in CHOICES:
-            chosen = dataclasses.replace(option, default=option.default.name)
-            result.append(Section(key, f"Written {SYNTAX}.", {key: chosen}))
-            result += [_section(f"{key} {name}", key, cls) for name, cls in CHOICES[key].classes.items()]
-        elif dataclasses.is_dataclass(option.hint):
-            result.append(_section(option.help.rstrip(".").lower(), key, option.hint))
-    return result
-
-
-def _section(title: str, key: str, cls: Any) -> Section:
-    return Section(title, summary(cls), {f"{key}.{name}": option for name, option in options_of(cls).items()})
-
-
-def flag(key: str) -> str:
-    """The flag of a dotted key: `resampling.em_iterations` -> `--resampling.em-iterations`."""
-    return PLUGIN if key == "plugins" else "--" + key.replace("_", "-")
-
-
-def help_text(program_name: str = PROGRAM) -> str:
-    """The help: usage, every section, examples."""
-    examples = EXAMPLES.replace(_call(PROGRAM), _call(program_name))
-    return "\n".join([f"usage: {program_name} [options]\n", *map(_format, sections()), examples])
-
-
-def _call(program_name: str) -> str:
-    """How the program is started: a file by python, a script by its name."""
-    return f"python {program_name}" if program_name.endswith(".py") else program_name
-
-
-def _format(section: Section) -> str:
-    parser = argparse.ArgumentParser(usage=argparse.SUPPRESS, add_help=False, formatter_class=formatter)
-    group = parser.add_argument_group(section.title, section.description or None)
-    if section.title == GENERAL:
-        _add_commands(group.add_argument)
-    for key, option in section.options.items():
-        add_option(group.add_argument, key, option)
-    return parser.format_help()
-
-
-def formatter(prog: str) -> argparse.HelpFormatter:
-    """Help in two wide columns."""
-    return argparse.HelpFormatter(prog, max_help_position=32)
-
-
-def _add_commands(add: Callable[..., object]) -> None:
-    """Add the flags that are not options of a run."""
-    add("--help", "-h", action="help", help="Show this help.")
-    add("--version", action="version", version=f"mbrl_agent {__version__}", help="Show the version.")
-    add("--config", metavar="FILE", help="Take what is not on the command line from this YAML file.")
-    also = " and ".join(flag(key) for key in WITH_RESUME)
-    add("--resume", metavar="DIR", help=f"Continue the run in this directory; only {also} may change.")
-
-
-def add_option(add: Callable[..., object], key: str, option: Option) -> None:
-    """Add one option; its value stays text, which the configuration converts and checks."""
-    text = f"{option.help} (default: {to_text(option.default)})".replace("%", "%%")
-    if option.hint is bool:
-        action = argparse.BooleanOptionalAction
-        add(flag(key), dest=key, action=action, default=argparse.SUPPRESS, help=text)
-    elif key == "plugins":
-        add(PLUGIN, dest=key, metavar="MODULE", action="append", default=argparse.SUPPRESS, help=text)
-    else:
-        choice = CHOICES.get(key)
-        metavar = "{" + ",".join(choice.names()) + "}" if choice else placeholder(option.hint)
-        add(flag(key), dest=key, metavar=metavar, default=argparse.SUPPRESS, help=text)
-
-
 class _Parser(argparse.ArgumentParser):
-    """A parser that shows our help, and raises ValueError instead of leaving the process."""
-
-    def format_help(self) -> str:
-        return help_text(self.prog)
+    """A parser that raises ValueError instead of leaving the process."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message.removeprefix("argument "))
 
 
-def parse(argv: Sequence[str], device_is_here: bool = True, program_name: str = PROGRAM) -> Command:
+def parse(argv: Sequence[str], device_is_here: bool = True) -> Command:
     """Turn the words of a command line into the run that they ask for.
 
     Args:
         argv: The words.
         device_is_here: Refuse a device that this machine does not have; not for a run on another one.
-        program_name: What the help calls the program.
 
     Raises:
         ValueError: The command line, or the configuration file that it names, is wrong.
     """
-    load_plugins_first(argv, config="", resume="config.yaml")
-    parser = _Parser(prog=program_name, allow_abbrev=False, add_help=False)
-    _add_commands(parser.add_argument)
-    options = {key: option for section in sections() for key, option in section.options.items()}
-    for key, option in options.items():
-        add_option(parser.add_argument, key, option)
-    namespace, rest = parser.parse_known_args(argv)
-    if rest:
-        raise ValueError(_not_understood(rest[0], [flag(key) for key in options]))
-    given = {key: value for key, value in vars(namespace).items() if key in options}
-    if "plugins" in given:
-        given["plugins"] = split_names(given["plugins"])
+    namespace, given = _read_words(argv)
     try:
         command = _command(namespace.config, namespace.resume, given)
         if device_is_here:
@@ -216,6 +108,60 @@ def split_names(values: Sequence[str]) -> list[str]:
     return [name.strip() for value in values for name in value.split(",")]
 
 
+def _read_words(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """The flags that are not options of a run, and the options that are given, by key."""
+    load_plugins_first(argv, config="", resume="config.yaml")
+    words, given_env = split_env_words(argv)
+    parser = _Parser(prog=PROGRAM, allow_abbrev=False, add_help=False)
+    add_commands(parser.add_argument)
+    options = {key: option for section in sections() for key, option in section.options.items()}
+    for key, option in options.items():
+        add_option(parser.add_argument, key, option)
+    namespace, rest = parser.parse_known_args(words)
+    if rest:
+        raise ValueError(_not_understood(rest[0], [flag(key) for key in options]))
+    given = {key: value for key, value in vars(namespace).items() if key in options}
+    if "plugins" in given:
+        given["plugins"] = split_names(given["plugins"])
+    return namespace, given | {f"env.{key}": value for key, value in given_env.items()}
+
+
+def split_env_words(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+    """Take what is meant for the environment's constructor out of a command line.
+
+    Only the environment knows which options there are: `--env.OPTION VALUE`, `--env.OPTION=VALUE`, and for a
+    yes or no `--env.OPTION` and `--no-env.OPTION`.
+
+    Args:
+        argv: The words.
+
+    Returns:
+        The other words, and the texts (or True and False) by the option's name.
+
+    Raises:
+        ValueError: A flag ends where the name of the option should be.
+    """
+    words: list[str] = []
+    given: dict[str, Any] = {}
+    left = list(argv)
+    while left:
+        word = left.pop(0)
+        name, equals, value = word.partition("=")
+        prefix = next((one for one in (ENV_FLAG, NO_ENV_FLAG) if name.startswith(one)), None)
+        if prefix is None:
+            words.append(word)
+            continue
+        key = name.removeprefix(prefix).replace("-", "_")
+        if not key or (prefix == NO_ENV_FLAG and equals):
+            raise ValueError(f"{word}: write {ENV_FLAG}OPTION VALUE, or {NO_ENV_FLAG}OPTION for no")
+        if key in ELSEWHERE:
+            raise ValueError(f"{name}: is not an option of an environment here: {ELSEWHERE[key]}")
+        has_value = prefix == ENV_FLAG and not equals and bool(left) and not left[0].startswith("--")
+        alone = prefix == ENV_FLAG
+        given[key] = value if equals else left.pop(0) if has_value else alone
+    return words, given
+
+
 def _not_understood(word: str, flags: list[str]) -> str:
     if not word.startswith("-"):
         return f"unexpected argument {word!r}: every option is given as --NAME VALUE"
@@ -226,9 +172,7 @@ def _not_understood(word: str, flags: list[str]) -> str:
 def _command(config_file: str | None, resume: str | None, given: dict[str, Any]) -> Command:
     if resume is None:
         config = TrainConfig() if config_file is None else TrainConfig.load(config_file)
-        config = config.updated(given)
-        files = tuple(map(os.path.abspath, config.episodes))  # the run may be begun again from another folder
-        return Command(dataclasses.replace(config, episodes=files))
+        return Command(_settled(config.updated(given)))
     others = [flag(key) for key in given if key not in WITH_RESUME] + ["--config"] * (config_file is not None)
     if others:
         allowed = " and ".join(flag(key) for key in WITH_RESUME)
@@ -239,6 +183,21 @@ def _command(config_file: str | None, resume: str | None, given: dict[str, Any])
     if not path.is_file():
         raise ValueError(f"--resume: {resume} is not the directory of a run, it has no config.yaml")
     return Command(TrainConfig.load(path).updated(given), Path(resume))
+
+
+def _settled(config: TrainConfig) -> TrainConfig:
+    """The configuration of a new run: its files by absolute paths, the environment's options checked.
+
+    The run may be begun again from another folder, and its config.yaml holds values of the right types.
+    """
+    files = tuple(map(os.path.abspath, config.episodes))
+    start = config.initial_states
+    start = os.path.abspath(start) if start.endswith(".npy") else start
+    options = config.env_options
+    if options:
+        task_arguments(config.task)  # modules of the user's go first, see there
+        options = to_plain(read_env_options(config.env, options))
+    return dataclasses.replace(config, episodes=files, initial_states=start, env_options=options)
 
 
 def main(argv: Sequence[str] | None = None, program_ends: bool = False, program_name: str = PROGRAM) -> int:
@@ -255,19 +214,25 @@ def main(argv: Sequence[str] | None = None, program_ends: bool = False, program_
     """
     with program(program_name, program_ends):
         try:
-            return _main(sys.argv[1:] if argv is None else argv, program_name)
+            return _main(list(sys.argv[1:] if argv is None else argv), program_name)
         except KeyboardInterrupt as interrupt:
             sys.stderr.write(f"{program_name}: interrupted before the run began\n")
             return _status(interrupt)
 
 
-def _main(argv: Sequence[str], program_name: str) -> int:
+def _main(argv: list[str], program_name: str) -> int:
     try:
-        command = parse(argv, program_name=program_name)
+        if asks_for_help(argv):
+            sys.stdout.write(_help(argv, program_name))
+            return 0
+        command = parse(argv)
         from mbrl_agent.errors import DivergedError, PolicyError, RunFailure
         from mbrl_agent.run import experiment  # not for --help: it imports all that a run needs
 
-        run = experiment.prepare(command.config, resume=command.resume)
+        if command.resume is None:
+            run = experiment.new_run(command.config)
+        else:
+            run = experiment.open_run(command.resume, command.config)
     except (ValueError, TypeError, OSError) as error:
         sys.stderr.write(f"{program_name}: error: {one_line(error)} (see {program_name} --help)\n")
         return USAGE_ERROR
@@ -287,9 +252,25 @@ def _main(argv: Sequence[str], program_name: str) -> int:
     return 0
 
 
+def _help(argv: list[str], program_name: str) -> str:
+    """The text that is asked for; the environment's options are those of the `--env` beside it."""
+    place = next(index for index, word in enumerate(argv) if asks_for_help([word]))
+    _, equals, group = argv[place].partition("=")
+    rest = argv[place + 1 :]
+    if not equals and rest and not rest[0].startswith("-"):
+        group, rest = rest[0], rest[1:]
+    if group not in ("env", "all"):
+        return help_text(group, program_name=program_name)
+    namespace, given = _read_words([*argv[:place], *(word for word in rest if not asks_for_help([word]))])
+    config = TrainConfig() if namespace.config is None else TrainConfig.load(namespace.config)
+    if namespace.resume is not None:
+        config = TrainConfig.load(Path(namespace.resume) / "config.yaml")
+    return help_text(group, given.get("env", config.env), program_name)
+
+
 def _how_to_go_on(run: Experiment, program_name: str) -> str:
     if run.resumable:
-        return f"continue with: {_call(program_name)} --resume {shlex.quote(str(run.directory))}"
+        return f"continue with: {call(program_name)} --resume {shlex.quote(str(run.directory))}"
     return "no trial was completed, so there is nothing to continue: start again"
 
 

@@ -21,6 +21,7 @@ from mbrl_agent.dynamics import DYNAMICS, DynamicsOptions
 from mbrl_agent.files.atomic import write_atomically
 from mbrl_agent.files.yaml_data import read_yaml
 from mbrl_agent.options import (
+    Option,
     OptionError,
     OptionTypeError,
     build,
@@ -38,6 +39,8 @@ from mbrl_agent.options.registry import Registry
 from mbrl_agent.options.validation import require_count, require_seed
 from mbrl_agent.policies import POLICIES, PolicyOptions
 from mbrl_agent.resampling import RESAMPLERS, Resampler
+from mbrl_agent.run.environment import Environment
+from mbrl_agent.run.task_flags import OFFERED, TASK, check_task_option
 from mbrl_agent.search.estimators import ESTIMATORS, Estimator
 from mbrl_agent.search.policy_search import SearchOptions
 from mbrl_agent.version import __version__
@@ -58,7 +61,19 @@ class TrainConfig:
     """Everything that defines a training run."""
 
     env: str = "CartPoleSwingUp-v0"
-    """Gymnasium id of the environment; it must offer a differentiable cost (see the README)."""
+    """Gymnasium id of the environment, or module:id; the module may lie in the current directory."""
+    env_options: Mapping[str, Any] = field(default_factory=dict)
+    """What its constructor takes, by name: plain data."""
+    max_episode_steps: int | None = None
+    """Truncate episodes after this many steps; none takes the limit that the environment has."""
+    cost: str = OFFERED
+    """Differentiable cost in torch, as module:function (states (..., D), actions (..., U)) -> (...)."""
+    angle_dims: str = OFFERED
+    """Indices of the angles [rad] of an observation, such as 0,2; none for no angles."""
+    terminated: str = OFFERED
+    """Where episodes end, as module:function states (..., D) -> bool (...); none to plan on beyond that."""
+    initial_states: str = OFFERED
+    """Where rollouts start: FILE.npy of states (N, D), module:function (count, generator), or none."""
     trials: int = 10
     """Number of trials; each collects one real episode, fits the model and improves the policy."""
     random_trials: int = 1
@@ -99,6 +114,10 @@ class TrainConfig:
         # whoever reads the configuration needs them, whether they were named here or loaded before
         used = (plugin_of(type(getattr(self, name))) for name in CHOICES)
         object.__setattr__(self, "plugins", tuple(dict.fromkeys([*self.plugins, *filter(None, used)])))
+        for name in TASK:
+            check_task_option(name, getattr(self, name))
+        if self.max_episode_steps is not None:
+            require_count("max_episode_steps", self.max_episode_steps)
         require_count("trials", self.trials)
         require_count("random_trials", self.random_trials)
         if self.random_trials > self.trials:
@@ -113,6 +132,16 @@ class TrainConfig:
             raise refused("threads", f"must be at most {MAX_THREADS}, got {self.threads}")
         if not re.fullmatch(r"cpu|cuda(:[0-9]{1,2})?", self.device):  # torch takes cuda:256 for cuda:0
             raise refused("device", f"must be cpu, cuda or cuda:N, got {self.device!r}")
+
+    @property
+    def environment(self) -> Environment:
+        """The environment with its options and its limit."""
+        return Environment(self.env, self.env_options, self.max_episode_steps)
+
+    @property
+    def task(self) -> dict[str, str]:
+        """What the command line says of the task, by option."""
+        return {name: getattr(self, name) for name in TASK}
 
     def torch_device(self) -> torch.device:
         """The device of the run.
@@ -132,11 +161,16 @@ class TrainConfig:
         return device
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, which YAML and JSON can hold: a choice is `{"name": ..., option: value, ...}`."""
+        """Plain data, which YAML and JSON can hold: a choice is `{"name": ..., option: value, ...}`.
+
+        So is an environment with options; one without them is its id.
+        """
         result: dict[str, Any] = {}
-        for name in options_of(TrainConfig):
+        for name in plain_options():
             value = getattr(self, name)
-            if name in CHOICES:
+            if name == "env" and self.env_options:
+                value = {"name": value, **self.env_options}
+            elif name in CHOICES:
                 value = CHOICES[name].to_dict(value)
             elif dataclasses.is_dataclass(value):
                 value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
@@ -149,7 +183,7 @@ class TrainConfig:
         for name, value in self.to_dict().items():
             entries = value.items() if isinstance(value, dict) else [("name", value)]
             for key, entry in entries:
-                text_only = entry is None or isinstance(entry, list)
+                text_only = entry is None or isinstance(entry, list | dict)
                 result[name if key == "name" else f"{name}.{key}"] = to_text(entry) if text_only else entry
         return result
 
@@ -181,12 +215,14 @@ class TrainConfig:
         values: dict[str, Any] = {}
         for key, present in self.to_dict().items():
             hint = options_of(TrainConfig)[key].hint
-            if key in CHOICES:
+            if key == "env":
+                values |= _build_env(self, _mapping(key, changes.get(key, {})))
+            elif key in CHOICES:
                 values[key] = _build_choice(key, present, changes.get(key, {}))
             elif dataclasses.is_dataclass(hint):
                 values[key] = build(hint, key, key, present | _mapping(key, changes.get(key, {})))
             else:
-                values[key] = convert_option((key,), changes.get(key, present), hint)
+                values[key] = convert_option((key,), _as_text(key, changes.get(key, present)), hint)
         config: TrainConfig = construct(TrainConfig, (), "", values)
         return config
 
@@ -245,10 +281,15 @@ def read_plugins(path: Path) -> tuple[str, ...]:
         return ()
 
 
+def plain_options() -> dict[str, Option]:
+    """The options of a run by key; those of the environment are a part of `env`."""
+    return {name: option for name, option in options_of(TrainConfig).items() if name != "env_options"}
+
+
 def known_keys() -> list[str]:
-    """The dotted name of every option, those of all choices included."""
+    """The dotted name of every option, those of all choices included, those of environments not."""
     keys: list[str] = []
-    for name, option in options_of(TrainConfig).items():
+    for name, option in plain_options().items():
         classes = CHOICES[name].classes.values() if name in CHOICES else [option.hint]
         keys.append(name)
         keys += [
@@ -269,6 +310,8 @@ def _nested(data: Mapping[str, Any]) -> dict[str, Any]:
         part: Any = {inner: value} if inner else value
         if outer in CHOICES:
             part = _spelled_out(outer, part)
+        if outer == "env" and not isinstance(part, Mapping):
+            part = {"name": part}
         if outer in result:
             present = result[outer]
             mergeable = isinstance(part, Mapping) and isinstance(present, Mapping)
@@ -297,6 +340,8 @@ def _refuse_unknown_keys(data: Mapping[str, Any]) -> None:
     known = known_keys()
     for name, value in data.items():
         parts = [str(key) for key in value] if isinstance(value, Mapping) else []
+        if name == "env":  # its constructor knows what it takes, and nobody else
+            continue
         if name in CHOICES:
             parts = [part for part in parts if part != "name"]
         for path in [(name,), *((name, part) for part in parts)]:
@@ -315,3 +360,21 @@ def _build_choice(key: str, present: dict[str, Any], changes: object) -> Any:
     changes = _mapping(key, changes)
     name = changes.get("name", present["name"])
     return CHOICES[key].build((present if name == present["name"] else {}) | {"name": name} | changes)
+
+
+def _build_env(present: TrainConfig, changes: dict[str, Any]) -> dict[str, Any]:
+    """Id and options of the environment from the present ones and what changes; as for a choice."""
+    name = convert_option(("env",), changes.pop("name", present.env), str)
+    kept = present.env_options if name == present.env else {}
+    options = {str(key).replace("-", "_"): to_plain(value) for key, value in changes.items()}
+    for key in changes:
+        if "-" in str(key) and str(key).replace("-", "_") in changes:
+            raise OptionError(("env", str(key)), "is given twice")
+    return {"env": name, "env_options": {**kept, **options}}
+
+
+def _as_text(key: str, value: object) -> object:
+    """Indices in YAML, `[0, 2]` or `2`, as the text that the flag takes."""
+    if key != "angle_dims" or isinstance(value, bool | str | None):
+        return value
+    return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,27 +1,42 @@
-"""The environment of a run, with options of its constructor."""
+"""The environment of a run: every environment of every command is made here.
+
+An environment is an id of Gymnasium's with options, which its constructor takes, and perhaps another limit of
+its episodes. The same goes to training, evaluation, films, scenes of the studies and baselines.
+"""
 
 from __future__ import annotations
 
+import difflib
 import inspect
+import os
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gymnasium
-import yaml
-from gymnasium.envs.registration import load_env_creator
+from gymnasium.envs.registration import EnvSpec, load_env_creator
 
-from mbrl_agent.options import OptionError, convert, did_you_mean
-from mbrl_agent.options.plugins import find_module
-from mbrl_agent.run import experiment
+from mbrl_agent.options import Option, OptionError, did_you_mean
+from mbrl_agent.options.modules import OURS, find_module, is_ours, load_file, place_of, reason_of
+from mbrl_agent.run.env_values import hint_of, read_value, type_hints
 
 Env = gymnasium.Env[Any, Any]
-NOT_OPTIONS = ("self", "render_mode", "max_episode_steps")
+OUR_ENV = "CartPoleSwingUp-v0"
+ELSEWHERE = {
+    "name": "--env stands for the environment itself",
+    "render_mode": "a run renders by itself, where it films an episode",
+    "max_episode_steps": "give --max-episode-steps N, which limits the episodes of any environment",
+} | dict.fromkeys(
+    ("id", "disable_env_checker", "num_envs", "vectorization_mode", "vector_kwargs", "wrappers"),
+    "gymnasium.make takes an argument of that name for itself",
+)
+"""Names that no option of an environment can have here, and why."""
 
 
 @dataclass(frozen=True)
 class Environment:
-    """An environment as a command asks for it.
+    """An environment as a run asks for it.
 
     Attributes:
         name: Gymnasium id, or `module:id`.
@@ -33,29 +48,73 @@ class Environment:
     options: Mapping[str, Any] = field(default_factory=dict)
     max_episode_steps: int | None = None
 
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """Keyword arguments for `gymnasium.make` and `make_vec`."""
-        limit = {} if self.max_episode_steps is None else {"max_episode_steps": self.max_episode_steps}
-        return {**self.options, **limit}
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+    def with_options(self, options: Mapping[str, Any]) -> Environment:
+        """The same with some other options."""
+        return replace(self, options={**self.options, **options})
 
 
-def make_env(environment: Environment, render_mode: str | None = None) -> Env:
-    """Make an environment.
-
-    Args:
-        environment: What is asked for.
-        render_mode: Of Gymnasium; None takes that of the registration.
+def find_spec(name: str) -> EnvSpec:
+    """The registration of an environment; `module:id` imports the module, which may lie where one works.
 
     Raises:
-        ValueError: There is no such environment, it cannot be made, or its episodes may never end.
+        ValueError: There is none of that name, or its module fails.
     """
-    mode = {} if render_mode is None else {"render_mode": render_mode}
-    return experiment.make_env(environment.name, **environment.arguments, **mode)
+    try:
+        if ":" in name:
+            find_module(name.partition(":")[0])
+        elif name not in gymnasium.registry:
+            register_ours()
+        return gymnasium.envs.registration._find_spec(name)
+    except (Exception, SystemExit) as error:  # a module of the user's own may raise anything
+        raise _cannot_be_made(name, error) from error
+
+
+def register_ours() -> None:
+    """Import our `envs`, which registers our environments, and no other package of that name.
+
+    Raises:
+        ValueError: Another one is in its place, or this process has imported another one before.
+    """
+    loaded = sys.modules.get("envs")
+    if loaded is None:
+        loaded = load_file("envs", OURS["envs"])
+    if not is_ours("envs", getattr(loaded, "__file__", None)):
+        raise ValueError(
+            f"'envs' is {place_of(loaded)}, not ours ({OURS['envs'].parent}): one process cannot use both; "
+            "rename yours, or do without it"
+        )
+    if OUR_ENV not in gymnasium.registry:
+        raise ValueError(f"{OURS['envs'].parent} belongs to another package now: reinstall mbrl_agent")
+
+
+def env_options(name: str) -> dict[str, Option]:
+    """What the constructor of an environment takes, by name, with the values that it is registered with.
+
+    The types come from the signature: an annotation, or that of the default value; where neither says
+    anything, a value is read as YAML. A constructor with `**kwargs` takes more than is listed.
+
+    Raises:
+        ValueError: There is no such environment.
+    """
+    spec = find_spec(name)
+    parameters, _ = _parameters(spec)
+    hints = type_hints(_creator(spec))
+    found = {}
+    for key, parameter in parameters.items():
+        default = spec.kwargs.get(key, parameter.default)
+        hint = hint_of(hints.get(key, inspect.Parameter.empty), parameter.default)
+        found[key] = Option(key, hint, None if default is inspect.Parameter.empty else default, "")
+    for key, value in spec.kwargs.items():
+        if key not in ELSEWHERE:
+            found.setdefault(key, Option(key, hint_of(inspect.Parameter.empty, value), value, ""))
+    return found
 
 
 def read_env_options(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert text to what the constructor of an environment takes.
+    """Convert text or plain data to what the constructor of an environment takes.
 
     Args:
         name: Gymnasium id, or `module:id`.
@@ -67,31 +126,133 @@ def read_env_options(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """
     if not values:
         return {}
-    if ":" in name:
-        find_module(name.partition(":")[0])
-    try:
-        entry = gymnasium.spec(name).entry_point
-        creator = load_env_creator(entry) if isinstance(entry, str) else entry
-    except (gymnasium.error.Error, ImportError) as error:
-        raise ValueError(f"env {name!r} cannot be made: {error}") from error
-    if creator is None:
-        raise ValueError(f"env {name!r} has no constructor whose options could be set")
-    parameters = inspect.signature(creator, eval_str=True).parameters
-    return {key: _read(name, parameters, key, value) for key, value in values.items()}
+    for key in values:
+        if key in ELSEWHERE:
+            raise OptionError(("env", key), f"is not an option of an environment here: {ELSEWHERE[key]}")
+    known = env_options(name)
+    _, takes_more = _parameters(find_spec(name))
+    result = {}
+    for key, value in values.items():
+        if key not in known and not takes_more:
+            raise OptionError(("env", key), _no_option(name, key, list(known)))
+        hint = known[key].hint if key in known else hint_of(inspect.Parameter.empty, None)
+        try:
+            result[key] = read_value(value, hint)
+        except ValueError as error:
+            raise OptionError(("env", key), str(error)) from error
+    return result
 
 
-def _read(name: str, parameters: Mapping[str, inspect.Parameter], key: str, value: Any) -> Any:
-    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
-    known = [one for one, p in parameters.items() if one not in NOT_OPTIONS and p.kind not in variadic]
-    takes_more = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
-    if key not in known and not takes_more:
-        dashed = [one.replace("_", "-") for one in known]
-        offer = f"it has {', '.join(dashed)}" if known else "it has none"
-        hint = did_you_mean(key.replace("_", "-"), dashed)
-        raise OptionError(("env", key), f"{name} has no such option{hint}; {offer}")
+def _no_option(name: str, key: str, known: list[str]) -> str:
+    dashed = [option.replace("_", "-") for option in known]
+    offer = f"it has {', '.join(dashed)}" if known else "it has none"
+    return f"{name} has no such option{did_you_mean(key.replace('_', '-'), dashed)}; {offer}"
+
+
+def _creator(spec: EnvSpec) -> Any:
+    """The class or function that makes an environment."""
+    entry = spec.entry_point
     try:
-        return convert(value, parameters[key].annotation if key in known else None)
-    except TypeError:  # no type, or one that options do not have
-        return yaml.safe_load(value)
-    except ValueError as error:
-        raise OptionError(("env", key), str(error)) from error
+        return load_env_creator(entry) if isinstance(entry, str) else entry
+    except (Exception, SystemExit) as error:  # a module of the user's own may raise anything
+        raise _cannot_be_made(spec.id, error) from error
+
+
+def _parameters(spec: EnvSpec) -> tuple[dict[str, inspect.Parameter], bool]:
+    """The parameters that can be options, and whether there may be others."""
+    try:
+        parameters = dict(inspect.signature(_creator(spec)).parameters)
+    except (TypeError, ValueError):  # a function of C
+        return {}, True
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    found = {key: p for key, p in parameters.items() if p.kind in named and key not in ELSEWHERE}
+    return found, any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values())
+
+
+def _cannot_be_made(name: str, error: BaseException) -> ValueError:
+    near = difflib.get_close_matches(name, gymnasium.registry, n=3, cutoff=0.5)
+    hint = f"; similar names: {', '.join(near)}" if near and name not in gymnasium.registry else ""
+    reason = reason_of(error)
+    if name.partition(":")[0] == "envs" and not hint:
+        hint = "; without 'envs:' an id stands for one of the environments that come with the package"
+    return ValueError(f"env {name!r} cannot be made: {reason}{hint}")
+
+
+def _arguments(environment: Environment) -> dict[str, Any]:
+    """The keyword arguments for `gymnasium.make` and `make_vec`."""
+    arguments = read_env_options(environment.name, environment.options)
+    if environment.max_episode_steps is not None:
+        arguments["max_episode_steps"] = environment.max_episode_steps
+    return arguments
+
+
+def make_env(environment: Environment | str, render_mode: str | None = None) -> Env:
+    """Make an environment.
+
+    Args:
+        environment: What is asked for, or an id alone.
+        render_mode: Of Gymnasium; None takes that of the registration.
+
+    Raises:
+        OptionError: An option is unknown, or has a value that it cannot have.
+        ValueError: There is no such environment, it cannot be made, or its episodes may never end.
+    """
+    wanted = Environment(environment) if isinstance(environment, str) else environment
+    spec = find_spec(wanted.name)
+    if render_mode is not None and render_mode != "human":
+        _render_without_display()
+    arguments = _arguments(wanted) | ({} if render_mode is None else {"render_mode": render_mode})
+    try:
+        env = gymnasium.make(spec, **arguments)
+    except (Exception, SystemExit) as error:  # a constructor of the user's own may raise anything
+        raise _cannot_be_made(wanted.name, error) from error
+    if env.spec is None or env.spec.max_episode_steps is None:
+        env.close()
+        raise ValueError(
+            f"env {wanted.name!r} has no time limit: give --max-episode-steps N, or register it with "
+            "max_episode_steps"
+        )
+    return env
+
+
+def _render_without_display() -> None:
+    """Let MuJoCo render by EGL where there is no display, unless the user has chosen something else.
+
+    Its own default needs a display; without one it fails, and the second time ends the process.
+    """
+    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        os.environ.setdefault("MUJOCO_GL", "egl")
+
+
+def make_vector_env(environment: Environment | str, count: int) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
+    """Make many environments of a kind, which move together.
+
+    An environment with a batch of its own (`vector_entry_point`) is used as such, unless that does not take
+    the options, or the registration adds wrappers; then they are made one by one.
+
+    Args:
+        environment: What is asked for, or an id alone.
+        count: Number of environments.
+
+    Raises:
+        ValueError: As for `make_env`. (The environment may raise anything.)
+    """
+    wanted = Environment(environment) if isinstance(environment, str) else environment
+    spec = find_spec(wanted.name)
+    arguments = _arguments(wanted)
+    mode = None if _has_batch(spec, arguments) else "sync"
+    return gymnasium.make_vec(spec, num_envs=count, vectorization_mode=mode, **arguments)
+
+
+def _has_batch(spec: EnvSpec, arguments: Mapping[str, Any]) -> bool:
+    """Whether an environment has a batch of its own that takes the arguments."""
+    entry = spec.vector_entry_point
+    if entry is None or spec.additional_wrappers:
+        return False
+    limit = {} if spec.max_episode_steps is None else {"max_episode_steps": spec.max_episode_steps}
+    creator = load_env_creator(entry) if isinstance(entry, str) else entry
+    try:
+        inspect.signature(creator).bind(num_envs=1, **{**limit, **spec.kwargs, **arguments})
+    except TypeError:
+        return False
+    return True

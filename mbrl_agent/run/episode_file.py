@@ -81,7 +81,7 @@ def _episodes(members: dict[str, bytes]) -> dict[str, Arrays]:
         episode = found.setdefault(ALONE if match[2] is None else int(match[2]), {})
         if match[1] in episode:
             raise ValueError(f"it has {match[1]} of episode {match[2]} twice")
-        episode[match[1]] = _numbers(payload, member.removesuffix(".npy"))
+        episode[match[1]] = read_numbers(payload, member.removesuffix(".npy"))
     if not found or (ALONE in found and len(found) > 1):
         which = "arrays with and without a number" if found else "nothing"
         raise ValueError(f"it has {which}; expected are {EXPECTED}")
@@ -92,7 +92,7 @@ def _episodes(members: dict[str, bytes]) -> dict[str, Arrays]:
     return episodes
 
 
-def _numbers(payload: bytes, name: str) -> NDArray[Any]:
+def read_numbers(payload: bytes, name: str) -> NDArray[Any]:
     """The real numbers of a .npy file."""
     try:
         stream = io.BytesIO(payload)

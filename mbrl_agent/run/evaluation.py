@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
 from mbrl_agent.agent.success import as_success
 from mbrl_agent.errors import NonFiniteError, environment_acts
+from mbrl_agent.run.environment import Environment, make_vector_env
 
 Predict = Callable[[NDArray[Any]], NDArray[Any]]
 """Observations (n, D) -> actions (n, U) of the environment."""
@@ -58,10 +58,9 @@ class Evaluation:
 
 def evaluate(
     predict: Predict,
-    env_id: str,
+    env: Environment | str,
     episodes: int,
     seed: int,
-    env_kwargs: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Run one episode in each of n environments, all in step.
 
@@ -70,21 +69,20 @@ def evaluate(
 
     Args:
         predict: The policy.
-        env_id: Gymnasium id.
+        env: The environment with its options, or its Gymnasium id.
         episodes: n.
         seed: Environment i starts from seed + i.
-        env_kwargs: Arguments of the environment.
 
     Raises:
         NonFiniteError: An observation or a reward is not finite.
         EnvFailedError: The environment raised an exception.
     """
     with environment_acts("when it was made for the evaluation"):
-        env = gymnasium.make_vec(env_id, num_envs=episodes, **(env_kwargs or {}))
+        envs = make_vector_env(env, episodes)
     try:
-        return _first_episodes(env, predict, seed)
+        return _first_episodes(envs, predict, seed)
     finally:
-        env.close()
+        envs.close()
 
 
 def _first_episodes(env: Any, predict: Predict, seed: int) -> Evaluation:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from stable_baselines3.common.callbacks import CallbackList
@@ -17,8 +16,7 @@ from mbrl_agent.agent.agent import ParticlePILCO
 from mbrl_agent.agent.environment import require_bounded_actions
 from mbrl_agent.agent.observation_changes import valid_attribute
 from mbrl_agent.errors import RunFailure
-from mbrl_agent.options import directory_name
-from mbrl_agent.options.plugins import find_module
+from mbrl_agent.options import OptionError, directory_name
 from mbrl_agent.run.animation import metadata_of, render_mode
 from mbrl_agent.run.callbacks import (
     AnimationCallback,
@@ -29,77 +27,122 @@ from mbrl_agent.run.callbacks import (
 )
 from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.run.directory import START, RunDirectory, RunState
+from mbrl_agent.run.environment import Env, make_env
 from mbrl_agent.run.episode_file import read_episodes
 from mbrl_agent.run.log import log_config, make_logger
+from mbrl_agent.run.task_flags import NONE, OFFERED, load_arguments, task_arguments
 from mbrl_agent.run.terminal import Terminal
 
-Env = gymnasium.Env[Any, Any]
 ENDLESS = 2**62  # environment steps: a run ends by its number of trials
 MAX_LABEL = 60  # characters of a state dimension's name that a figure shows
 
 
-def prepare(config: TrainConfig, resume: Path | None = None, directory: Path | None = None) -> Experiment:
-    """Check and make everything that a run needs; nothing is trained yet.
+def new_run(config: TrainConfig, directory: Path | None = None) -> Experiment:
+    """Check and make everything that a new run needs; nothing is trained yet.
 
     Args:
-        config: The run; for a resumed one, what its directory says, perhaps with more trials.
-        resume: Directory of a run to continue; None makes a new one.
-        directory: Where the new run shall be, instead of a directory of its own in `config.logdir`. A run
-            that is there is continued; one that was killed before its first checkpoint begins afresh.
+        config: The run.
+        directory: Where the run shall be; None makes a directory of its own in `config.logdir`. What a run
+            that was killed before its first checkpoint has left there is removed.
 
     Raises:
-        ValueError: Something in the configuration cannot work, or there is no checkpoint to resume from.
+        ValueError: Something in the configuration cannot work, or the directory holds a run.
         TypeError: Likewise.
         OSError: The run directory cannot be made or written, or another process uses it.
     """
-    torch.set_num_threads(config.threads)
-    device = config.torch_device()  # one that is not there is refused before anything is written
-    if device.type == "cuda":
-        torch.cuda.set_device(device)  # a CUDA graph is captured on the current device
-    env = make_env(config.env)
-    where = directory or resume
-    if where is None:
-        agent = new_agent(config, env)  # likewise
+    task = task_arguments(config.task)
+    env = _make_ready(config)
+    agent = new_agent(config, env, task)  # what cannot work is refused before anything is written
+    if directory is None:
         name = f"{config.env}_{directory_name(config.resampling)}_seed{config.seed}"
         files = RunDirectory.create(Path(config.logdir), name)
         files.lock()
-        return _begin(config, files, agent, env)
-    files = RunDirectory(where)
-    if directory is not None:
+    else:
+        files = RunDirectory(directory)
         files.make()
-    files.lock()
-    if directory is None or files.has_checkpoint():
-        return _continue(config, files, env)
-    files.rewind(START)
-    return _begin(config, files, new_agent(config, env), env)
-
-
-def _begin(config: TrainConfig, files: RunDirectory, agent: ParticlePILCO, env: Env) -> Experiment:
+        files.lock()
+        if files.has_checkpoint():
+            files.unlock()
+            raise ValueError(f"{directory} holds a run already: continue it, or take another directory")
+        files.rewind(START)
     config.save(files.config)
     return Experiment(config, files, agent, env)
 
 
-def _continue(config: TrainConfig, files: RunDirectory, env: Env) -> Experiment:
+def open_run(directory: Path, config: TrainConfig | None = None) -> Experiment:
+    """Check and make everything that a run needs to go on from its latest checkpoint.
+
+    Args:
+        directory: Of the run.
+        config: What its config.yaml says, perhaps with more trials; None reads it.
+
+    Raises:
+        ValueError: There is no checkpoint, or the configuration is not that of the run.
+        OSError: The run directory cannot be written, or another process uses it.
+    """
+    files = RunDirectory(directory)
+    if config is None:
+        config = TrainConfig.load(files.config)
+    task = task_arguments(config.task)
+    env = _make_ready(config)
+    files.lock()
     state = files.latest_state()
     if config.trials < state.trial:
         raise ValueError(
             f"trials must be at least {state.trial}, which {files.path} has done, got {config.trials}"
         )
-    agent = ParticlePILCO.load(files.checkpoint(state.trial), env=env, device=config.torch_device())
-    _check_unchanged(config, agent, files)
+    agent = load_agent(files.checkpoint(state.trial), config, env, config.torch_device())
+    _check_unchanged(config, agent, files, task)
     return Experiment(config, files, agent, env, state)
 
 
-def new_agent(config: TrainConfig, env: Env) -> ParticlePILCO:
+def _make_ready(config: TrainConfig) -> Env:
+    """Set up torch as the run wants it, and make the environment."""
+    torch.set_num_threads(config.threads)
+    device = config.torch_device()  # one that is not there is refused before anything is written
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # a CUDA graph is captured on the current device
+    return make_env(config.environment)
+
+
+def load_agent(
+    path: Path, config: TrainConfig, env: Env, device: torch.device | str = "cpu"
+) -> ParticlePILCO:
+    """Read an agent that a run has saved.
+
+    Args:
+        path: The checkpoint, or the final agent.
+        config: Of the run: it names the functions that a checkpoint does not hold.
+        env: The environment that the agent goes on with.
+        device: Where the tensors go.
+
+    Raises:
+        ValueError: The file is not a whole checkpoint, or a module of the configuration cannot be imported.
+    """
+    return ParticlePILCO.load(path, env=env, device=device, **load_arguments(config.task))
+
+
+def new_agent(config: TrainConfig, env: Env, task: Mapping[str, Any] | None = None) -> ParticlePILCO:
     """The agent of a run before its first trial, with the episodes that the user has logged before.
 
     They are saved with the agent, so that a run which goes on from a checkpoint does not need their files.
+
+    Args:
+        config: The run.
+        env: Its environment.
+        task: What `task_arguments` gives for the configuration; None asks it.
 
     Raises:
         ValueError: Something in the configuration cannot work in this environment, or a file of episodes
             cannot be read or holds something else.
         TypeError: Likewise.
     """
+    if config.cost == OFFERED and valid_attribute(env, "cost") is None:
+        raise OptionError(
+            ("cost",),
+            "the environment offers no differentiable cost: give --cost my_module:function, a function in "
+            "torch of states (..., D) and actions (..., U) -> (...)",
+        )
     agent = ParticlePILCO(
         config.policy.policy_class,
         env,
@@ -112,6 +155,7 @@ def new_agent(config: TrainConfig, env: Env) -> ParticlePILCO:
         gradient_probe=config.gradient_probe,
         seed=config.seed,
         device=config.torch_device(),
+        **(task_arguments(config.task) if task is None else task),
     )
     require_bounded_actions(agent.action_space)  # now, not when it begins to learn
     for path in config.episodes:
@@ -123,7 +167,9 @@ def new_agent(config: TrainConfig, env: Env) -> ParticlePILCO:
     return agent
 
 
-def _check_unchanged(config: TrainConfig, agent: ParticlePILCO, files: RunDirectory) -> None:
+def _check_unchanged(
+    config: TrainConfig, agent: ParticlePILCO, files: RunDirectory, task: Mapping[str, Any]
+) -> None:
     """Raise ValueError if config.yaml does not describe the agent of the checkpoint any more."""
     saved = {
         "resampling": agent.resampling,
@@ -137,41 +183,14 @@ def _check_unchanged(config: TrainConfig, agent: ParticlePILCO, files: RunDirect
     changed = [name for name, value in saved.items() if getattr(config, name) != value]
     if not isinstance(agent.policy, config.policy.policy_class):
         changed.append("policy")
+    angles = task.get("angle_dims", agent.task.angle_dims)
+    if agent.task.angle_dims != (() if angles == NONE else angles):
+        changed.append("angle_dims")
     if changed:
         raise ValueError(
             f"{files.config} was changed since the checkpoint ({', '.join(changed)}), but a resumed run must "
             "be the same run: undo the change, or start a new run with --config"
         )
-
-
-def make_env(env_id: str, **kwargs: Any) -> Env:
-    """Make an environment; `module:id` imports the module that registers it.
-
-    The module may also lie in the current directory, see `find_module`.
-
-    Args:
-        env_id: Gymnasium id.
-        kwargs: Arguments of `gymnasium.make`.
-
-    Raises:
-        ValueError: There is none of that name, it cannot be made, or its episodes may never end.
-    """
-    try:
-        if ":" in env_id:
-            find_module(env_id.partition(":")[0])
-        env = gymnasium.make(env_id, **kwargs)
-    except (
-        Exception,
-        SystemExit,
-    ) as error:  # a module and a constructor of the user's own may raise anything
-        near = difflib.get_close_matches(env_id, gymnasium.registry, n=3, cutoff=0.5)
-        hint = f"; similar names: {', '.join(near)}" if near and env_id not in gymnasium.registry else ""
-        name = type(error).__name__
-        reason = f"it ended the program ({name})" if isinstance(error, SystemExit) else str(error) or name
-        raise ValueError(f"env {env_id!r} cannot be made: {reason}{hint}") from error
-    if env.spec is None or env.spec.max_episode_steps is None:
-        raise ValueError(f"env {env_id!r} has no time limit: register it with max_episode_steps")
-    return env
 
 
 class Experiment:
@@ -243,7 +262,7 @@ class Experiment:
             self.files.rewind(self.state)
             self.config.save(self.files.config)
         evaluation = EvaluationCallback(
-            self.config.env, self.config.eval_episodes, START if self.state is None else self.state
+            self.config.environment, self.config.eval_episodes, START if self.state is None else self.state
         )
         self._announce()
         if self.agent.trials < self.config.trials:
@@ -270,7 +289,7 @@ class Experiment:
         callbacks: list[RunCallback] = [evaluation]
         callbacks.append(PredictionCallback(self.files, labels, self.time_step))
         if mode := render_mode(self.env):
-            callbacks.append(AnimationCallback(self.files, self.config.env, mode, self.time_step))
+            callbacks.append(AnimationCallback(self.files, self.config.environment, mode, self.time_step))
         callbacks.append(self.terminal)
         callbacks.append(CheckpointCallback(self.files, self.config.trials, evaluation))
         return callbacks

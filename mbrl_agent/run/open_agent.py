@@ -60,7 +60,7 @@ class OpenedAgent:
                 f"{self.file} does not say in which environment it acts, since no config.yaml of a run lies "
                 "beside it: give --env ID"
             )
-        wanted = Environment(name) if name is not None else environment_of(self.config)  # type: ignore[arg-type]
+        wanted = self.config.environment if name is None and self.config else Environment(name or "")
         read = read_env_options(wanted.name, options or {})
         limit = max_episode_steps or wanted.max_episode_steps or self._limit_of_the_agent(wanted.name)
         wanted = Environment(wanted.name, {**wanted.options, **read}, limit)
@@ -78,11 +78,6 @@ class OpenedAgent:
         spec = gymnasium.registry.get(name.rpartition(":")[2])
         has_limit = spec is not None and spec.max_episode_steps is not None
         return None if has_limit else self.agent.max_episode_steps
-
-
-def environment_of(config: TrainConfig) -> Environment:
-    """The environment of a run."""
-    return Environment(config.env)
 
 
 def open_agent(path: str | Path, trial: int | None = None, best: bool = False) -> OpenedAgent:
@@ -110,7 +105,7 @@ def open_agent(path: str | Path, trial: int | None = None, best: bool = False) -
     return _read(place, _run_of(place))
 
 
-def open_run(path: str | Path) -> RunDirectory:
+def find_run(path: str | Path) -> RunDirectory:
     """Find a run of which several checkpoints are looked at.
 
     Raises:

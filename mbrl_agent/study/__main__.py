@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 
 from mbrl_agent.policies import POLICIES
-from mbrl_agent.run.cli import load_plugins_first
+from mbrl_agent.run.cli import load_plugins_first, split_env_words
+from mbrl_agent.run.environment import Environment
 from mbrl_agent.run.messages import INTERRUPTED, USAGE_ERROR, one_line
 from mbrl_agent.run.program import program
-from mbrl_agent.study.arguments import PROGRAM, check, make_parser
+from mbrl_agent.study.arguments import HELPS, PROGRAM, check, make_parser
 from mbrl_agent.study.commands import COMMANDS, Job
 from mbrl_agent.study.gradients.paper import all_strategies
 from mbrl_agent.study.gradients.sampling import Sampling
@@ -48,6 +49,8 @@ def _main(argv: Sequence[str]) -> int:
     load_plugins_first(argv, run="config.yaml")
     parser = make_parser()
     arguments, rest = parser.parse_known_args(argv)
+    if arguments.command in (*HELPS, "baseline"):  # a sweep leaves all of it to the parser of train.py
+        rest, arguments.env_options = split_env_words(rest)
     if rest and "train_options" not in arguments:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if "execute" in arguments:  # a command without a scene
@@ -83,12 +86,12 @@ def _strategies(arguments: argparse.Namespace) -> list[Strategy]:
 def _scene(arguments: argparse.Namespace) -> Scene:
     env = getattr(arguments, "env", None)
     if "run" in arguments:
-        scene = run_scene(arguments.run, arguments.horizon, env, getattr(arguments, "trial", None))
+        trial = getattr(arguments, "trial", None)
+        scene = run_scene(arguments.run, arguments.horizon, env, trial, arguments.env_options)
     else:
         policy = POLICIES.resolve(arguments.policy)
-        scene = untrained_scene(
-            env or "CartPoleSwingUp-v0", arguments.seed, arguments.horizon, arguments.noise, policy
-        )
+        environment = Environment(env or "CartPoleSwingUp-v0", arguments.env_options)
+        scene = untrained_scene(environment, arguments.seed, arguments.horizon, arguments.noise, policy)
     return scene.double() if arguments.float64 else scene
 
 

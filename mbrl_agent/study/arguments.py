@@ -15,7 +15,7 @@ from mbrl_agent.study.baseline import command as baseline
 from mbrl_agent.study.compare import command as compare
 from mbrl_agent.study.gradients.bimodal import Modes
 from mbrl_agent.study.gradients.scene import MODEL_NOISE
-from mbrl_agent.study.parsing import Parser, add_plugin, adder, formatter
+from mbrl_agent.study.parsing import ENV_HELP, Parser, add_plugin, adder, formatter
 from mbrl_agent.study.speed import command as speed
 from mbrl_agent.study.sweep import command as sweep
 
@@ -77,7 +77,7 @@ def _add_scene(command: Parser) -> None:
     either("--untrained", "the true dynamics as the model, and a random policy", action="store_true")
     add = adder(group)
     add("--trial", "of a run: as it was after trial N", type=int, metavar="N")
-    add("--env", "Gymnasium id (default: the run's, or CartPoleSwingUp-v0)", metavar="ID")
+    add("--env", f"Gymnasium id (default: the run's, or CartPoleSwingUp-v0); {ENV_HELP}", metavar="ID")
     kinds = ", ".join(POLICIES.names())
     add("--policy", f"untrained: {kinds}, with options", "rbf:weight-std=1", metavar="SPEC")
     add(

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+ENV_HELP = "--env.OPTION VALUE for its options"
+
 
 class Parser(argparse.ArgumentParser):
     """A parser that raises ValueError instead of leaving the process."""

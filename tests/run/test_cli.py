@@ -17,8 +17,9 @@ from mbrl_agent.errors import NonFiniteError
 from mbrl_agent.options import Option, convert, options_of, placeholder, to_text
 from mbrl_agent.resampling import Gaussian, Interpolated, Mixture, NoResampling
 from mbrl_agent.run import cli
-from mbrl_agent.run.cli import flag, help_text, parse, sections
+from mbrl_agent.run.cli import parse
 from mbrl_agent.run.config import CHOICES, TrainConfig
+from mbrl_agent.run.help import EXAMPLES, FIRST_PAGE, GROUPS, Section, flag, help_text, sections
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERY_CLASS = [(key, name) for key, registry in CHOICES.items() for name in registry.names()]
@@ -38,11 +39,14 @@ def experiment(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A stand-in for mbrl_agent.run.experiment that records what it is asked for."""
     calls: list[Any] = []
 
-    def prepare(config: TrainConfig, resume: Path | None = None) -> SimpleNamespace:
-        calls.append((config, resume))
+    def new_run(config: TrainConfig) -> SimpleNamespace:
+        return open_run(None, config)
+
+    def open_run(directory: Path | None, config: TrainConfig) -> SimpleNamespace:
+        calls.append((config, directory))
         return SimpleNamespace(directory=Path("runs/X"), run=lambda: calls.append("run"))
 
-    fake = SimpleNamespace(calls=calls, prepare=prepare)
+    fake = SimpleNamespace(calls=calls, new_run=new_run, open_run=open_run)
     monkeypatch.setattr(mbrl_agent.run, "experiment", fake, raising=False)
     return fake
 
@@ -86,17 +90,13 @@ def test_the_examples_of_the_help_parse(tmp_path, monkeypatch):
     (tmp_path / "runs/X").mkdir(parents=True)
     TrainConfig(quiet=True).save(tmp_path / "runs/X/config.yaml")
     monkeypatch.chdir(tmp_path)
-    lines = [line.partition("#")[0].split() for line in cli.EXAMPLES.splitlines() if "train.py" in line]
+    lines = [line.partition("#")[0].split() for line in EXAMPLES.splitlines() if "train.py" in line]
     commands = [parse(line[2:]) for line in lines]
-    assert [command.config.resampling.name for command in commands[:4]] == [
-        "gaussian",
-        "none",
-        "interpolated",
-        "mixture",
-    ]
-    assert commands[4].config == TrainConfig(quiet=True, seed=7)
-    assert commands[5] == cli.Command(TrainConfig(quiet=True), resume=Path("runs/X"))
-    assert commands[6].config == TrainConfig(quiet=True, trials=20)
+    assert commands[0].config == TrainConfig()
+    assert commands[1].config == TrainConfig(resampling=Interpolated(ratio=0.5), seed=3)
+    assert commands[2].config == TrainConfig(env="Pendulum-v1", cost="my_module:cost")
+    assert commands[3].config == TrainConfig(quiet=True, seed=7, env_options={"noise_scale": 2.0})
+    assert commands[4] == cli.Command(TrainConfig(quiet=True, trials=20), resume=Path("runs/X"))
 
 
 def test_values_have_the_types_of_their_fields():
@@ -212,6 +212,27 @@ def test_resume_needs_the_directory_of_a_run(there, tmp_path, capsys):
         ("--dynamics.members 0", "--dynamics.members: must be at least 1, got 0"),
         ("--device tpu", "--device: must be cpu, cuda or cuda:N, got 'tpu'"),
         ("--device cuda:99", "device 'cuda:99' is not there"),
+        ("--max-episode-steps 0", "--max-episode-steps: must be at least 1, got 0"),
+        ("--cost my_module", "--cost: must be module:name, or environment, got 'my_module'"),
+        ("--cost none", "--cost: must be module:name, or environment, got 'none'"),
+        ("--cost ./my/module.py:cost", "--cost: must be module:name"),
+        ("--angle-dims 0;2", "--angle-dims: must be indices such as 0,2, or environment, or none"),
+        ("--terminated x", "--terminated: must be module:name, or environment, or none, got 'x'"),
+        (
+            "--initial-states x.csv",
+            "--initial-states: must be module:name, FILE.npy, or environment",
+        ),
+        ("--env.wind 3", "--env.wind: CartPoleSwingUp-v0 has no such option; it has cost, cost-width, "),
+        ("--env.noise-sdt 3", "has no such option; did you mean noise-std?"),
+        ("--env.noise-scale much", "--env.noise-scale: expected a number or none, got 'much'"),
+        ("--env.noise-scale", "--env.noise-scale: expected a number or none, got True"),
+        ("--env.render-mode human", "--env.render-mode: is not an option of an environment here: a run"),
+        (
+            "--env.max-episode-steps 9",
+            "is not an option of an environment here: give --max-episode-steps",
+        ),
+        ("--env.name X-v0", "--env.name: is not an option of an environment here: --env stands for"),
+        ("--env.=3", "--env.=3: write --env.OPTION VALUE"),
         ("--config absent.yaml", "configuration absent.yaml cannot be read: No such file or directory"),
     ],
 )
@@ -239,7 +260,7 @@ def test_what_the_preparation_of_a_run_refuses_is_one_line(error, message, exper
     def refuse(*args: Any, **kwargs: Any) -> None:
         raise error
 
-    experiment.prepare = refuse
+    experiment.new_run = refuse
     assert error_line(capsys) == message
 
 
@@ -247,7 +268,7 @@ def test_an_error_of_the_run_itself_is_not_hidden(experiment):
     def fail() -> None:
         raise ValueError("a bug")
 
-    experiment.prepare = lambda *args, **kwargs: SimpleNamespace(run=fail)
+    experiment.new_run = lambda *args, **kwargs: SimpleNamespace(run=fail)
     with pytest.raises(ValueError, match="a bug"):
         cli.main([])
 
@@ -278,7 +299,7 @@ def interrupt(*args: Any, **kwargs: Any) -> None:
 
 def test_an_interrupted_run_says_how_to_go_on(experiment, capsys):
     run = SimpleNamespace(run=interrupt, directory=Path("runs/X"), resumable=True)
-    experiment.prepare = lambda *args, **kwargs: run
+    experiment.new_run = lambda *args, **kwargs: run
     assert cli.main([]) == 130
     expected = "train.py: interrupted; continue with: python train.py --resume runs/X\n"
     assert capsys.readouterr().err == expected
@@ -294,7 +315,7 @@ def test_an_environment_that_fails_is_one_line(experiment, capsys):
         raise NonFiniteError("reward = nan at step 3;\n kept")
 
     run = SimpleNamespace(run=fail, directory=Path("runs/a b"), resumable=True)
-    experiment.prepare = lambda *args, **kwargs: run
+    experiment.new_run = lambda *args, **kwargs: run
     assert cli.main([]) == 2
     expected = "reward = nan at step 3; kept; continue with: python train.py --resume 'runs/a b'"
     assert capsys.readouterr().err == f"train.py: error: {expected}\n"
@@ -304,13 +325,13 @@ def test_a_warning_is_one_line(experiment, capsys):
     def warn() -> None:
         warnings.warn("two\n lines", stacklevel=1)
 
-    experiment.prepare = lambda *args, **kwargs: SimpleNamespace(run=warn)
+    experiment.new_run = lambda *args, **kwargs: SimpleNamespace(run=warn)
     assert cli.main([]) == 0
     assert capsys.readouterr().err == "train.py: warning: two lines\n"
 
 
 def test_an_interrupt_before_the_run(experiment, capsys):
-    experiment.prepare = interrupt
+    experiment.new_run = interrupt
     assert cli.main([]) == 130
     assert capsys.readouterr().err == "train.py: interrupted before the run began\n"
 
@@ -320,7 +341,7 @@ def test_an_interrupt_before_the_run(experiment, capsys):
 
 def help_sections() -> dict[str, str]:
     """The help's text by the title of its section, on one line each."""
-    parts = re.split(r"^(\S.*):$", help_text(), flags=re.MULTILINE)
+    parts = re.split(r"^(\S.*):$", help_text("all"), flags=re.MULTILINE)
     return {title: " ".join(text.split()) for title, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
@@ -342,14 +363,14 @@ def test_the_help_has_every_option_with_its_default(title: str, key: str, option
 
 def test_the_sections_of_the_help_hold_every_class_of_every_registry():
     titles = [section.title for section in sections()]
-    assert titles[:2] == ["general", "policy search"]
+    assert titles[:3] == ["run", "task", "policy search"]
     for key, name in EVERY_CLASS:
         section = next(s for s in sections() if s.title == f"{key} {name}")
         assert [option.name for option in section.options.values()] == list(
             options_of(CHOICES[key].get(name))
         )
         assert section.description
-    assert [title for title in help_sections() if title != "examples"] == titles
+    assert [title for title in help_sections() if title not in ("examples", "env")] == titles
 
 
 def test_the_defaults_in_the_help_are_those_of_a_run():
@@ -373,8 +394,9 @@ def test_the_help_says_which_way_the_ratio_goes():
 
 def test_percent_signs_in_a_docstring_are_harmless(monkeypatch):
     option = dataclasses.replace(options_of(TrainConfig)["seed"], help="50% of %(prog)s")
-    monkeypatch.setattr(cli, "sections", lambda: [cli.Section("general", "", {"seed": option})])
-    assert "50% of %(prog)s (default: 0)" in " ".join(help_text().split())
+    section = Section("search", "", {"seed": option}, "search")
+    monkeypatch.setattr("mbrl_agent.run.help.sections", lambda: [section])
+    assert "50% of %(prog)s (default: 0)" in " ".join(help_text("search").split())
 
 
 # the script itself -----------------------------------------------------------------------------------------
@@ -384,13 +406,42 @@ def test_the_script_shows_its_help():
     result = run_train("--help")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.startswith("usage: train.py [options]\n")
-    assert result.stdout.rstrip().endswith(cli.EXAMPLES.rstrip().splitlines()[-1])
+    assert EXAMPLES in result.stdout
+    assert all(flag(key) in result.stdout for key in FIRST_PAGE)
+    assert all(f"--help {group}" in result.stdout for group in GROUPS)
+    assert len(result.stdout.splitlines()) < 80
+
+
+def test_a_group_of_the_help_is_its_options(capsys):
+    for argv in (["--help", "resampling"], ["--seed", "x", "-h", "resampling"], ["--help=resampling"]):
+        assert cli.main(argv) == 0
+        text = capsys.readouterr().out
+        assert "--resampling.em-iterations" in text
+        assert "--dynamics" not in text
+
+
+def test_the_help_of_an_environment_lists_what_its_constructor_takes(capsys):
+    assert cli.main(["--env", "Pendulum-v1", "--help", "env"]) == 0
+    assert "--env.g VALUE" in capsys.readouterr().out
+    assert cli.main(["--help", "env"]) == 0
+    assert "--env.noise-scale VALUE" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ("--help resampln", "--help: there is no group 'resampln'; did you mean resampling?; the groups are"),
+        ("--help env --env Nowhere-v0", "env 'Nowhere-v0' cannot be made"),
+    ],
+)
+def test_a_mistake_in_asking_for_help_is_one_line(argv, message, capsys):
+    assert message in error_line(capsys, *argv.split())
 
 
 @pytest.mark.parametrize("columns", [90, 140])
 def test_the_help_wraps_to_the_terminal(columns, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(columns))
-    options = help_text().removesuffix(cli.EXAMPLES)
+    options = help_text("all").removesuffix(EXAMPLES)
     assert columns / 2 < max(map(len, options.splitlines())) < columns
 
 

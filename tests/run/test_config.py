@@ -134,7 +134,7 @@ def test_the_file_is_plain_and_names_the_choices(tmp_path):
     data = yaml.safe_load(text)
     assert data["resampling"]["name"] == "interpolated"
     assert data["resampling"]["ratio"] == Interpolated().ratio
-    assert list(data) == [f.name for f in dataclasses.fields(TrainConfig)]
+    assert list(data) == [f.name for f in dataclasses.fields(TrainConfig) if f.name != "env_options"]
 
 
 def test_flat_holds_every_option_as_a_scalar():
@@ -415,3 +415,24 @@ def test_the_validation_allows_what_lies_at_the_edge():
     require_fraction("x", 0)
     require_fraction("x", 1.0)
     require_choice("x", "a", ("a", "b"))
+
+
+def test_an_environment_with_options_is_written_as_a_choice(tmp_path):
+    config = TrainConfig().updated({"env": "My-v0", "env.noise_std": 0.05, "angle_dims": [0, 2]})
+    assert (config.env, config.env_options, config.angle_dims) == ("My-v0", {"noise_std": 0.05}, "0,2")
+    config.save(tmp_path / "c.yaml")
+    assert yaml.safe_load((tmp_path / "c.yaml").read_text())["env"] == {"name": "My-v0", "noise_std": 0.05}
+    assert TrainConfig.load(tmp_path / "c.yaml") == config
+    assert config.flat()["env.noise_std"] == 0.05
+    assert config.updated({"env.noise_std": 1}).env_options == {"noise_std": 1}
+    assert config.updated({"env": "Other-v0"}).env_options == {}  # a new name drops the old options
+    (tmp_path / "old.yaml").write_text("env: My-v0\n")
+    assert TrainConfig.load(tmp_path / "old.yaml") == TrainConfig(env="My-v0")
+
+
+def test_reading_a_configuration_imports_nothing(tmp_path):
+    (tmp_path / "c.yaml").write_text("cost: no_such_module:cost\nenv: no_such_module:X-v0\n")
+    assert TrainConfig.load(tmp_path / "c.yaml").cost == "no_such_module:cost"
+    (tmp_path / "c.yaml").write_text("cost: /tmp/evil.py:cost\n")
+    with pytest.raises(ValueError, match="must be module:name"):
+        TrainConfig.load(tmp_path / "c.yaml")

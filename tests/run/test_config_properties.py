@@ -135,9 +135,8 @@ WORDS = (
 def nothing_runs(monkeypatch):
     """A stand-in for the experiment, so that what parses by chance is not trained."""
     run = SimpleNamespace(run=lambda: None, directory=Path())
-    monkeypatch.setattr(
-        mbrl_agent, "experiment", SimpleNamespace(prepare=lambda config, resume: run), raising=False
-    )
+    made = SimpleNamespace(new_run=lambda config: run, open_run=lambda directory, config: run)
+    monkeypatch.setattr(mbrl_agent.run, "experiment", made, raising=False)
 
 
 def outcome(capsys, argv) -> int:

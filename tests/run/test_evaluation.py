@@ -7,7 +7,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
 import envs  # noqa: F401
-from mbrl_agent.run import evaluation
+from mbrl_agent.run.environment import Environment
 from mbrl_agent.run.evaluation import Evaluation, evaluate
 
 SWINGUP = "CartPoleSwingUp-v0"
@@ -61,12 +61,12 @@ def test_episodes_of_different_length():
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_every_kind_of_autoreset(mode, monkeypatch):
-    def make_vec(env_id, num_envs, **kwargs):
+    def make_vec(spec, num_envs, vectorization_mode, **kwargs):
         makers = [lambda: Countdown(**kwargs)] * num_envs
         return gymnasium.vector.SyncVectorEnv(makers, autoreset_mode=mode)
 
-    monkeypatch.setattr(evaluation.gymnasium, "make_vec", make_vec)
-    result = evaluate(zeros, "TestCountdown-v0", 20, seed=5, env_kwargs={"tells_success": True})
+    monkeypatch.setattr(gymnasium, "make_vec", make_vec)
+    result = evaluate(zeros, Environment("TestCountdown-v0", {"tells_success": True}), 20, seed=5)
     lengths = lengths_of(range(5, 25))
     np.testing.assert_array_equal(result.lengths, lengths)
     np.testing.assert_array_equal(result.returns, lengths * (lengths + 1) / 2)
@@ -83,7 +83,7 @@ def balance(observations):
 def test_the_batch_of_carts_agrees_with_one_cart_at_a_time():
     # with a wide start some episodes begin upright and succeed
     kwargs = {"initial_std": (0.01, 0.01, 3.0, 0.01)}
-    result = evaluate(balance, SWINGUP, 40, seed=11, env_kwargs=kwargs)
+    result = evaluate(balance, Environment(SWINGUP, kwargs), 40, seed=11)
     env = gymnasium.make(SWINGUP, **kwargs)
     for index in range(40):
         observation, info = env.reset(seed=11 + index)
@@ -131,10 +131,10 @@ class Talkative(Countdown):
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
 def test_numbers_of_the_last_info_are_kept(mode, monkeypatch):
-    def make_vec(env_id, num_envs, **kwargs):
+    def make_vec(spec, num_envs, vectorization_mode, **kwargs):
         return gymnasium.vector.SyncVectorEnv([Talkative] * num_envs, autoreset_mode=mode)
 
-    monkeypatch.setattr(evaluation.gymnasium, "make_vec", make_vec)
+    monkeypatch.setattr(gymnasium, "make_vec", make_vec)
     result = evaluate(zeros, "TestCountdown-v0", 20, seed=5)
     lengths = lengths_of(range(5, 25))
     assert set(result.scalars) == {"distance", "flag", "one", "odd"}

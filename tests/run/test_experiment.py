@@ -172,7 +172,7 @@ class Faulty(gymnasium.Wrapper):
 
 
 def test_what_was_collected_before_a_nan_is_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "make_env", lambda env_id: Faulty(gymnasium.make(env_id)))
+    monkeypatch.setattr(experiment, "make_env", lambda asked: Faulty(gymnasium.make(asked.name)))
     run = tiny(tmp_path)
     with pytest.raises(ValueError, match=r"dimension 2 .* step 7"):
         run.run()
@@ -334,16 +334,18 @@ def test_nothing_to_write_is_no_row(tmp_path):
 def test_a_run_in_a_given_directory_is_continued(finished, tmp_path):
     config = TrainConfig.load(finished / "config.yaml")
     directory = tmp_path / "a" / "run"
-    run = experiment.prepare(config, directory=directory)
+    run = experiment.new_run(config, directory)
     assert run.directory == directory
     with pytest.raises(InUseError, match="is in use"):
-        experiment.prepare(config, directory=directory)
+        experiment.new_run(config, directory)
     run.run()
     assert (directory / "agent.zip").read_bytes() == (finished / "agent.zip").read_bytes()
     assert files_of(directory) - files_of(finished) == {path.name for path in directory.glob("events.*")}
     (directory / "agent.zip").unlink()
     (directory / "checkpoints/trial_003.zip").unlink()
-    again = experiment.prepare(config, directory=directory)
+    with pytest.raises(ValueError, match="holds a run already"):
+        experiment.new_run(config, directory)
+    again = experiment.open_run(directory, config)
     assert again.state.trial == 2
     again.run()
     assert (directory / "agent.zip").read_bytes() == (finished / "agent.zip").read_bytes()
@@ -356,7 +358,7 @@ def test_a_given_directory_whose_checkpoints_are_damaged_is_not_begun_afresh(fin
         path.write_bytes(b"")
     before = files_of(directory)
     with pytest.raises(ValueError, match=r"there is no checkpoint in .* that can be used"):
-        experiment.prepare(TrainConfig.load(directory / "config.yaml"), directory=directory)
+        experiment.open_run(directory)
     assert files_of(directory) == before
 
 

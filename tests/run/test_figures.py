@@ -10,7 +10,8 @@ from PIL import Image
 import envs  # noqa: F401
 from mbrl_agent.agent.replay import Episode
 from mbrl_agent.run.animation import Film, encode_gif, render_mode, replay
-from mbrl_agent.run.experiment import make_env, state_labels, step_duration
+from mbrl_agent.run.environment import make_env
+from mbrl_agent.run.experiment import state_labels, step_duration
 from mbrl_agent.run.figures import encode_png, prediction_figure
 
 SWINGUP = "CartPoleSwingUp-v0"

@@ -11,7 +11,7 @@ import pytest
 from deadly_run import ROOT
 from tiny_run import flags
 
-from mbrl_agent.options.plugins import find_module
+from mbrl_agent.options.modules import find_module
 from mbrl_agent.run.figures import encode_png, prediction_figure
 
 MODULE = """
@@ -119,7 +119,7 @@ def test_the_current_directory_comes_last_and_only_if_it_is_needed(folder, monke
     path = [entry for entry in sys.path if entry]
     monkeypatch.setattr(sys, "path", list(path))
     monkeypatch.chdir(folder)
-    for name in ("envs", "gymnasium", "json", "sys", "mbrl_agent.study"):
+    for name in ("gymnasium", "json", "sys", "mbrl_agent.study"):
         find_module(name)
     assert sys.path == path
     find_module("a_module_of_a_user.part")

@@ -12,7 +12,7 @@ import pytest
 import envs  # noqa: F401
 from mbrl_agent.randomness import derive_generator
 from mbrl_agent.run.config import TrainConfig
-from mbrl_agent.run.experiment import prepare
+from mbrl_agent.run.experiment import new_run
 from mbrl_agent.study.gradients.bimodal import Modes, forward_errors
 from mbrl_agent.study.gradients.directions import random_directions
 from mbrl_agent.study.gradients.landscape import landscape
@@ -59,7 +59,7 @@ def test_without_training_the_detached_mixture_tames_where_em_does_not():
 def trained(tmp_path_factory):
     """A small run with the ensemble."""
     config = {"trials": 6, "eval_episodes": 0, "quiet": True, "logdir": str(tmp_path_factory.mktemp("runs"))}
-    experiment = prepare(TrainConfig().updated(config))
+    experiment = new_run(TrainConfig().updated(config))
     experiment.run()
     return run_scene(experiment.directory)
 

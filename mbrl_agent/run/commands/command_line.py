@@ -7,8 +7,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
 
-from mbrl_agent.options import OptionError, construct, convert_option, did_you_mean, options_of
-from mbrl_agent.run.cli import add_option, flag, formatter
+from mbrl_agent.options import OptionError, construct, convert_option, did_you_mean, options_of, to_text
+from mbrl_agent.run.cli import split_env_words
+from mbrl_agent.run.help import add_option, flag, formatter
 from mbrl_agent.run.interrupts import Interrupted
 from mbrl_agent.run.messages import INTERRUPTED, USAGE_ERROR, one_line
 from mbrl_agent.run.program import program
@@ -81,7 +82,7 @@ def parse(command: Command, argv: Sequence[str], name: str) -> Any:
     """
     options = options_of(command.Options)
     parser = make_parser(command, name)
-    words, env_words = _split_env_words(argv) if ENV_OPTIONS in options else (list(argv), [])
+    words, env_words = _env_words(argv) if ENV_OPTIONS in options else (list(argv), [])
     namespace, rest = parser.parse_known_args(words)
     if rest:
         raise ValueError(_not_understood(rest[0], [flag(key) for key in options if key != POSITIONAL]))
@@ -115,28 +116,14 @@ def make_parser(command: Command, name: str) -> argparse.ArgumentParser:
     return parser
 
 
-def _split_env_words(argv: Sequence[str]) -> tuple[list[str], list[str]]:
+def _env_words(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """The words without those of the environment's options, and these as `NAME=VALUE`.
 
     Raises:
-        ValueError: One has no value, or is given twice.
+        ValueError: One has no name, or stands for something else.
     """
-    rest: list[str] = []
-    found: dict[str, str] = {}
-    words = iter(argv)
-    for word in words:
-        if not word.startswith(ENV_PREFIX):
-            rest.append(word)
-            continue
-        key, equals, text = word.partition("=")
-        value = text if equals else next(words, None)
-        if value is None or (not equals and value.startswith("--")):
-            raise ValueError(f"{key}: expected one argument")
-        name = key.removeprefix(ENV_PREFIX).replace("-", "_")
-        if name in found:
-            raise ValueError(f"{key}: is given twice")
-        found[name] = value
-    return rest, [f"{name}={value}" for name, value in found.items()]
+    words, found = split_env_words(argv)
+    return words, [f"{name}={to_text(value)}" for name, value in found.items()]
 
 
 def _not_understood(word: str, flags: list[str]) -> str:

@@ -76,10 +76,9 @@ def run(options: Options) -> int:
 def run_episodes(predict: Predict, environment: Environment, episodes: int, seed: int) -> Evaluation:
     """Run any number of episodes, not too many at a time; episode i starts from seed + i."""
     parts = [
-        evaluate(predict, environment.name, min(SIDE_BY_SIDE, episodes - first), seed + first,
-                 environment.arguments)
+        evaluate(predict, environment, min(SIDE_BY_SIDE, episodes - first), seed + first)
         for first in range(0, episodes, SIDE_BY_SIDE)
-    ]  # fmt: skip
+    ]
     told = [part.successes for part in parts if part.successes is not None]
     names = dict.fromkeys(name for part in parts for name in part.scalars)
     return Evaluation(

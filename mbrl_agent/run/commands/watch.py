@@ -28,7 +28,7 @@ from mbrl_agent.run.film import (
     require_mp4,
     run_episode,
 )
-from mbrl_agent.run.open_agent import OpenedAgent, open_agent, open_run, require_trials
+from mbrl_agent.run.open_agent import OpenedAgent, find_run, open_agent, require_trials
 
 HELP = "Show an episode in a window, or write a film of it; several trials side by side show it learn."
 ALL = "all"
@@ -95,7 +95,7 @@ def _agents(options: Options) -> Iterator[OpenedAgent]:
     if options.trials is None:
         yield options.open()
         return
-    for trial in _trials(options.trials, open_run(options.path)):
+    for trial in _trials(options.trials, find_run(options.path)):
         yield open_agent(options.path, trial)
 
 

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from mbrl_agent.files.yaml_data import decode_yaml
+from mbrl_agent.options import to_plain
 from mbrl_agent.options.validation import require_count
 from mbrl_agent.run.directory import RunDirectory
+from mbrl_agent.run.environment import read_env_options
 from mbrl_agent.run.messages import FAILED
 from mbrl_agent.study.baseline.algorithms import ALGORITHMS
 from mbrl_agent.study.baseline.config import BaselineConfig
 from mbrl_agent.study.baseline.jobs import RunFailedError, do_runs
 from mbrl_agent.study.baseline.training import STOP_AFTER, is_finished, make_baseline
+from mbrl_agent.study.parsing import ENV_HELP
 from mbrl_agent.study.seeds import parse_seeds
 
 SUMMARY = "Stable-Baselines3's own algorithms on the same task, in the same run format"
@@ -55,7 +58,14 @@ def add_parser(commands: Any) -> None:
     add("--algorithm", required=True, choices=sorted(ALGORITHMS), help="with an MlpPolicy")
     add("--out", required=True, type=Path, metavar="DIR", help="directory that holds the run directories")
     add("--seeds", default="0", metavar="LIST", help="for example 3, 0-4 or 0-2,7 (default: 0)")
-    add("--env", default=defaults.env, metavar="ID", help=f"Gymnasium id (default: {defaults.env})")
+    add(
+        "--env",
+        default=defaults.env,
+        metavar="ID",
+        help=f"Gymnasium id (default: {defaults.env}); {ENV_HELP}",
+    )
+    text = "truncate episodes after N steps (default: as registered)"
+    add("--max-episode-steps", type=int, metavar="N", help=text)
     add("--steps", default=0, type=int, metavar="N", help=f"environment steps (default: {budgets})")
     add(
         "--eval-episodes",
@@ -128,15 +138,16 @@ def run(arguments: argparse.Namespace) -> int:
     """
     require_count("jobs", arguments.jobs)
     first = BaselineConfig(
-        arguments.algorithm,
-        arguments.env,
-        arguments.steps,
-        0,
-        arguments.eval_episodes,
-        arguments.eval_every,
-        arguments.keep_going,
-        arguments.observation,
-        parse_options(arguments.option),
+        algorithm=arguments.algorithm,
+        env=arguments.env,
+        env_options=to_plain(read_env_options(arguments.env, arguments.env_options)),
+        max_episode_steps=arguments.max_episode_steps,
+        steps=arguments.steps,
+        eval_episodes=arguments.eval_episodes,
+        eval_every=arguments.eval_every,
+        keep_going=arguments.keep_going,
+        observation=arguments.observation,
+        options=parse_options(arguments.option),
     )
     configs = {
         arguments.out / f"{first.algorithm}_seed{seed}": replace(first, seed=seed)

@@ -13,6 +13,7 @@ import yaml
 from mbrl_agent.files.atomic import write_atomically
 from mbrl_agent.options import OptionError, convert_option, did_you_mean, options_of, to_text
 from mbrl_agent.options.validation import require_choice, require_count, require_seed
+from mbrl_agent.run.environment import Environment
 from mbrl_agent.study.baseline.algorithms import ALGORITHMS, check_options
 from mbrl_agent.version import __version__
 
@@ -29,6 +30,10 @@ class BaselineConfig:
     """Name in `ALGORITHMS`."""
     env: str = "CartPoleSwingUp-v0"
     """Gymnasium id."""
+    env_options: Mapping[str, Any] = field(default_factory=dict)
+    """What the environment's constructor takes."""
+    max_episode_steps: int | None = None
+    """Truncate episodes after this many steps; none takes the registered limit."""
     steps: int = 0
     """Budget of environment steps; 0 takes the algorithm's own default."""
     seed: int = 0
@@ -53,15 +58,23 @@ class BaselineConfig:
         require_seed("seed", self.seed)
         if self.eval_every > self.steps:
             raise ValueError(f"eval_every must be at most steps, {self.steps}, got {self.eval_every}")
+        if self.max_episode_steps is not None:
+            require_count("max_episode_steps", self.max_episode_steps)
         if not self.env:
             raise ValueError("env must not be empty")
         require_choice("observation", self.observation, ("features", "raw"))
         check_options(self.algorithm, self.options)
         object.__setattr__(self, "options", _merged(ALGORITHMS[self.algorithm].options, self.options))
 
+    @property
+    def environment(self) -> Environment:
+        """The environment with its options and its limit."""
+        return Environment(self.env, self.env_options, self.max_episode_steps)
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, which YAML can hold."""
-        return {key: _plain(value) for key, value in vars(self).items()}
+        """Plain data, which YAML can hold; an environment with options is written as in a run."""
+        data = {key: _plain(value) for key, value in vars(self).items() if key != "env_options"}
+        return data | ({"env": {"name": self.env, **_plain(self.env_options)}} if self.env_options else {})
 
     def flat(self) -> dict[str, Setting]:
         """Every setting by its dotted name."""
@@ -91,16 +104,26 @@ class BaselineConfig:
         try:
             known = options_of(cls)
             values = {}
-            for key, value in data.items():
+            for key, value in _env_apart(data).items():
                 if key not in known:
                     raise OptionError((str(key),), f"unknown option{did_you_mean(str(key), known)}")
-                given_as_is = key == "options"
+                given_as_is = key in ("options", "env_options")
                 values[key] = value if given_as_is else convert_option((key,), value, known[key].hint)
-            if not isinstance(values.get("options", {}), Mapping):
-                raise OptionError(("options",), f"expected options and values, got {values['options']!r}")
+            for key in ("options", "env_options"):
+                if not isinstance(values.get(key, {}), Mapping):
+                    raise OptionError((key,), f"expected options and values, got {values[key]!r}")
             return cls(**values)
         except (ValueError, TypeError) as error:
             raise ValueError(f"configuration {path}: {error}") from error
+
+
+def _env_apart(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The id and the options of an environment as two values, where they are one."""
+    env = data.get("env")
+    if not isinstance(env, Mapping):
+        return data
+    options = {key: value for key, value in env.items() if key != "name"}
+    return {**data, "env": env.get("name"), "env_options": options}
 
 
 def _merged(usual: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
@@ -125,5 +148,5 @@ def _flat(data: Mapping[str, Any], prefix: str = "") -> dict[str, Setting]:
             result |= _flat(value, f"{prefix}{key}.")
         else:
             scalar = isinstance(value, int | float | str)
-            result[f"{prefix}{key}"] = value if scalar else to_text(value)
+            result[f"{prefix}{key}".removesuffix(".name")] = value if scalar else to_text(value)
     return result

@@ -23,13 +23,13 @@ from mbrl_agent.files.atomic import write_atomically
 from mbrl_agent.files.yaml_data import read_yaml
 from mbrl_agent.randomness import derive_seed
 from mbrl_agent.run.directory import RunDirectory
+from mbrl_agent.run.environment import make_env
 from mbrl_agent.run.evaluation import evaluate
 from mbrl_agent.run.experiment import step_duration
 from mbrl_agent.run.log import log_config, make_logger
 from mbrl_agent.study.baseline.algorithms import ALGORITHMS
 from mbrl_agent.study.baseline.config import BaselineConfig
 from mbrl_agent.study.baseline.observation import FeatureObservation
-from mbrl_agent.study.gradients.scene import find_env
 
 STOP_AFTER = 2
 """Evaluations in a row that solve the task, after which a run need not go on."""
@@ -68,7 +68,7 @@ class EvaluationCallback(BaseCallback):
         config, began = self.config, time.perf_counter()
         self.evaluations += 1
         seed = derive_seed(config.seed, "evaluation", self.evaluations)
-        result = evaluate(self._act, config.env, config.eval_episodes, seed)
+        result = evaluate(self._act, config.environment, config.eval_episodes, seed)
         for name, value in _episode_means(self.model).items():
             self.logger.record(name, value)
         self.logger.record("time/trial", began - self._began)
@@ -106,7 +106,7 @@ def make_baseline(config: BaselineConfig) -> tuple[BaseAlgorithm, FeatureObserva
     Raises:
         ValueError: The environment cannot be made, or the algorithm refuses it or its options.
     """
-    env: gymnasium.Env[Any, Any] = find_env(config.env)
+    env: gymnasium.Env[Any, Any] = make_env(config.environment)
     wanted = config.observation == "features"
     angles = (valid_attribute(env, "angle_dims") or ()) if wanted else ()
     observation = FeatureObservation(env, angles)

@@ -14,12 +14,12 @@ from mbrl_agent.files.yaml_data import read_yaml
 from mbrl_agent.options import to_text
 from mbrl_agent.run.config import CHOICES, TrainConfig
 from mbrl_agent.run.directory import RunDirectory
+from mbrl_agent.run.environment import Environment, make_env
 from mbrl_agent.run.experiment import step_duration
 from mbrl_agent.study.baseline.config import MARK, BaselineConfig
 from mbrl_agent.study.compare.read_evaluations import FILE, read_evaluations
 from mbrl_agent.study.compare.records import Run
 from mbrl_agent.study.compare.statistics import Array
-from mbrl_agent.study.gradients.scene import find_env
 from mbrl_agent.study.progress_table import CLOCK, REWARD, STEPS, SUCCESS, read_progress
 
 
@@ -90,7 +90,7 @@ def read_run(path: Path) -> Run:
 
 def _ours(files: RunDirectory, config: TrainConfig) -> Run:
     rows = read_progress(files.progress)
-    step = find_time_step(config.env)
+    step = find_time_step(config.environment)
     done = len(rows) >= config.trials and files.agent.is_file()
     budget = None  # in steps it is known when the first trial is over: episodes may have any length
     if rows and rows[-1][STEPS]:  # a trial that learned from added episodes takes no steps
@@ -122,7 +122,7 @@ def _baseline(files: RunDirectory, config: BaselineConfig) -> Run:
         label=f"{config.algorithm}:{options}" if options else config.algorithm,
         settings=config.flat(),
         env=config.env,
-        time_step=find_time_step(config.env),
+        time_step=find_time_step(config.environment),
         budget=config.steps,
         finished=finished,
         keeps=finished and bool(rows) and rows[-1][STEPS] + config.eval_every <= config.steps,
@@ -152,10 +152,10 @@ def _run(files: RunDirectory, rows: list[dict[str, float]], **known: Any) -> Run
 
 
 @lru_cache
-def find_time_step(env_id: str) -> float | None:
+def find_time_step(environment: Environment) -> float | None:
     """Seconds of an environment step; None where the environment cannot be made here or does not tell."""
     try:
-        env = find_env(env_id)
+        env = make_env(environment)
     except ValueError:
         return None
     try:

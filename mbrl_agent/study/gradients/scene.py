@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,13 @@ from mbrl_agent.policies.rbf import Rbf
 from mbrl_agent.randomness import derive_generator
 from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.run.directory import RunDirectory
-from mbrl_agent.run.experiment import make_env, state_labels, step_duration
+from mbrl_agent.run.environment import Environment, make_env
+from mbrl_agent.run.experiment import load_agent, state_labels, step_duration
+from mbrl_agent.run.task_flags import load_arguments
 from mbrl_agent.search.initial_states import StartDistribution
 from mbrl_agent.study.gradients.true_dynamics import TrueDynamics
 from mbrl_agent.types import Cost, Terminated
 
-ENV_MODULE = "envs"
-"""Module that registers the environments which come with the package."""
 MODEL_NOISE = 0.02
 """Standard deviation of the untrained scene's model noise, in the units of the state."""
 WEIGHT_STD = 1.0
@@ -83,16 +83,6 @@ class Scene:
         )
 
 
-def find_env(env_id: str) -> gymnasium.Env[Any, Any]:
-    """Make an environment; `module:id` imports the module that registers it.
-
-    Raises:
-        ValueError: There is none of that name.
-    """
-    known = ":" in env_id or env_id in gymnasium.registry
-    return make_env(env_id if known else f"{ENV_MODULE}:{env_id}")
-
-
 def true_step(env: gymnasium.Env[Any, Any]) -> Callable[[Tensor, Tensor], Tensor] | None:
     """The environment's dynamics, None where it does not offer them."""
     step: Callable[[Tensor, Tensor], Tensor] | None = valid_attribute(env, "dynamics")
@@ -100,7 +90,7 @@ def true_step(env: gymnasium.Env[Any, Any]) -> Callable[[Tensor, Tensor], Tensor
 
 
 def untrained_scene(
-    env_id: str = "CartPoleSwingUp-v0",
+    environment: Environment | str = "CartPoleSwingUp-v0",
     seed: int = 0,
     horizon: int = 0,
     noise_std: float = MODEL_NOISE,
@@ -109,7 +99,7 @@ def untrained_scene(
     """The true dynamics as the model, and a random policy.
 
     Args:
-        env_id: Gymnasium id of an environment that offers `dynamics` and the task's attributes.
+        environment: With its options, or its Gymnasium id; it offers `dynamics` and the task's attributes.
         seed: Draws the policy.
         horizon: T; 0 takes the environment's episodes.
         noise_std: Standard deviation of the model noise, in the units of the state.
@@ -118,7 +108,8 @@ def untrained_scene(
     Raises:
         ValueError: The environment does not offer its dynamics, or does not limit its episodes.
     """
-    env = find_env(env_id)
+    env = make_env(environment)
+    env_id = environment if isinstance(environment, str) else environment.name
     step = true_step(env)
     if step is None:
         raise ValueError(
@@ -169,7 +160,13 @@ def _random_states(
     return torch.cat(states)
 
 
-def run_scene(run: Path, horizon: int = 0, env_id: str | None = None, trial: int | None = None) -> Scene:
+def run_scene(
+    run: Path,
+    horizon: int = 0,
+    env_id: str | None = None,
+    trial: int | None = None,
+    env_options: Mapping[str, Any] | None = None,
+) -> Scene:
     """A run's learned model, its policy and its distribution of initial states.
 
     Args:
@@ -177,6 +174,7 @@ def run_scene(run: Path, horizon: int = 0, env_id: str | None = None, trial: int
         horizon: T; 0 takes that of the run's policy search.
         env_id: Gymnasium id, None for the run's own.
         trial: Take the checkpoint after this trial instead of the final agent.
+        env_options: Options of the environment that differ from the run's.
 
     Raises:
         ValueError: It is not the directory of a run, or it holds no agent yet.
@@ -184,13 +182,17 @@ def run_scene(run: Path, horizon: int = 0, env_id: str | None = None, trial: int
     files = RunDirectory(run)
     if not files.config.is_file():
         raise ValueError(f"{run} is not the directory of a run, it has no config.yaml")
-    env = find_env(env_id or TrainConfig.load(files.config).env)
+    config = TrainConfig.load(files.config)
+    changes = {f"env.{key}": value for key, value in (env_options or {}).items()}
+    config = config.updated(changes | ({"env": env_id} if env_id else {}))
+    load_arguments(config.task)  # modules of the user's go first, see there
+    env = make_env(config.environment)
     path = files.agent
     if trial is not None or not path.is_file():
         path = files.checkpoint(files.latest_state().trial if trial is None else trial)
     if not path.is_file():
         raise ValueError(f"{run} has no checkpoint {path.name}")
-    agent = ParticlePILCO.load(path, env=env)
+    agent = load_agent(path, config, env)
     if not agent.improved:
         raise ValueError(f"{path} holds no model: the random trials of {run} were not over then")
     search = agent.policy_search()

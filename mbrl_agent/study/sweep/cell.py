@@ -26,16 +26,16 @@ def main() -> int:
     threading.Thread(target=_end_with_starter, daemon=True).start()
     from mbrl_agent.errors import RunFailure
     from mbrl_agent.run.config import TrainConfig
-    from mbrl_agent.run.directory import InUseError
-    from mbrl_agent.run.experiment import prepare
+    from mbrl_agent.run.directory import InUseError, RunDirectory
+    from mbrl_agent.run.experiment import new_run, open_run
     from mbrl_agent.run.program import independent
-    from mbrl_agent.study.gradients.scene import find_env
 
     try:
         with independent("study"):
-            config = TrainConfig.from_dict(data)
-            find_env(config.env).close()  # registers ours, which train.py imports
-            prepare(config, directory=Path(sys.argv[1])).run()
+            config, directory = TrainConfig.from_dict(data), Path(sys.argv[1])
+            begun = RunDirectory(directory).has_checkpoint()
+            run = open_run(directory, config) if begun else new_run(config, directory)
+            run.run()
     except InUseError:
         return BUSY
     except Exception as error:  # an environment of the user's own may raise anything

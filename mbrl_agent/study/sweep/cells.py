@@ -14,11 +14,14 @@ from pathlib import Path
 from mbrl_agent.options import directory_name
 from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.run.directory import RunDirectory
+from mbrl_agent.run.task_flags import TASK
 from mbrl_agent.study.progress_table import CLOCK, SOLVED, SUCCESS, read_progress
 from mbrl_agent.study.sweep.grid import Point
 
 NOT_RESULT = ("logdir", "quiet")
 """Options that do not change what a run computes; all others make another cell."""
+UNNAMED = ("max_episode_steps", *TASK)
+"""Options that name a cell only where they are given: cells of a time before them keep their names."""
 MAX_NAME = 150
 """Characters of a directory's name before seed and hash; file systems allow 255 in all."""
 
@@ -122,7 +125,12 @@ def fingerprint(config: TrainConfig) -> str:
     The same configuration has the same one in every process, on every machine and in whatever order its
     options were given.
     """
-    data = {key: value for key, value in config.to_dict().items() if key not in NOT_RESULT}
+    usual = TrainConfig().to_dict()
+    data = {
+        key: value
+        for key, value in config.to_dict().items()
+        if key not in NOT_RESULT and not (key in UNNAMED and value == usual[key])
+    }
     canonical = json.dumps(data, sort_keys=True, separators=(",", ":"))
     return f"_seed{config.seed}_{hashlib.sha256(canonical.encode()).hexdigest()[:8]}"
 

@@ -145,15 +145,17 @@ def check_cells(cells: list[Cell], seed: int, here: bool) -> float | None:
     Raises:
         ValueError: The environment cannot be made, or the options of its runs do not fit together.
     """
+    from mbrl_agent.run.environment import make_env
     from mbrl_agent.run.experiment import new_agent, step_duration
-    from mbrl_agent.study.gradients.scene import find_env
+    from mbrl_agent.run.task_flags import task_arguments
 
-    envs = {cell.config.env: find_env(cell.config.env) for cell in cells}
+    task_arguments(cells[0].config.task)  # modules of the user's go first, see there
+    envs = {asked: make_env(asked) for asked in {cell.config.environment for cell in cells}}
     for cell in cells:
         if cell.config.seed == seed:
             config = cell.config if here else dataclasses.replace(cell.config, device="cpu")
             try:
-                new_agent(config, envs[config.env])
+                new_agent(config, envs[config.environment])
             except (ValueError, TypeError) as error:
                 reason = str(error)
                 raise ValueError(reason if cell.label in reason else f"{cell.label}: {reason}") from error

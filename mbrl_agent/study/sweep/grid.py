@@ -11,6 +11,7 @@ from mbrl_agent.options import convert_option, to_text
 from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.run import cli
 from mbrl_agent.run.config import CHOICES, TrainConfig
+from mbrl_agent.run.help import sections
 
 ONE_VALUE = {
     "--config": "give one file, and what differs as options",
@@ -136,7 +137,7 @@ def _check_axis(flag: str, values: Sequence[str]) -> None:
 
 def _words(flag: str, value: str) -> list[str]:
     """What train.py calls one value of an option; of a yes or no there is a flag each."""
-    hints = {key: option.hint for section in cli.sections() for key, option in section.options.items()}
+    hints = {key: option.hint for section in sections() for key, option in section.options.items()}
     if hints.get(_key(flag)) is not bool:
         return [f"{flag}={value}"]
     yes = convert_option((flag.removeprefix("--"),), value, bool)
