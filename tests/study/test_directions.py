@@ -56,7 +56,7 @@ def test_the_layers_of_a_network_are_its_weights():
     ("which", "count", "message"),
     [
         ("wieghts", 1, "this policy has all, centers, log_lengthscales, weights"),
-        ("weights", 7, "only 6 directions"),
+        ("weights", 7, "only 6 directions .* use --directions 6 or fewer"),
         ("weights", 0, "at least 1"),
         ("log_lengthscales", 1, "all zero"),
     ],

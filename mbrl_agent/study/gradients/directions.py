@@ -57,7 +57,9 @@ def random_directions(
     sizes = [value.numel() for value in moved.values()]
     total = sum(sizes)
     if count > total:
-        raise ValueError(f"there are only {total} directions in {which!r}, got {count}")
+        raise ValueError(
+            f"there are only {total} directions in {which!r}, got {count}: use --directions {total} or fewer"
+        )
     scales = torch.cat([rms(value).expand(value.numel()) for value in moved.values()]).double()
     if not bool(scales.any()):
         raise ValueError(f"the policy's {which!r} are all zero: a direction has no scale")
