@@ -13,7 +13,7 @@ import torch
 from stable_baselines3.common.callbacks import CallbackList
 
 from mbrl_agent.agent.agent import ParticlePILCO
-from mbrl_agent.agent.environment import require_bounded_actions
+from mbrl_agent.agent.environment import check_env, require_bounded_actions
 from mbrl_agent.agent.observation_changes import valid_attribute
 from mbrl_agent.errors import RunFailure
 from mbrl_agent.options import OptionError, directory_name
@@ -137,6 +137,7 @@ def new_agent(config: TrainConfig, env: Env, task: Mapping[str, Any] | None = No
             cannot be read or holds something else.
         TypeError: Likewise.
     """
+    check_env(env)  # its spaces first: with others a cost would not help
     if config.cost == OFFERED and valid_attribute(env, "cost") is None:
         raise OptionError(
             ("cost",),

@@ -146,7 +146,7 @@ def test_flat_holds_every_option_as_a_scalar():
     assert flat["search.learning_rate"] == config.search.learning_rate
     assert all(isinstance(value, int | float | bool | str) for value in flat.values())
     chosen = sum(len(dataclasses.fields(getattr(config, key))) + 1 for key in CHOICES)
-    plain = len(dataclasses.fields(TrainConfig)) - len(CHOICES) - 1
+    plain = len(dataclasses.fields(TrainConfig)) - len(CHOICES) - 2  # env_options: there are none
     assert len(flat) == chosen + plain + len(dataclasses.fields(SearchOptions))
 
 
