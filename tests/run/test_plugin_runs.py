@@ -16,7 +16,7 @@ from mbrl_agent.contract.agents import tiny_env
 from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.run import cli
 from mbrl_agent.run.config import TrainConfig
-from mbrl_agent.run.experiment import prepare
+from mbrl_agent.run.experiment import new_run
 from mbrl_agent.search.policy_search import SearchOptions
 from mbrl_agent.study.__main__ import main as study
 
@@ -101,7 +101,7 @@ def test_a_run_is_resumed_in_a_process_that_has_not_loaded_the_plug_in(plugin, t
     options = {key: value for key, value in TINY.items() if not key.startswith(("dynamics", "policy"))}
     options |= {"plugins": [plugin], **CHOSEN, "trials": 2, "logdir": str(tmp_path / "runs")}
     with quick_figures():
-        run = prepare(TrainConfig().updated(options))
+        run = new_run(TrainConfig().updated(options))
         run.run()
         forget(plugin)
         again = resume(run.directory, trials=3)

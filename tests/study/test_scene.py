@@ -7,12 +7,13 @@ import torch
 from gymnasium import wrappers
 
 from mbrl_agent.resampling import Gaussian
+from mbrl_agent.run.environment import make_env
 from mbrl_agent.run.experiment import state_labels
 from mbrl_agent.search.initial_states import SampledStates, StateSet
 from mbrl_agent.study.__main__ import main
 from mbrl_agent.study.gradients.bimodal import Modes, forward_errors
 from mbrl_agent.study.gradients.sampling import Sampling, batches
-from mbrl_agent.study.gradients.scene import find_env, true_step, untrained_scene
+from mbrl_agent.study.gradients.scene import true_step, untrained_scene
 from mbrl_agent.study.strategies import parse_strategy
 
 HANGING = np.array([[0.0, 0.0, 3.1, 0.0], [0.1, 0.0, 3.2, 0.0], [-0.1, 0.1, 3.0, 0.0]])
@@ -64,7 +65,7 @@ def test_a_bimodal_start_around_any_kind_of_states(states):
 
 
 def test_what_does_not_hold_behind_a_wrapper_is_not_used():
-    env = find_env("CartPoleSwingUp-v0")
+    env = make_env("CartPoleSwingUp-v0")
     assert true_step(env) is not None
     assert state_labels(env)[2] == "theta [rad]"
     order = wrappers.TransformObservation(env, lambda o: o[[2, 3, 0, 1]], env.observation_space)
