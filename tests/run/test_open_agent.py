@@ -8,7 +8,7 @@ import pytest
 import envs  # noqa: F401
 from mbrl_agent import CheckpointError
 from mbrl_agent.run.environment import make_env
-from mbrl_agent.run.open_agent import open_agent, open_run
+from mbrl_agent.run.open_agent import find_run, open_agent
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_a_run_without_what_is_asked_for(run):
     with pytest.raises(ValueError, match="holds no agent yet: it has no checkpoints"):
         open_agent(run)
     with pytest.raises(ValueError, match="has no checkpoints"):
-        open_run(run)
+        find_run(run)
 
 
 def test_a_damaged_agent_is_refused(run):
