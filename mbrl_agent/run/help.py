@@ -183,7 +183,7 @@ def formatter(prog: str) -> argparse.HelpFormatter:
 
 
 def add_commands(add: Callable[..., object]) -> None:
-    """Add the flags that are not options of a run; `--help` and `--version` are answered before the others."""
+    """Add the flags that are not options of a run; `--help` and `--version` are answered before the rest."""
     add("--help", "-h", nargs="?", metavar="GROUP", help="Show the first page, or one group.")
     add("--version", action="store_true", help="Show the version.")
     add("--config", metavar="FILE", help="Take what is not on the command line from this YAML file.")
