@@ -34,11 +34,14 @@ from mbrl_agent.run.interrupts import Interrupted
 from mbrl_agent.run.messages import FAILED, INTERRUPTED, USAGE_ERROR, one_line
 from mbrl_agent.run.program import program
 from mbrl_agent.run.task_flags import task_arguments
+from mbrl_agent.version import __version__
 
 if TYPE_CHECKING:
     from mbrl_agent.run.experiment import Experiment
 
 ENV_FLAG, NO_ENV_FLAG = "--env.", "--no-env."
+NAME_PLUGINS = {"config": "", "resume": "config.yaml"}
+"""Options whose files name plug-ins, and where the file lies below the option's value."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def split_names(values: Sequence[str]) -> list[str]:
 
 def _read_words(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     """The flags that are not options of a run, and the options that are given, by key."""
-    load_plugins_first(argv, config="", resume="config.yaml")
+    load_plugins_first(argv, **NAME_PLUGINS)
     words, given_env = split_env_words(argv)
     parser = _Parser(prog=PROGRAM, allow_abbrev=False, add_help=False)
     add_commands(parser.add_argument)
@@ -158,6 +161,8 @@ def split_env_words(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
             raise ValueError(f"{name}: is not an option of an environment here: {ELSEWHERE[key]}")
         has_value = prefix == ENV_FLAG and not equals and bool(left) and not left[0].startswith("--")
         alone = prefix == ENV_FLAG
+        if key in given:
+            raise ValueError(f"{name}: is given twice")
         given[key] = value if equals else left.pop(0) if has_value else alone
     return words, given
 
@@ -222,8 +227,10 @@ def main(argv: Sequence[str] | None = None, program_ends: bool = False, program_
 
 def _main(argv: list[str], program_name: str) -> int:
     try:
-        if asks_for_help(argv):
-            sys.stdout.write(_help(argv, program_name))
+        if asks_for_help(argv) or "--version" in argv:
+            sys.stdout.write(
+                _help(argv, program_name) if asks_for_help(argv) else f"mbrl_agent {__version__}\n"
+            )
             return 0
         command = parse(argv)
         from mbrl_agent.errors import DivergedError, PolicyError, RunFailure
@@ -259,9 +266,11 @@ def _help(argv: list[str], program_name: str) -> str:
     rest = argv[place + 1 :]
     if not equals and rest and not rest[0].startswith("-"):
         group, rest = rest[0], rest[1:]
+    words = [*argv[:place], *(word for word in rest if not asks_for_help([word]))]
     if group not in ("env", "all"):
+        load_plugins_first(words, **NAME_PLUGINS)  # their classes are listed, too
         return help_text(group, program_name=program_name)
-    namespace, given = _read_words([*argv[:place], *(word for word in rest if not asks_for_help([word]))])
+    namespace, given = _read_words(words)
     config = TrainConfig() if namespace.config is None else TrainConfig.load(namespace.config)
     if namespace.resume is not None:
         config = TrainConfig.load(Path(namespace.resume) / "config.yaml")

@@ -14,7 +14,6 @@ from typing import Any
 from mbrl_agent.options import SYNTAX, Option, did_you_mean, options_of, placeholder, summary, to_text
 from mbrl_agent.run.config import CHOICES, TrainConfig, plain_options
 from mbrl_agent.run.task_flags import TASK
-from mbrl_agent.version import __version__
 
 PROGRAM = "train.py"
 PLUGIN = "--plugin"  # each adds one, or several
@@ -184,9 +183,9 @@ def formatter(prog: str) -> argparse.HelpFormatter:
 
 
 def add_commands(add: Callable[..., object]) -> None:
-    """Add the flags that are not options of a run; `--help` is looked for before the others are read."""
+    """Add the flags that are not options of a run; `--help` and `--version` are answered before the rest."""
     add("--help", "-h", nargs="?", metavar="GROUP", help="Show the first page, or one group.")
-    add("--version", action="version", version=f"mbrl_agent {__version__}", help="Show the version.")
+    add("--version", action="store_true", help="Show the version.")
     add("--config", metavar="FILE", help="Take what is not on the command line from this YAML file.")
     also = " and ".join(flag(key) for key in WITH_RESUME)
     add("--resume", metavar="DIR", help=f"Continue the run in this directory; only {also} may change.")

@@ -48,7 +48,10 @@ def main(argv: Sequence[str] | None = None, program_ends: bool = False) -> int:
 def _main(argv: Sequence[str]) -> int:
     load_plugins_first(argv, run="config.yaml")
     parser = make_parser()
-    arguments, rest = parser.parse_known_args(argv)
+    try:
+        arguments, rest = parser.parse_known_args(argv)
+    except SystemExit:  # --help was answered; a mistake is a ValueError
+        return 0
     if arguments.command in (*HELPS, "baseline"):  # a sweep leaves all of it to the parser of train.py
         rest, arguments.env_options = split_env_words(rest)
     if rest and "train_options" not in arguments:

@@ -15,6 +15,8 @@ from mbrl_agent.contract.__main__ import main as contract
 from mbrl_agent.contract.agents import tiny_env
 from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.run import cli
+from mbrl_agent.run.commands import evaluate, export, inspect, watch
+from mbrl_agent.run.commands.command_line import parse, run_command
 from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.run.experiment import new_run
 from mbrl_agent.search.policy_search import SearchOptions
@@ -53,10 +55,13 @@ def test_flags_help_and_values(plugin, capsys):
     forget(plugin)
     assert cli.parse(["--plugin", f"{plugin}, {plugin}", "--plugin", plugin]).config.plugins == (plugin,)
     forget(plugin)
-    with pytest.raises(SystemExit):
-        cli.parse(["--plugin", plugin, "--help"])
-    text = capsys.readouterr().out
-    assert all(word in text for word in ("mine", "pathwise", "least-squares", "cubic", "--plugin MODULE"))
+    for key, value in CHOSEN.items():
+        forget(plugin)
+        assert cli.main(["--plugin", plugin, "--help", key]) == 0
+        assert f"{key} {value.partition(':')[0]}:" in capsys.readouterr().out
+    forget(plugin)
+    assert cli.main(["--help=run", "--plugin", plugin]) == 0
+    assert "--plugin MODULE" in capsys.readouterr().out
 
 
 def test_a_mistake_is_one_line(plugin, write_plugin, capsys):
@@ -113,6 +118,23 @@ def test_a_run_is_resumed_in_a_process_that_has_not_loaded_the_plug_in(plugin, t
     shutil.rmtree("__pycache__", ignore_errors=True)
     with pytest.raises(ValueError, match=f"plug-in '{plugin}' cannot be found"):
         resume(run.directory, trials=4)
+
+
+def test_an_agent_file_alone_is_read_with_its_plug_in(plugin, tmp_path, capsys):
+    load_plugin(plugin)
+    search = SearchOptions(steps=1, num_particles=12, candidates=2)
+    agent = ParticlePILCO(CHOSEN["policy"], tiny_env(), search=search, resampling="mine", gradient_probe=0)
+    agent.save(tmp_path / "alone.zip")
+    forget(plugin)
+    path = str(tmp_path / "alone.zip")
+    assert run_command(inspect, [path], "inspect") == 2
+    assert f"--plugin {plugin}" in capsys.readouterr().err
+    assert run_command(inspect, [path, "--plugin", "nosuch_plugin"], "inspect") == 2
+    assert "error: --plugin: plug-in 'nosuch_plugin' cannot be found" in capsys.readouterr().err
+    for command in (evaluate, watch, inspect, export):
+        forget(plugin)
+        options = parse(command, [path, "--plugin", f"{plugin},{plugin}"], "it")
+        assert options.open().agent.resampling.name == "mine"
 
 
 def test_save_and_load(plugin):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mbrl_agent.options import refused
 from mbrl_agent.options.validation import require_count, require_seed
+from mbrl_agent.run.config import load_plugins
 from mbrl_agent.run.environment import Environment
 from mbrl_agent.run.open_agent import OpenedAgent, open_agent
 
@@ -21,8 +22,11 @@ class AgentOptions:
     """Of a run: the agent after this trial; none takes the last."""
     best: bool = False
     """Of a run: the agent of the best evaluation."""
+    plugins: tuple[str, ...] = ()
+    """Modules, also in this directory, that offer what the agent is made of; a run names them itself."""
 
     def __post_init__(self) -> None:
+        load_plugins(self.plugins)
         if self.trial is not None:
             require_count("trial", self.trial)
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
 
 from mbrl_agent.options import OptionError, construct, convert_option, did_you_mean, options_of, to_text
-from mbrl_agent.run.cli import split_env_words
-from mbrl_agent.run.help import add_option, flag, formatter
+from mbrl_agent.run.cli import split_env_words, split_names
+from mbrl_agent.run.help import add_option, asks_for_help, flag, formatter
 from mbrl_agent.run.interrupts import Interrupted
 from mbrl_agent.run.messages import INTERRUPTED, USAGE_ERROR, one_line
 from mbrl_agent.run.program import program
@@ -57,6 +57,9 @@ def run_command(command: Command, argv: Sequence[str], name: str, program_ends: 
 
     with program(name, program_ends):
         try:
+            if asks_for_help(argv):
+                sys.stdout.write(make_parser(command, name).format_help())
+                return 0
             return int(command.run(parse(command, argv, name)))
         except (ValueError, TypeError, OSError, RunFailure) as error:
             sys.stderr.write(f"{name}: error: {_message(command, error)} (see {name} --help)\n")
@@ -87,6 +90,8 @@ def parse(command: Command, argv: Sequence[str], name: str) -> Any:
     if rest:
         raise ValueError(_not_understood(rest[0], [flag(key) for key in options if key != POSITIONAL]))
     given: dict[str, Any] = {**vars(namespace), **({ENV_OPTIONS: env_words} if env_words else {})}
+    if "plugins" in given:
+        given["plugins"] = split_names(given["plugins"])
     values = {key: convert_option((key,), text, options[key].hint) for key, text in given.items()}
     return construct(command.Options, (), "", values)
 
@@ -106,7 +111,7 @@ def make_parser(command: Command, name: str) -> argparse.ArgumentParser:
     if POSITIONAL in options:
         parser.add_argument(POSITIONAL, metavar="PATH", help=options[POSITIONAL].help)
     group = parser.add_argument_group("options")
-    group.add_argument("--help", "-h", action="help", help="Show this help.")
+    group.add_argument("--help", "-h", action="store_true", default=argparse.SUPPRESS, help="Show this help.")
     for key, option in options.items():
         if key == ENV_OPTIONS:
             group.add_argument(f"{ENV_PREFIX}OPTION", metavar="VALUE", default=argparse.SUPPRESS,

@@ -24,6 +24,7 @@ NOT_HERE = {
     "--seed": "a sweep takes --seeds, for example --seeds 0-19",
     "--logdir": "the cells lie in the directory of --out",
     "--resume": "give the command of the sweep again and it goes on",
+    "--version": "python -m mbrl_agent --version shows it",
     "--quiet": "the cells of a sweep are always quiet",
     "--no-quiet": "the cells of a sweep are always quiet; what they write is in their log files",
 }
