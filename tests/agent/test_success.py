@@ -62,9 +62,11 @@ def test_one_value(form, success):
 
 @pytest.mark.parametrize(("form", "success"), FORMS)
 def test_an_evaluation(form, success, monkeypatch):
-    spec = gymnasium.envs.registration.EnvSpec("TestReaches-v0", Reaches, max_episode_steps=9)
+    spec = gymnasium.envs.registration.EnvSpec(
+        "TestReaches-v0", Reaches, max_episode_steps=9, kwargs={"form": form}
+    )
     monkeypatch.setitem(gymnasium.registry, "TestReaches-v0", spec)
-    result = evaluate(lambda states: np.zeros((3, 1)), "TestReaches-v0", 3, 0, {"form": form})
+    result = evaluate(lambda states: np.zeros((3, 1)), "TestReaches-v0", 3, 0)
     assert result.success_rate == (None if success is None else float(success))
 
 

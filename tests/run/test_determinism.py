@@ -83,7 +83,7 @@ def test_environments_in_processes_of_their_own_change_nothing(episodes, monkeyp
     make, modes = gymnasium.make_vec, iter(("sync", "async"))
 
     def make_vec(*args, **options):
-        return make(*args, vectorization_mode=next(modes), **options)
+        return make(*args, **{**options, "vectorization_mode": next(modes)})
 
     monkeypatch.setattr(gymnasium, "make_vec", make_vec)
     one = evaluate(swing, "CartPoleSwingUp-v0", episodes, seed=5)
