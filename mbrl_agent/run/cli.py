@@ -108,7 +108,7 @@ def load_plugins_first(argv: Sequence[str], **files: str) -> None:
 
 def split_names(values: Sequence[str]) -> list[str]:
     """The names in the values of `--plugin`: one each, or several with commas between them."""
-    return [name.strip() for value in values for name in value.split(",")]
+    return [name.strip() for value in values for name in value.split(",") if name.strip()]
 
 
 def _read_words(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:

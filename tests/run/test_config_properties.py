@@ -48,6 +48,15 @@ def instances(cls: Any) -> st.SearchStrategy[Any]:
     return st.fixed_dictionaries({}, optional=options).map(lambda given: cls(**given))
 
 
+TASK_TEXTS = {
+    "cost": ("environment", "my_module:cost", "a.b:c.d"),
+    "angle_dims": ("environment", "none", "0", "0,2"),
+    "terminated": ("environment", "none", "my_module:fallen"),
+    "initial_states": ("environment", "none", "my_module:start", "/data/starts.npy"),
+}
+"""What the command line can say of the task, by option."""
+
+
 @st.composite
 def configs(draw):
     values: dict[str, Any] = {}
@@ -58,7 +67,9 @@ def configs(draw):
             )
         elif dataclasses.is_dataclass(option.hint):
             values[name] = draw(instances(option.hint))
-        elif draw(st.booleans()):
+        elif name in TASK_TEXTS:
+            values[name] = draw(st.sampled_from(TASK_TEXTS[name]))
+        elif name not in ("plugins", "env_options") and draw(st.booleans()):  # these import modules
             values[name] = draw(values_of(name, option.hint))
     values["device"] = "cpu"
     values["threads"] = draw(st.integers(1, 1024))
