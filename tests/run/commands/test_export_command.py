@@ -69,7 +69,7 @@ def test_an_environment_that_is_gone_costs_the_names_alone(run, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--out", "{run}/policy.txt"], "out must end with .py or .npz, or be a directory"),
+        (["--out", "{run}/policy.txt"], "--out: must end with .py or .npz, or be a directory"),
         (["--out", "{run}/my-policy.py"], "cannot be imported under that name"),
         (["--out", "{run}/agent.zip/policy.py"], "agent.zip is a file"),
         (["--format", "matlab"], "expected one of"),
