@@ -135,7 +135,7 @@ def _first_page(program_name: str) -> str:
     for name, text in GROUPS.items():
         group.add_argument(f"--help {name}", help=text, action="store_true")
     commands = _help_parser()
-    add_commands(commands.add_argument_group("commands").add_argument)
+    add_commands(commands.add_argument_group("other options").add_argument)
     usage = f"usage: {program_name} [options]\n"
     options = [_format(chosen), commands.format_help(), parser.format_help()]
     parts = [usage, INTRODUCTION, _examples(program_name), *options]
@@ -187,14 +187,24 @@ def add_commands(add: Callable[..., object]) -> None:
     """Add the flags that are not options of a run; `--help` is looked for before the others are read."""
     add("--help", "-h", nargs="?", metavar="GROUP", help="Show the first page, or one group.")
     add("--version", action="version", version=f"mbrl_agent {__version__}", help="Show the version.")
-    add("--config", metavar="FILE", help="Take what is not on the command line from this YAML file.")
+    add(
+        "--config",
+        metavar="FILE",
+        help="Take what is not on the command line from this YAML file.",
+    )
     also = " and ".join(flag(key) for key in WITH_RESUME)
-    add("--resume", metavar="DIR", help=f"Continue the run in this directory; only {also} may change.")
+    add(
+        "--resume",
+        metavar="DIR",
+        help=f"Continue the run in this directory; only {also} may change.",
+    )
 
 
 def add_option(add: Callable[..., object], key: str, option: Option) -> None:
     """Add one option; its value stays text, which the configuration converts and checks."""
-    text = f"{option.help} (default: {to_text(option.default)})".replace("%", "%%")
+    default = to_text(option.default)
+    text = f"{option.help} (default: {default})" if default else option.help
+    text = text.replace("%", "%%")
     if option.hint is bool:
         action = argparse.BooleanOptionalAction
         add(flag(key), dest=key, action=action, default=argparse.SUPPRESS, help=text)
