@@ -187,17 +187,9 @@ def add_commands(add: Callable[..., object]) -> None:
     """Add the flags that are not options of a run; `--help` is looked for before the others are read."""
     add("--help", "-h", nargs="?", metavar="GROUP", help="Show the first page, or one group.")
     add("--version", action="version", version=f"mbrl_agent {__version__}", help="Show the version.")
-    add(
-        "--config",
-        metavar="FILE",
-        help="Take what is not on the command line from this YAML file.",
-    )
+    add("--config", metavar="FILE", help="Take what is not on the command line from this YAML file.")
     also = " and ".join(flag(key) for key in WITH_RESUME)
-    add(
-        "--resume",
-        metavar="DIR",
-        help=f"Continue the run in this directory; only {also} may change.",
-    )
+    add("--resume", metavar="DIR", help=f"Continue the run in this directory; only {also} may change.")
 
 
 def add_option(add: Callable[..., object], key: str, option: Option) -> None:
