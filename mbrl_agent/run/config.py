@@ -71,7 +71,7 @@ class TrainConfig:
     angle_dims: str = OFFERED
     """Indices of the angles [rad] of an observation, such as 0,2; none for no angles."""
     terminated: str = OFFERED
-    """Where episodes end, as module:function states (..., D) -> bool (...); none to plan on beyond that."""
+    """Where episodes end, as module:function states (..., D) -> bool (...); none predicts on past an end."""
     initial_states: str = OFFERED
     """Where rollouts start: FILE.npy of states (N, D), module:function (count, generator), or none."""
     trials: int = 10
@@ -85,9 +85,9 @@ class TrainConfig:
     gradient_probe: int = 16
     """Gradient estimates a trial whose variance is logged (about 0.1 s a trial); 0 turns it off."""
     episodes: tuple[str, ...] = ()
-    """Files of episodes to learn from as well: .npz, with observations (N + 1, D) and actions (N, U)."""
+    """Files (.npz) of episodes to learn from, too: observations (N + 1, D), actions (N, U), maybe rewards."""
     plugins: tuple[str, ...] = ()
-    """Modules, also in this directory, whose strategies, models, policies and estimators can be chosen."""
+    """Module, also in this directory, whose strategies, models, policies and estimators can be chosen."""
     logdir: str = "runs"
     """Directory that holds run directories."""
     device: str = "cpu"

@@ -134,7 +134,7 @@ def _first_page(program_name: str) -> str:
     for name, text in GROUPS.items():
         group.add_argument(f"--help {name}", help=text, action="store_true")
     commands = _help_parser()
-    add_commands(commands.add_argument_group("commands").add_argument)
+    add_commands(commands.add_argument_group("other options").add_argument)
     usage = f"usage: {program_name} [options]\n"
     options = [_format(chosen), commands.format_help(), parser.format_help()]
     parts = [usage, INTRODUCTION, _examples(program_name), *options]
@@ -193,7 +193,9 @@ def add_commands(add: Callable[..., object]) -> None:
 
 def add_option(add: Callable[..., object], key: str, option: Option) -> None:
     """Add one option; its value stays text, which the configuration converts and checks."""
-    text = f"{option.help} (default: {to_text(option.default)})".replace("%", "%%")
+    default = to_text(option.default)
+    text = f"{option.help} (default: {default})" if default else option.help
+    text = text.replace("%", "%%")
     if option.hint is bool:
         action = argparse.BooleanOptionalAction
         add(flag(key), dest=key, action=action, default=argparse.SUPPRESS, help=text)

@@ -1,6 +1,6 @@
-"""Gymnasium's Pendulum-v1, a task that the package was not made for: the README's example, learned.
+"""Gymnasium's Pendulum-v1, a task that the package was not made for and the README's example, learned.
 
-pytest -m slow -s tests/test_pendulum.py     (about eight minutes)
+pytest -m slow -s tests/agent/test_pendulum.py     (about eight minutes)
 """
 
 import gymnasium

@@ -39,7 +39,7 @@ class Options(NamedOptions):
     out: str | None = None
     """Directory for the pictures and tables; none takes inspection/ in the run, or beside the agent."""
     dims: tuple[str, ...] = ()
-    """One or two dimensions of the policy's picture, by name or index: theta,theta_dot; empty takes the two
+    """One or two dimensions of the policy's picture, by name or index: theta,theta_dot. Without it: the two
     on which the actions depend most."""
     steps: int = 30
     """Most steps ahead that the model predicts; it is cut to the longest episode."""
