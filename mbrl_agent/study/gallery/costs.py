@@ -83,18 +83,6 @@ mountain_car = Saturating((GOAL_POSITION, 0), width=0.5, weights=(1, 0)) + 0.01 
 """Of the distance to the goal."""
 
 
-_CLIMB = 0.0025 / 3
-"""Potential energy, for a mass of 1, is this times sin(3 x)."""
-
-
-def mountain_car_energy(state: Tensor, action: Tensor) -> Tensor:
-    """Compute how much kinetic and potential energy the car lacks to arrive, 1 at rest at the bottom; and the force."""
-    energy = 0.5 * state[..., 1] ** 2 / _CLIMB + torch.sin(3 * state[..., 0])
-    return (math.sin(3 * GOAL_POSITION) - energy) / (
-        math.sin(3 * GOAL_POSITION) + 1
-    ) + 0.01 * ActionPenalty()(state, action)
-
-
 def mountain_car_terminated(state: Tensor) -> Tensor:
     """Tell where the car has arrived: at the goal, not rolling back."""
     return (state[..., 0] >= GOAL_POSITION) & (state[..., 1] >= 0)
