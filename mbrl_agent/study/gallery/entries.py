@@ -54,7 +54,7 @@ ENTRIES = (
             "angle_dims": "none",
             "resampling": "none",
             "search.horizon": 40,
-            "trials": 6,
+            "trials": 7,
             "eval_episodes": 50,
         },
         goal=-200.0,
@@ -96,7 +96,7 @@ ENTRIES = (
     ),
     Entry(
         "InvertedDoublePendulum-v5",
-        "saturating distance of the tip to the point above the middle, and slow",
+        "saturating: both links upright, slow, over the middle",
         {
             "cost": f"{COSTS}:inverted_double_pendulum",
             "angle_dims": "none",
@@ -117,10 +117,12 @@ ENTRIES = (
         {
             "cost": f"{COSTS}:reacher",
             "angle_dims": "none",
-            "search.horizon": 25,
+            "initial_states": f"{COSTS}:reacher_starts",
+            "policy": "mlp",
             "resampling": "none",
+            "search.num_particles": 100,
             "random_trials": 3,
-            "trials": 12,
+            "trials": 9,
             "eval_episodes": 50,
         },
         goal=-6.0,

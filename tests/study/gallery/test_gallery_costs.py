@@ -46,18 +46,21 @@ def test_the_tip_of_the_double_pendulum_adds_a_relative_angle():
     assert tip.tolist() == pytest.approx([across, 0.6 * (math.cos(lean) + math.cos(lean + bend))])
 
 
-def test_the_double_pendulum_pays_nothing_upright_and_at_rest():
-    assert cost_of(costs.inverted_double_pendulum, UPRIGHT) == pytest.approx(0)
-    moved = (0.3, *UPRIGHT[1:])
-    assert cost_of(costs.inverted_double_pendulum, moved) == pytest.approx(1 - math.exp(-0.5))
-    fast = (*UPRIGHT[:5], 3, 4, 0, 0)
-    assert cost_of(costs.inverted_double_pendulum, fast) == pytest.approx(0.1 * (1 - math.exp(-0.5)))
+def test_the_double_pendulum_pays_nothing_upright_and_at_rest_and_almost_one_where_it_falls():
+    assert cost_of(costs.inverted_double_pendulum, UPRIGHT) == 0
+    leaning = (0, 0.3, 0, math.sqrt(1 - 0.3**2), 1, 0, 0, 0, 0)
+    assert cost_of(costs.inverted_double_pendulum, leaning) == pytest.approx(1 - math.exp(-0.5))
+    fast = (*UPRIGHT[:5], 7, 3, 0, 0)
+    assert cost_of(costs.inverted_double_pendulum, fast) == pytest.approx(1 - math.exp(-0.5))
+    bent = math.acos(2 / 3)  # the tip is 1 m high
+    falling = (0, 0, math.sin(bent), 1, math.cos(bent), 0, 0, 0, 0)
+    assert cost_of(costs.inverted_double_pendulum, falling) > 0.9
 
 
 def test_the_reacher_pays_for_the_distance_alone_and_for_torques():
     state = (1, 1, 0, 0, 0.1, 0.1, 5, 5, 0.06, 0.08)
     torques = (1.0, -0.5)
-    expected = 1 - math.exp(-0.5) + cost_of(costs.reacher, (0.0,) * 10, torques)
+    expected = 1 - math.exp(-(0.1**2) / (2 * 0.15**2)) + cost_of(costs.reacher, (0.0,) * 10, torques)
     assert cost_of(costs.reacher, state, torques) == pytest.approx(expected)
     assert cost_of(costs.reacher, (0.0,) * 10, (0.0, 0.0)) == 0
     assert cost_of(costs.reacher, (0.0,) * 10, torques) > 0
@@ -118,3 +121,16 @@ def visited(env: gymnasium.Env) -> tuple[torch.Tensor, torch.Tensor]:
         observation, _, terminated, _, _ = env.step(actions[-1])
         states.append(env.reset()[0] if terminated else observation)
     return torch.as_tensor(np.array(states[1:])).float(), torch.as_tensor(np.array(actions)).float()
+
+
+def test_the_reachers_starts_are_those_of_the_environment():
+    env = made("Reacher-v5")
+    real = np.array([env.reset(seed=seed)[0] for seed in range(500)])
+    drawn = costs.reacher_starts(500, torch.Generator().manual_seed(0)).numpy()
+    assert drawn.shape == real.shape
+    scale = real.std(0)
+    assert (np.abs(drawn.mean(0) - real.mean(0)) / scale).max() < 0.25
+    np.testing.assert_allclose(drawn.std(0) / scale, 1, atol=0.15)
+    fingertip, target = drawn[:, 8:] + drawn[:, 4:6], real[:, 8:] + real[:, 4:6]
+    np.testing.assert_allclose(fingertip.mean(0), target.mean(0), atol=0.005)
+    assert (np.linalg.norm(drawn[:, 4:6], axis=1) < 0.2).all()
