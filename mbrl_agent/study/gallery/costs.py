@@ -28,7 +28,7 @@ inverted_pendulum = Saturating((0, 0, 0, 0), width=0.2, weights=(0.04, 1, 0, 0.0
 """Of (x, angle, their velocities): the pole upright and slow, over the middle of the track."""
 
 inverted_double_pendulum = Saturating(
-    (0, 0, 0, 1, 1, 0, 0, 0, 0), width=0.3, weights=(0.1, 1, 1, 0, 0, 0, 0.01, 0.01, 0)
+    (0, 0, 0, 1, 1, 0, 0, 0, 0), width=0.3, weights=(0.5, 1, 1, 0, 0, 0, 0.01, 0.01, 0)
 )
 """Of (x, two sines, two cosines, three velocities, a force): both links upright and slow, over the middle.
 

@@ -76,6 +76,8 @@ ENTRIES = (
         },
         goal=90.0,
         reason="the threshold that Gymnasium registers",
+        tried="this is the first setting that was tried; a run that fails pushes to the right for ever, "
+        "where the distance to the goal has a local minimum",
     ),
     Entry(
         "InvertedPendulum-v5",
@@ -101,14 +103,19 @@ ENTRIES = (
             "cost": f"{COSTS}:inverted_double_pendulum",
             "angle_dims": "none",
             "terminated": f"{COSTS}:inverted_double_pendulum_terminated",
+            "policy": "linear",
             "max_episode_steps": 100,
             "search.horizon": 25,
-            "random_trials": 5,
+            "random_trials": 8,
             "trials": 14,
             "eval_episodes": 50,
         },
         goal=910.0,
         reason="9.1 for each of the 100 steps, as Gymnasium's threshold is for its 1000",
+        tried="with up to 15 trials a run, one seed each: the tip's distance to its highest point with 50 "
+        "basis functions (best 609), the cost of the table with these (521), with the linear policy and less "
+        "weight on the cart's place (610: it stands, drifts aside and falls at the end of the track), with "
+        "twice the horizon and the environment's own starts (328), without resampling (282 when stopped)",
         install=MUJOCO,
     ),
     Entry(

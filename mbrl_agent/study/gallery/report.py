@@ -103,14 +103,16 @@ def write_report(
     output = Output(out)
     shown = [result for result in results if result.runs]
     output.write("gallery", gallery_figure(shown) if shown else None, evaluations_table(results))
+    films = copy_films(shown, out)
     page = out / "study_gallery.md"
-    write_atomically(page, markdown(results, command).encode())
-    written = [*output.written, page, *copy_films(shown, out)]
+    figure = [path for path in output.written if path.suffix == ".png"]
+    write_atomically(page, markdown(results, command, [*figure, *films]).encode())
+    written = [*output.written, page, *films]
     return "\n".join(summary_line(result) for result in results), written
 
 
-def markdown(results: Sequence[Result], command: str) -> str:
-    """The table, what was tried where it is not learned, and the command of each task."""
+def markdown(results: Sequence[Result], command: str, images: Sequence[Path] = ()) -> str:
+    """The table, what was tried where it is not learned, the images beside it, the command of each task."""
     head = ["# Gallery", "", f"    {command}", "", f"mbrl_agent {__version__}, {cores()} cores.", ""]
     table = [HEAD, ("---",) * len(HEAD), *(row(result) for result in results)]
     lines = [*head, *("| " + " | ".join(cells) + " |" for cells in table), "", EXPLANATION]
@@ -118,6 +120,7 @@ def markdown(results: Sequence[Result], command: str) -> str:
     for result in tried:
         what = result.entry.tried or "nothing else was tried"
         lines.append(f"- {result.entry.env}, learned by {result.learned} of {len(result.runs)} runs: {what}.")
+    lines += ["", *(f"![{path.stem}]({path.name})" for path in images)]
     lines += ["", "One run of each task:", ""]
     lines += [f"    {train_command(result.entry)}" for result in results]
     return "\n".join(lines) + "\n"

@@ -89,9 +89,11 @@ def test_figure_and_film_are_files(runs, tmp_path):
     (runs[1] / "figures").mkdir()
     for trial in (2, 3):
         (runs[1] / "figures" / f"episode_trial_{trial:03d}.gif").write_bytes(b"film %d" % trial)
-    _, _, _, written = report([RETURN], {RETURN.env: runs}, tmp_path / "out")
+    page, _, _, written = report([RETURN], {RETURN.env: runs}, tmp_path / "out")
     names = ["study_gallery.csv", "study_gallery.png", "study_gallery.md", "gallery_CartPoleSwingUp-v0.gif"]
     assert [path.name for path in written] == names
+    assert "(study_gallery.png)" in page
+    assert "(gallery_CartPoleSwingUp-v0.gif)" in page
     assert written[3].read_bytes() == b"film 3", "the last episode of the run that ended best"
     assert written[1].read_bytes().startswith(b"\x89PNG")
 
