@@ -105,10 +105,10 @@ def _is_there(entry: Entry) -> bool:
 
     try:
         make_env(entry.config.environment).close()
-    except ValueError:
+    except ValueError as error:
         if not entry.install:
             raise
-        sys.stderr.write(f"left out: {entry.env} needs MuJoCo: {entry.install}\n")
+        sys.stderr.write(f"left out: {error}; it needs MuJoCo: {entry.install}\n")
         return False
     return True
 
