@@ -13,6 +13,7 @@ from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.search.estimators import ESTIMATORS
 from mbrl_agent.study.baseline import command as baseline
 from mbrl_agent.study.compare import command as compare
+from mbrl_agent.study.gallery import command as gallery
 from mbrl_agent.study.gradients.bimodal import Modes
 from mbrl_agent.study.gradients.scene import MODEL_NOISE
 from mbrl_agent.study.parsing import ENV_HELP, Parser, add_plugin, adder, formatter
@@ -39,6 +40,7 @@ examples:
   python -m mbrl_agent.study compare runs sweeps/sac
   python -m mbrl_agent.study baseline --algorithm sac --seeds 0-4 --out sweeps/sac
   python -m mbrl_agent.study speed --particles 300 3000 --resampling gaussian none
+  python -m mbrl_agent.study gallery --out sweeps/gallery
 
 delta is a distance in policy-parameter space, along a random direction, in units of the size (root
 mean square) of the parameters that the direction moves.
@@ -65,7 +67,7 @@ def make_parser() -> Parser:
         if name != "figures":
             _add_strategies(command)
         _add_own(command, name)
-    for own in (sweep, compare, baseline, speed):
+    for own in (sweep, compare, baseline, speed, gallery):
         own.add_parser(commands)
     return parser
 

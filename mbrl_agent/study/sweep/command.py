@@ -92,10 +92,9 @@ def run(arguments: argparse.Namespace) -> int:
         OSError: The directory cannot be written, or the cluster cannot be reached.
     """
     from mbrl_agent.study.sweep.request import read_request
-    from mbrl_agent.study.sweep.scheduler import State
-    from mbrl_agent.study.sweep.table import View, count
+    from mbrl_agent.study.sweep.table import View
 
-    _check(arguments)
+    check_options(arguments)
     request = read_request(arguments)
     cells = request.cells()
     view = View(check_cells(cells, request.seeds[0], here=arguments.engine == "local"))
@@ -107,23 +106,47 @@ def run(arguments: argparse.Namespace) -> int:
             f"study: warning: {request.out} has cells of mbrl_agent {version}, and this is {__version__}: "
             "their results may differ\n"
         )
+    return run_cells(arguments, cells, view, request.command)
+
+
+def run_cells(arguments: argparse.Namespace, cells: list[Cell], view: View, command: str) -> int:
+    """Bring cells to their end, say how each that failed did, and return the exit status.
+
+    Args:
+        arguments: The command line: `out`, `jobs`, `retries` and `engine`.
+        cells: What is to be done; those that are done are left alone.
+        view: Shows them.
+        command: The command line that goes on, where this is interrupted.
+
+    Raises:
+        ValueError: The engine cannot be used.
+        OSError: The engine's cluster cannot be reached.
+    """
+    from mbrl_agent.study.sweep.scheduler import State
+    from mbrl_agent.study.sweep.table import count
+
     interrupted = not _execute(arguments, cells, view)
     failed = [track for track in view.tracks if track.state is State.FAILED]
     if not interrupted:
-        sys.stdout.write(f"{request.out}: {count(view.tracks)}\n")
+        sys.stdout.write(f"{arguments.out}: {count(view.tracks)}\n")
     for track in failed:
         log = os.path.relpath(track.cell.log)
         sys.stderr.write(f"study: {track.cell.title} failed: {track.error} (see {log})\n")
     if interrupted:
         done = sum(track.state is State.DONE for track in view.tracks)
         sys.stderr.write(
-            f"study: interrupted: {done} of {len(cells)} cells are done; go on with: {request.command}\n"
+            f"study: interrupted: {done} of {len(cells)} cells are done; go on with: {command}\n"
         )
         return INTERRUPTED
     return FAILED if failed else 0
 
 
-def _check(arguments: argparse.Namespace) -> None:
+def check_options(arguments: argparse.Namespace) -> None:
+    """Refuse counts that make no sense, and an address that is not asked for.
+
+    Raises:
+        ValueError: With the option's name.
+    """
     if arguments.jobs is not None:
         require_count("jobs", arguments.jobs)
     require_count("retries", arguments.retries, minimum=0)

@@ -71,13 +71,7 @@ class Request:
             ValueError: It is no directory, that of a run, or not writable, or its sweep.yaml is none.
             OSError: It cannot be made or written.
         """
-        if (self.out / "config.yaml").exists():
-            raise ValueError(f"out {self.out} is the directory of a run; give a sweep one of its own")
-        if self.out.exists() and not self.out.is_dir():
-            raise ValueError(f"out {self.out} is not a directory")
-        self.out.mkdir(parents=True, exist_ok=True)
-        if not os.access(self.out, os.W_OK):
-            raise ValueError(f"out {self.out} is not writable")
+        make_directory(self.out)
         entry = self._entry()
         if any(_asked(other) == _asked(entry) for other in read_requests(self._file)):
             return
@@ -119,6 +113,22 @@ class Request:
             **({"grid": grid} if grid else {}),
             "options": options,
         }
+
+
+def make_directory(out: Path) -> None:
+    """Make the directory of a sweep, where it is not there.
+
+    Raises:
+        ValueError: It is no directory, that of a run, or not writable.
+        OSError: It cannot be made.
+    """
+    if (out / "config.yaml").exists():
+        raise ValueError(f"out {out} is the directory of a run; give a sweep one of its own")
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"out {out} is not a directory")
+    out.mkdir(parents=True, exist_ok=True)
+    if not os.access(out, os.W_OK):
+        raise ValueError(f"out {out} is not writable")
 
 
 def _asked(entry: dict[str, Any]) -> list[Any]:
