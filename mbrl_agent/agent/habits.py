@@ -107,7 +107,9 @@ def _check_policy_options(policy: type[SearchPolicy], kwargs: Mapping[str, Any])
             continue
         words = f"{policy.__name__} has no option {name!r}, it has {', '.join(known) or 'none'}"
         hint = did_you_mean(name, known)
-        if POLICY_INSTEAD.get(name) in known:
+        if name in POLICY_INSTEAD and POLICY_INSTEAD[name] not in known:
+            hint = f": {NETWORKS}"
+        elif name in POLICY_INSTEAD:
             hint = f": use {POLICY_INSTEAD[name]}=(64, 64), the units of each layer"
         raise OptionTypeError(("policy_kwargs",), f"{words}{hint}")
 

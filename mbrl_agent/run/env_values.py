@@ -75,6 +75,14 @@ def read_value(value: object, hint: Any) -> Any:
     return data
 
 
+def to_argument(value: Any, hint: Any) -> Any:
+    """What a constructor gets of a value that was read: an array where it takes no other kind of list."""
+    alternatives = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    kinds = [get_origin(one) or one for one in alternatives]
+    lists = [kind for kind in kinds if kind in SEQUENCES]
+    return np.array(value) if isinstance(value, list) and lists == [np.ndarray] else value
+
+
 def _read_union(value: object, hint: Any) -> Any:
     alternatives = sorted(get_args(hint), key=lambda one: (one is not types.NoneType, one is str))
     for alternative in alternatives:
@@ -98,7 +106,7 @@ def _read_sequence(value: object, hint: Any) -> Any:
     if data is None:
         raise ValueError(f"expected {describe(hint)}, got {shown(value)}")
     if kind is np.ndarray:
-        items = [read_value(item, float | list) for item in data]
+        items = [read_value(item, hint if isinstance(item, list | tuple) else float) for item in data]
     elif kind is tuple and arguments and arguments[-1] is not Ellipsis:
         if len(data) != len(arguments):
             raise ValueError(f"expected a list of {len(arguments)}, got {shown(value)}")

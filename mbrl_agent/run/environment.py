@@ -19,7 +19,7 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 
 from mbrl_agent.options import Option, OptionError, did_you_mean
 from mbrl_agent.options.modules import OURS, find_module, is_ours, load_file, place_of, reason_of
-from mbrl_agent.run.env_values import hint_of, read_value, type_hints
+from mbrl_agent.run.env_values import hint_of, read_value, to_argument, type_hints
 
 Env = gymnasium.Env[Any, Any]
 OUR_ENV = "CartPoleSwingUp-v0"
@@ -180,7 +180,11 @@ def _cannot_be_made(name: str, error: BaseException) -> ValueError:
 
 def _arguments(environment: Environment) -> dict[str, Any]:
     """The keyword arguments for `gymnasium.make` and `make_vec`."""
-    arguments = read_env_options(environment.name, environment.options)
+    known = env_options(environment.name) if environment.options else {}
+    arguments = {
+        key: to_argument(value, known[key].hint) if key in known else value
+        for key, value in read_env_options(environment.name, environment.options).items()
+    }
     if environment.max_episode_steps is not None:
         arguments["max_episode_steps"] = environment.max_episode_steps
     return arguments

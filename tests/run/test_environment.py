@@ -11,7 +11,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from mbrl_agent.options import OptionError
-from mbrl_agent.run.env_values import hint_of, read_value
+from mbrl_agent.run.env_values import hint_of, read_value, to_argument
 from mbrl_agent.run.environment import (
     Environment,
     env_options,
@@ -65,6 +65,7 @@ def _registered():
         ("0.05", float | Sequence[float] | NDArray[np.floating[Any]] | None, 0.05),
         ("0.1,2e-1", float | Sequence[float] | NDArray[np.floating[Any]] | None, [0.1, 0.2]),
         ("[1, 2]", NDArray[np.float64], [1, 2]),
+        ("[[1, 2], [3, 4]]", NDArray[np.float64], [[1, 2], [3, 4]]),
         ("none", float | None, None),
         ("none", str, "none"),
         ("3", str | int, 3),
@@ -94,11 +95,29 @@ def test_a_value_is_read_by_its_type(text, hint, value):
         ("c", Literal["a", "b"]),
         ("2", bool),
         (3, str),
+        ("many", NDArray[np.float64]),
+        ("[[1, 2], [3, x]]", float | NDArray[np.float64]),
     ],
 )
 def test_a_value_of_another_type_is_refused(value, hint):
     with pytest.raises(ValueError, match="expected"):
         read_value(value, hint)
+
+
+def test_an_array_is_given_where_nothing_else_is_asked_for():
+    assert isinstance(to_argument([1.0, 2.0], NDArray[np.float64] | None), np.ndarray)
+    assert isinstance(to_argument([1.0, 2.0], float | Sequence[float] | NDArray[np.float64]), list)
+    assert to_argument(3.0, float | NDArray[np.float64]) == 3.0
+
+    class Weighted(Lamp):
+        def __init__(self, gains: NDArray[np.float64] | None = None, render_mode: str | None = None) -> None:
+            super().__init__(doubled=None if gains is None else 2 * gains)
+
+    gymnasium.register("Weighted-v0", entry_point=Weighted)
+    asked = Environment("Weighted-v0", {"gains": "1,2"}, 7)
+    for env in (make_env(asked), make_vector_env(asked, 1).envs[0]):
+        np.testing.assert_array_equal(env.unwrapped.given["doubled"], [2.0, 4.0])
+    del gymnasium.registry["Weighted-v0"]
 
 
 def test_options_are_those_of_the_constructor_and_the_registration():
