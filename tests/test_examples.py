@@ -14,9 +14,10 @@ from mbrl_agent.features import AngleFeatures
 EXPORTED = {name: getattr(mbrl_agent, name) for name in mbrl_agent.__all__ if name != "__version__"}
 GIVEN = {**EXPORTED, "np": np, "torch": torch, "Box": Box, "AngleFeatures": AngleFeatures}
 """What the examples may use without importing it."""
-# an error is not made by users, and what an interface is for is shown by the classes that have it
+# an error is not made by users, what an interface is for is shown by the classes that have it, and plug-ins
+# are files of the user's
 WITHOUT = {"CheckpointError", "OptionError", "DynamicsModel", "DynamicsOptions", "Estimator", "PolicyOptions",
-           "Resampler", "SearchPolicy"}  # fmt: skip
+           "Resampler", "SearchPolicy", "load_plugin", "unload_plugin"}  # fmt: skip
 
 
 def examples(name: str) -> list[doctest.Example]:

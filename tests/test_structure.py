@@ -47,6 +47,8 @@ EXCEPTIONS = {
     "mbrl_agent.policies.mlp": {"gymnasium"},
     "mbrl_agent.policies.rbf": {"gymnasium"},
     "mbrl_agent.costs.action_history": {"gymnasium"},  # a wrapper around environments, beside its cost
+    "mbrl_agent.options.modules": {"os", "pathlib"},  # where a user's module lies
+    "mbrl_agent.options.plugins": {"os"},
 }
 
 Graph = dict[str, set[str]]
