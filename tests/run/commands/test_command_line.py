@@ -14,6 +14,7 @@ from mbrl_agent.options import OptionError, options_of
 from mbrl_agent.run.commands import evaluate, watch
 from mbrl_agent.run.commands.agent_options import ActingOptions
 from mbrl_agent.run.commands.command_line import make_parser, parse, run_command
+from mbrl_agent.run.help import flag
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -35,7 +36,7 @@ def test_the_help_of_a_command_has_every_option(command, capsys):
     for key, option in options_of(command.Options).items():
         assert option.help, key
         if key not in ("path", "env_options"):
-            assert f"--{key.replace('_', '-')}" in text
+            assert flag(key) in text
     assert "PATH" in text
     assert "--env.OPTION" in text
 
