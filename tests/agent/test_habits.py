@@ -47,10 +47,7 @@ def test_policy_kwargs_go_beside_a_spelled_policy():
         ({"net_arch": [5]}, "use policy='mlp:hidden=64x64'"),
         ({"resample": "none"}, r"^resample: unknown option, there are .*; did you mean resampling\?$"),
         ({"policy": "MlpPolicy", "policy_kwargs": {"net_arch": [64, 64]}}, r"MlpPolicy .*: use hidden=\("),
-        (
-            {"policy": "RbfPolicy", "policy_kwargs": {"net_arch": [64]}},
-            "centers, weight_std: use policy='mlp:hidden=64x64'",
-        ),
+        ({"policy": "RbfPolicy", "policy_kwargs": {"net_arch": [64]}}, "weight_std: use policy='mlp:hid"),
         ({"policy": "RbfPolicy", "policy_kwargs": {"centres": 3}}, r"did you mean centers\?$"),
         ({"policy": Rbf}, r"not the class: write Rbf\(\)"),
     ],

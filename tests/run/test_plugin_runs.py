@@ -122,8 +122,8 @@ def test_a_run_is_resumed_in_a_process_that_has_not_loaded_the_plug_in(plugin, t
 
 def test_an_agent_file_alone_is_read_with_its_plug_in(plugin, tmp_path, capsys):
     load_plugin(plugin)
-    search = SearchOptions(steps=1, num_particles=10, candidates=2)
-    agent = ParticlePILCO(CHOSEN["policy"], tiny_env(), search=search, resampling="mine", gradient_probe=0)
+    search = SearchOptions(num_particles=10)
+    agent = ParticlePILCO(CHOSEN["policy"], tiny_env(), search=search, resampling="mine")
     agent.save(tmp_path / "alone.zip")
     forget(plugin)
     path = str(tmp_path / "alone.zip")
