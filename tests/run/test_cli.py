@@ -355,7 +355,8 @@ def test_the_help_has_every_option_with_its_default(title: str, key: str, option
     )
     if key in CHOICES:
         values = " {" + ",".join(CHOICES[key].names()) + "}"
-    expected = f"{flag(key)}{values} {option.help} (default: {to_text(option.default)})"
+    default = to_text(option.default)
+    expected = f"{flag(key)}{values} {option.help}" + (f" (default: {default})" if default else "")
     assert re.sub(r"[- ]", "", expected) in re.sub(
         r"[- ]", "", help_sections()[title]
     )  # wrapping breaks at hyphens
