@@ -161,7 +161,9 @@ class Learner:
             self.task.cost,
             self.resampling,
             self.estimator,
-            self.task.initial_states(replay.initial_states(), self._device),
+            self.task.initial_states(
+                replay.initial_states(), self._device, visited=replay.episodes[0].observations
+            ),
             self.search.horizon or self._longest_episode(replay),
             self.task.terminated,
         )

@@ -62,13 +62,17 @@ class Task:
         """Whether initial states are known without any episode."""
         return self.start is not None or (self.initial_mean is not None and self.initial_std is not None)
 
-    def initial_states(self, observed: NDArray[np.float64], device: torch.device) -> StartDistribution:
-        """The distribution from which rollouts start.
+    def initial_states(
+        self, observed: NDArray[np.float64], device: torch.device, visited: NDArray[np.float64] | None = None
+    ) -> StartDistribution:
+        """Return the distribution from which rollouts start.
 
         Args:
             observed: (N, D), first observations of the episodes so far, used where the task gives no
                 distribution; angles that the environment wraps are put on one turn.
             device: Where the tensors go.
+            visited: (M, D), the first episode, which stands for one more start where the task tells nothing
+                of starts; see `StateSet.observed`.
         """
         if callable(self.start):
             return SampledStates(self.start, observed.shape[1], self.angle_dims, device)
@@ -76,6 +80,8 @@ class Task:
             return StateSet.of(self.start, self.angle_dims, device)
         mean, std = self.initial_mean, self.initial_std
         if mean is None and std is None:
+            if visited is not None:
+                return StateSet.observed(observed, visited, self.angle_dims, device)
             return StateSet.of(on_one_turn(observed, self.angle_dims), self.angle_dims, device)
         if mean is None or std is None:
             estimate = moments(observed, self.angle_dims)

@@ -69,11 +69,13 @@ class StateSet:
         states: (N, D).
         mean: (D).
         std: (D).
+        weights: (N), how often each is drawn in proportion; None draws all alike.
     """
 
     states: Tensor
     mean: Tensor
     std: Tensor
+    weights: Tensor | None = None
 
     @classmethod
     def of(cls, states: NDArray[np.float64], angle_dims: tuple[int, ...], device: torch.device) -> StateSet:
@@ -89,14 +91,47 @@ class StateSet:
             *(torch.as_tensor(array, dtype=torch.float32, device=device) for array in (states, mean, std))
         )
 
+    @classmethod
+    def observed(
+        cls,
+        starts: NDArray[np.float64],
+        visited: NDArray[np.float64],
+        angle_dims: tuple[int, ...],
+        device: torch.device,
+    ) -> StateSet:
+        """Take the observed starts, and states visited on the way, which stand for one more start.
+
+        One start, or a few, do not tell how far starts spread, and a policy that is improved from a point
+        fails beside it. States that were visited soon after lie around it and, unlike draws from a fitted
+        distribution, are possible states. Of N starts they take a share of 1 / (N + 1).
+
+        Args:
+            starts: (N, D), of all real episodes; angles that the environment wraps are put on one turn.
+            visited: (M, D), of the first episode, in order; its angles are put on the turn of its start.
+            angle_dims: Indices of the angles [rad].
+            device: Where the tensors go.
+        """
+        placed = on_one_turn(starts, angle_dims)
+        known = cls.of(placed, angle_dims, device)
+        followed = visited.copy()
+        for index in angle_dims:
+            followed[:, index] = placed[0, index] + np.unwrap(visited[:, index]) - visited[0, index]
+        states = torch.as_tensor(followed, dtype=known.states.dtype, device=device)
+        weights = torch.cat([torch.ones(len(starts)), torch.full((len(states),), 1 / len(states))])
+        return cls(torch.cat([known.states, states]), known.mean, known.std, weights.to(known.states))
+
     def sample(self, replicates: int, particles: int, generator: torch.Generator) -> Tensor:
         """Draw (R, P, D)."""
-        count, device = len(self.states), self.states.device
-        return self.states[torch.randint(count, (replicates, particles), generator=generator, device=device)]
+        count, device = replicates * particles, self.states.device
+        if self.weights is None:
+            drawn = torch.randint(len(self.states), (count,), generator=generator, device=device)
+        else:
+            drawn = torch.multinomial(self.weights, count, replacement=True, generator=generator)
+        return self.states[drawn].view(replicates, particles, -1)
 
     def double(self) -> StateSet:
-        """The same in float64."""
-        return StateSet(self.states.double(), self.mean.double(), self.std.double())
+        """The same in float64, with the same weights, so that the same states are drawn."""
+        return StateSet(self.states.double(), self.mean.double(), self.std.double(), self.weights)
 
 
 @dataclass(frozen=True)

@@ -116,6 +116,32 @@ def test_observed_starts_are_drawn_as_they_are():
     assert len(drawn.unique(dim=0)) == 12
 
 
+@pytest.mark.parametrize("count", [1, 4])
+def test_what_the_first_episode_visited_counts_as_one_start(count):
+    starts = np.arange(2.0 * count).reshape(count, 2)
+    visited = np.concatenate([starts[:1], np.full((3, 2), -1.0)])
+    states = Task(distance_cost, ()).initial_states(starts, CPU, visited)
+    drawn = states.sample(2, 5000, generator()).reshape(-1, 2)
+    share = 1 / (count + 1)
+    assert float((drawn < 0).all(1).double().mean()) == pytest.approx(share * 3 / 4, abs=0.02)
+    assert {tuple(state) for state in drawn.tolist()} == {tuple(s) for s in (*starts, (-1.0, -1.0))}
+    assert torch.equal(states.double().sample(2, 50, generator()), states.sample(2, 50, generator()).double())
+
+
+def test_what_was_visited_stays_on_the_turn_of_its_start():
+    """An angle on the seam is observed on either side of it; its particles must not be a turn apart."""
+    starts = column(-PI + 0.1, PI - 0.1, PI - 0.2)
+    visited = column(-PI + 0.1, PI - 0.3, -PI + 0.2, -PI + 0.3)
+    drawn = Task(distance_cost, (1,)).initial_states(starts, CPU, visited).sample(1, 500, generator())
+    assert float(drawn[..., 1].max() - drawn[..., 1].min()) == pytest.approx(0.6, abs=1e-5)
+
+
+def test_a_known_start_does_not_ask_what_was_visited():
+    given = Task(distance_cost, (), initial_mean=np.zeros(2), initial_std=np.ones(2))
+    visited = column(100.0, 200.0)
+    assert given.initial_states(visited, CPU, visited).mean.tolist() == [0, 0]
+
+
 @pytest.mark.parametrize(
     ("sampler", "message"),
     [
