@@ -15,6 +15,7 @@ from envs.cartpole_task import (
     OBSERVATION_LABELS,
     SUCCESS_DISTANCE,
     SUCCESS_STEPS,
+    VELOCITY_DIMS,
     CartPoleTask,
     StdLike,
     check_render_mode,
@@ -92,9 +93,10 @@ class CartPoleSwingUpEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     ## Attributes
 
     For agents that plan with a model, on `env.unwrapped`: `cost(state (..., 4), action (..., 1)) -> (...)`,
-    differentiable in torch; `angle_dims`; `initial_mean` and `initial_std`, both (4,). For figures and
-    studies: `observation_labels`, (4,) names with units; `dynamics(state (..., 4), action (..., 1))`, the
-    true next state (..., 4), differentiable in torch.
+    differentiable in torch; `angle_dims`; `velocity_dims`, which velocity belongs to which position;
+    `initial_mean` and `initial_std`, both (4,). For figures and studies: `observation_labels`, (4,) names
+    with units; `dynamics(state (..., 4), action (..., 1))`, the true next state (..., 4), differentiable in
+    torch.
 
     ## References
 
@@ -127,6 +129,7 @@ class CartPoleSwingUpEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         self.cost = self.task.cost
         self.dynamics = self.task.dynamics
         self.angle_dims = ANGLE_DIMS
+        self.velocity_dims = dict(VELOCITY_DIMS)
         self.observation_labels = OBSERVATION_LABELS
         self.initial_mean = self.task.initial_mean
         self.initial_std = self.task.initial_std

@@ -19,6 +19,7 @@ SUCCESS_STEPS = 10
 DEFAULT_NOISE_STD = 0.01
 PIPPS_NOISE_STD = np.array([0.01, 0.1, np.deg2rad(1.0), np.deg2rad(10.0)])
 ANGLE_DIMS = (2,)
+VELOCITY_DIMS = ((0, 1), (2, 3))  # which velocity belongs to which position
 OBSERVATION_LABELS = ("x [m]", "x_dot [m/s]", "theta [rad]", "theta_dot [rad/s]")
 
 StdLike = float | Sequence[float] | npt.NDArray[np.floating[Any]]

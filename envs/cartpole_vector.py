@@ -18,6 +18,7 @@ from envs.cartpole_task import (
     OBSERVATION_LABELS,
     SUCCESS_DISTANCE,
     SUCCESS_STEPS,
+    VELOCITY_DIMS,
     CartPoleTask,
     TaskOptions,
     check_render_mode,
@@ -77,6 +78,7 @@ class CartPoleSwingUpVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDAr
         self.cost = self.task.cost
         self.dynamics = self.task.dynamics
         self.angle_dims = ANGLE_DIMS
+        self.velocity_dims = dict(VELOCITY_DIMS)
         self.observation_labels = OBSERVATION_LABELS
         self.initial_mean = self.task.initial_mean
         self.initial_std = self.task.initial_std

@@ -27,6 +27,7 @@ LAYERS = [
         "mbrl_agent.options",
         "mbrl_agent.randomness",
         "mbrl_agent.standardization",
+        "mbrl_agent.targets",
         "mbrl_agent.types",
         "mbrl_agent.version",
         "mbrl_agent.vjp",

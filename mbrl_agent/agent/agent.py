@@ -84,6 +84,8 @@ class ParticlePILCO(BaseAlgorithm):
         cost: Differentiable cost in torch, (states (..., D), actions (..., U) that led to them) -> (...);
             the actions' range [-1, 1] stands for the bounds of the agent's action space.
         angle_dims: Indices of the angles [rad] of an observation.
+        velocity_dims: {position index: velocity index} of an observation, where the one is the integral of
+            the other. Models then predict changes of velocities alone and integrate the positions.
         initial_mean: (D), mean of initial states that are normal and independent in every dimension; an
             estimate from the observed ones where only `initial_std` is known.
         initial_std: (D), their standard deviation; likewise.
@@ -176,6 +178,7 @@ class ParticlePILCO(BaseAlgorithm):
         search: SearchOptions | None = None,
         cost: Cost | None = None,
         angle_dims: Sequence[int] | str | None = None,
+        velocity_dims: Mapping[int, int] | str | None = None,
         initial_mean: ArrayLike | None = None,
         initial_std: ArrayLike | None = None,
         initial_states: Sampler | ArrayLike | None = None,
@@ -208,7 +211,7 @@ class ParticlePILCO(BaseAlgorithm):
         search = search or SearchOptions()
         choices = RESAMPLERS.resolve(resampling), ESTIMATORS.resolve(estimator), DYNAMICS.resolve(dynamics)
         self._given_task = TaskArguments(
-            cost, angle_dims, initial_mean, initial_std, initial_states, terminated
+            cost, angle_dims, initial_mean, initial_std, initial_states, terminated, velocity_dims
         )
         super().__init__(
             policy_class,
@@ -307,10 +310,10 @@ class ParticlePILCO(BaseAlgorithm):
         check_for_correct_spaces(wrapped, self.observation_space, self.action_space)
         task = read_task(wrapped, self._given_task)
         task.check(self.state_dims, self.action_dims, self.device)
-        if task.angle_dims != self.task.angle_dims:
-            raise ValueError(
-                f"the agent was built for angle_dims {self.task.angle_dims}, not {task.angle_dims}"
-            )
+        for name in ("angle_dims", "velocity_dims"):
+            own, other = getattr(self.task, name), getattr(task, name)
+            if own != other:
+                raise ValueError(f"the agent was built for {name} {own}, not {other}")
         self.n_envs = wrapped.num_envs
         super().set_env(limit_episodes(made, self.max_episode_steps), force_reset)
         self.task = task

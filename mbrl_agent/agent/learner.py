@@ -24,6 +24,7 @@ from mbrl_agent.search.policy_search import (
     SearchOptions,
     SearchReport,
 )
+from mbrl_agent.targets import Targets
 from mbrl_agent.types import Transitions
 
 
@@ -73,13 +74,15 @@ class Learner:
         self._horizon_capped = False
 
     def build_model(self, state_dims: int, action_dims: int, generator: torch.Generator) -> None:
-        """Make the dynamics model for the angles of `task`.
+        """Make the dynamics model for the angles and velocities of `task`.
 
         Raises:
             ValueError: The choices do not fit together, or not to the dimensions.
         """
         features = AngleFeatures(state_dims, self.task.angle_dims)
-        self.dynamics = self.dynamics_options.build(features, action_dims, generator).to(self._device)
+        targets = Targets(features, self.task.velocity_dims)
+        self.dynamics = self.dynamics_options.build(features, action_dims, generator, targets)
+        self.dynamics = self.dynamics.to(self._device)
         self.resampling.validate(self.search.num_particles, state_dims)
         self.dynamics.validate(self.search.num_particles)
         self.estimator.validate(self.resampling)

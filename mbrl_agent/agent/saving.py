@@ -40,7 +40,7 @@ from mbrl_agent.search.initial_states import NotSaved
 from mbrl_agent.search.policy_search import SearchOptions
 
 # what the user may give instead of the environment
-GIVEN = ("angle_dims", "initial_mean", "initial_std", "initial_states", "terminated")
+GIVEN = ("angle_dims", "velocity_dims", "initial_mean", "initial_std", "initial_states", "terminated")
 PLAIN = ("random_trials", "max_episode_steps", "gradient_probe")  # arguments that are numbers
 CHOICES: dict[str, Registry[Any]] = {
     "resampling": RESAMPLERS,
@@ -74,6 +74,7 @@ def write_state(path: Any, state: AgentState) -> None:
         "observation_space": space_to_json(state.observation_space),
         "action_space": space_to_json(state.action_space),
         "angle_dims": list(state.task.angle_dims),
+        "velocity_dims": [list(pair) for pair in state.task.velocity_dims],
         "given": [name for name in GIVEN if state.given.is_set(name)],
         "declined": [name for name in GIVEN if state.given.is_declined(name)],
         "counters": dict(state.counters),
@@ -216,6 +217,7 @@ def _decode(archive: Archive, custom: Mapping[str, Any]) -> AgentState:
             initial_mean=arrays.get("initial_mean"),
             initial_std=arrays.get("initial_std"),
             start=arrays.get("initial_states"),
+            velocity_dims=_pairs(config),
         ),
         policy=_below(tensors, "policy/"),
         dynamics=_below(tensors, "dynamics/"),
@@ -230,13 +232,23 @@ def _decode(archive: Archive, custom: Mapping[str, Any]) -> AgentState:
 
 def _given(archive: Archive) -> TaskArguments:
     """What the user gave instead of the environment; `NotSaved` in the place of a function."""
-    stored = {"angle_dims": tuple(archive.config["angle_dims"]), **archive.arrays}
+    config = archive.config
+    stored = {
+        "angle_dims": tuple(config["angle_dims"]),
+        "velocity_dims": dict(_pairs(config)),
+        **archive.arrays,
+    }
     given: dict[str, Any] = {}
     for name in GIVEN:
-        given[name] = NONE if name in archive.config["declined"] else None
-        if name in archive.config["given"]:
+        given[name] = NONE if name in config["declined"] else None
+        if name in config["given"]:
             given[name] = stored.get(name, NotSaved(name))
     return TaskArguments(**given)
+
+
+def _pairs(config: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
+    """Each position's index with that of its velocity."""
+    return tuple((int(position), int(velocity)) for position, velocity in config["velocity_dims"])
 
 
 def _episodes(arrays: Mapping[str, NDArray[Any]]) -> list[Episode]:

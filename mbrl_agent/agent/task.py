@@ -1,8 +1,8 @@
 """What the agent needs beyond the Gymnasium API: a differentiable cost, angles, initial states, ends.
 
-An environment offers them as attributes (`cost`, `angle_dims`, `initial_mean` and `initial_std` or
-`initial_states`, `terminated`; CartPoleSwingUp-v0 does); for any other environment the user passes them
-to the agent.
+An environment offers them as attributes (`cost`, `angle_dims`, `velocity_dims`, `initial_mean` and
+`initial_std` or `initial_states`, `terminated`; CartPoleSwingUp-v0 does); for any other environment the user
+passes them to the agent.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from mbrl_agent.search.initial_states import (
     moments,
     on_one_turn,
 )
+from mbrl_agent.targets import Targets
 from mbrl_agent.types import Cost, Terminated
 
 
@@ -42,6 +43,8 @@ class Task:
         start: Draws initial states, or holds them, (N, D); None takes the two above or, where they are both
             None, the observed ones.
         terminated: Where episodes end; None where they do not, or the model is to go on.
+        velocity_dims: (position index, velocity index) of each position that models integrate from its
+            velocity; see `Targets`.
     """
 
     cost: Cost | None
@@ -50,6 +53,7 @@ class Task:
     initial_std: NDArray[np.float64] | None = None
     start: Sampler | NDArray[np.float64] | None = None
     terminated: Terminated | None = None
+    velocity_dims: tuple[tuple[int, int], ...] = ()
 
     def __repr__(self) -> str:
         """Show what is known, the cost by its name."""
@@ -97,10 +101,10 @@ class Task:
         Raises:
             ValueError: There is no cost, it fails, returns the wrong shape or is not differentiable; so does
                 `terminated`, or is not of bool; initial states cannot be drawn; or an index in `angle_dims`
-                is out of range.
+                or `velocity_dims` is out of range.
             TypeError: The cost or `terminated` is not callable.
         """
-        AngleFeatures(state_dims, self.angle_dims)
+        Targets(AngleFeatures(state_dims, self.angle_dims), self.velocity_dims)
         self._check_cost(state_dims, action_dims, device)
         self._check_terminated(state_dims, device)
         if callable(self.start):

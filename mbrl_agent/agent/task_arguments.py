@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import operator
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,6 +32,7 @@ class TaskArguments:
         initial_std: (D), or one number.
         initial_states: As `Sampler`, or states (N, D).
         terminated: As `Terminated`.
+        velocity_dims: {position index: velocity index}.
     """
 
     cost: Cost | None = None
@@ -40,6 +41,7 @@ class TaskArguments:
     initial_std: ArrayLike | None = None
     initial_states: Sampler | ArrayLike | None = None
     terminated: Terminated | str | None = None
+    velocity_dims: Mapping[int, int] | str | None = None
 
     def is_set(self, name: str) -> bool:
         """Whether a value was passed, not None and not "none"."""
@@ -59,7 +61,7 @@ def read_task(env: VecEnv, given: TaskArguments) -> Task:
         ValueError: The initial moments do not have one finite value a dimension, or a negative std; the
             initial states are not finite states; both were passed; or a wrapper has changed the
             observations, and something that the environment offers does not hold any more.
-        TypeError: `angle_dims` are not indices.
+        TypeError: `angle_dims` or `velocity_dims` are not indices.
     """
     moments = [name for name in ("initial_mean", "initial_std") if given.is_set(name)]
     if given.is_set("initial_states") and moments:
@@ -83,6 +85,7 @@ def read_task(env: VecEnv, given: TaskArguments) -> Task:
         initial_std=None if start is not None else _moment("initial_std", value("initial_std"), dims),
         start=start,
         terminated=terminated,
+        velocity_dims=_pairs(value("velocity_dims")),
     )
     offers.check()
     return task
@@ -143,4 +146,18 @@ def _indices(angle_dims: Any) -> tuple[int, ...]:
     except TypeError as error:
         raise TypeError(
             f"angle_dims must be a sequence of indices, for example (2,), got {angle_dims!r}"
+        ) from error
+
+
+def _pairs(velocity_dims: Any) -> tuple[tuple[int, int], ...]:
+    """Positions and their velocities as a tuple of pairs; TypeError where they are not whole numbers."""
+    if velocity_dims is None:
+        return ()
+    try:
+        pairs = velocity_dims.items() if isinstance(velocity_dims, Mapping) else velocity_dims
+        return tuple((operator.index(position), operator.index(velocity)) for position, velocity in pairs)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            "velocity_dims must say which velocity belongs to which position, for example {0: 1, 2: 3}, "
+            f"got {velocity_dims!r}"
         ) from error

@@ -58,9 +58,9 @@ class ActionHistory(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Recor
     but a cost that sees the state after a step would find there the action that it is given anyway. Before
     the first steps both are 0, the middle of the action space.
 
-    What the environment offers of the task (`cost`, `angle_dims`, `initial_mean`, `initial_std`,
-    `initial_states`, `terminated`, `observation_labels`) is handed on, as it has to be for the longer
-    observations.
+    What the environment offers of the task (`cost`, `angle_dims`, `velocity_dims`, `initial_mean`,
+    `initial_std`, `initial_states`, `terminated`, `observation_labels`) is handed on, as it has to be for
+    the longer observations.
 
     Args:
         env: Observations are a Box with one axis, actions a bounded Box with one axis.
@@ -110,6 +110,11 @@ class ActionHistory(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Recor
     def angle_dims(self) -> tuple[int, ...]:
         """The environment's: the actions come last."""
         return tuple(self.env.get_wrapper_attr("angle_dims"))
+
+    @property
+    def velocity_dims(self) -> dict[int, int]:
+        """The environment's: the actions come last."""
+        return dict(self.env.get_wrapper_attr("velocity_dims"))
 
     @property
     def terminated(self) -> EndOfFirstDimensions:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.options import Choice
+from mbrl_agent.targets import Targets
 from mbrl_agent.types import Prediction, Transitions
 from mbrl_agent.vjp import PullBack, by_autograd, keep_in_step
 
@@ -138,11 +139,19 @@ class DynamicsOptions(Choice, ABC):
     """Name on the command line."""
 
     @abstractmethod
-    def build(self, features: AngleFeatures, action_dims: int, generator: torch.Generator) -> DynamicsModel:
+    def build(
+        self,
+        features: AngleFeatures,
+        action_dims: int,
+        generator: torch.Generator,
+        targets: Targets | None = None,
+    ) -> DynamicsModel:
         """Make an unfitted model.
 
         Args:
             features: What the model sees of a state of D dimensions.
             action_dims: U.
             generator: Source of the initial weights.
+            targets: What the model predicts of a step; None for the change of every dimension. Its
+                `Integration` gives the next states.
         """

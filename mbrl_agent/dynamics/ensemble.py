@@ -40,6 +40,7 @@ from mbrl_agent.options.validation import (
     require_positive,
 )
 from mbrl_agent.standardization import Scaling, inverse
+from mbrl_agent.targets import Integration, Targets
 from mbrl_agent.types import Prediction, Transitions
 
 MIN_TRANSITIONS = 5
@@ -85,9 +86,15 @@ class Ensemble(DynamicsOptions):
         require_not_negative("weight_decay", self.weight_decay)
         require_flag("warm_start", self.warm_start)
 
-    def build(self, features: AngleFeatures, action_dims: int, generator: torch.Generator) -> EnsembleModel:
+    def build(
+        self,
+        features: AngleFeatures,
+        action_dims: int,
+        generator: torch.Generator,
+        targets: Targets | None = None,
+    ) -> EnsembleModel:
         """Make an unfitted ensemble."""
-        return EnsembleModel(self, features, action_dims, generator)
+        return EnsembleModel(self, features, action_dims, generator, targets)
 
 
 class EnsembleModel(DynamicsModel):
@@ -101,6 +108,7 @@ class EnsembleModel(DynamicsModel):
         features: What the networks see of a state.
         action_dims: U.
         generator: Source of the initial weights.
+        targets: What the networks predict of a step; None for the change of every dimension.
     """
 
     min_transitions = MIN_TRANSITIONS
@@ -112,23 +120,29 @@ class EnsembleModel(DynamicsModel):
     target_std: Tensor
 
     def __init__(
-        self, options: Ensemble, features: AngleFeatures, action_dims: int, generator: torch.Generator
+        self,
+        options: Ensemble,
+        features: AngleFeatures,
+        action_dims: int,
+        generator: torch.Generator,
+        targets: Targets | None = None,
     ) -> None:
         super().__init__()
         self.options = options
         self.features = features
-        self.state_dims = features.state_dims
-        self.noise_dims = self.state_dims + (1 if options.propagation == "per-step" else 0)
+        self.targets = targets = targets or Targets(features)
+        self.integration = Integration(targets, generator.device)
+        self.noise_dims = features.state_dims + (1 if options.propagation == "per-step" else 0)
         inputs = features.feature_dims + action_dims
-        self._sizes = (inputs, *options.hidden, 2 * self.state_dims)
+        self._sizes = (inputs, *options.hidden, 2 * len(targets))
         layers = self._draw_layers(generator)
         self.weights = nn.ParameterList([nn.Parameter(w, requires_grad=False) for w, _ in layers])
         self.biases = nn.ParameterList([nn.Parameter(b, requires_grad=False) for _, b in layers])
         for name, count, value in (
             ("input_mean", inputs, 0.0),
             ("input_scale", inputs, 1.0),
-            ("target_mean", self.state_dims, 0.0),
-            ("target_std", self.state_dims, 1.0),
+            ("target_mean", len(targets), 0.0),
+            ("target_std", len(targets), 1.0),
         ):
             self.register_buffer(name, layers[0][0].new_full((count,), value))
 
@@ -158,7 +172,9 @@ class EnsembleModel(DynamicsModel):
             *middle,
             (last * unit, last_bias * unit + zero),
         ]
-        return EnsemblePredictor(self.features, self.input_mean, layers, self.target_std)
+        return EnsemblePredictor(
+            self.features, self.input_mean, layers, self.target_std, self.integration.rule()
+        )
 
     def fit(self, transitions: Transitions, generator: torch.Generator) -> FitReport:
         """Fit all members by maximum likelihood on a bootstrap of the data each."""
@@ -168,8 +184,8 @@ class EnsembleModel(DynamicsModel):
                 "collect a longer episode"
             )
         like = self.target_std
-        scalings = fit_scalings(self.features, transitions, like.dtype)
-        inputs, targets = standardise(self.features, transitions, scalings)
+        scalings = fit_scalings(self.features, self.targets, transitions, like.dtype)
+        inputs, targets = standardise(self.features, self.targets, transitions, scalings)
         if self.options.warm_start and bool((like != 1).any()):
             start = seen_from(self._layers(), self._scalings(), scalings)
         else:
@@ -182,6 +198,7 @@ class EnsembleModel(DynamicsModel):
             self.options,
         )
         self._store(scalings, result.layers)
+        self.integration.fit(transitions)
         return FitReport(float(result.curve[-1]), result.curve)
 
     def score(self, transitions: Transitions) -> Score:
@@ -193,9 +210,9 @@ class EnsembleModel(DynamicsModel):
         mean = prediction.mean.view(members, len(transitions), -1)
         error = self.features.change(mean, transitions.next_states.to(like))
         rmse = error.mean(0).square().mean(0).sqrt()
-        varied = self.target_std > 0
-        log_std = prediction.std.log().view_as(mean)[..., varied]
-        nll = negative_log_likelihood(torch.zeros_like(log_std), log_std, error[..., varied])
+        varied, predicted = self.target_std > 0, list(self.targets.predicted)
+        log_std = prediction.std.log().view_as(mean)[..., predicted][..., varied]
+        nll = negative_log_likelihood(torch.zeros_like(log_std), log_std, error[..., predicted][..., varied])
         nll = nll - self.target_std[varied].log()
         return Score(float(nll.mean()) if varied.any() else 0.0, rmse.tolist())
 
@@ -234,5 +251,5 @@ class EnsembleModel(DynamicsModel):
             )
             for fan_in, fan_out in itertools.pairwise(self._sizes)
         ]
-        layers[-1][0][..., self.state_dims :] = 0
+        layers[-1][0][..., len(self.targets) :] = 0
         return layers

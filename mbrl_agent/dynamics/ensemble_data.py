@@ -10,6 +10,7 @@ from torch import Tensor
 from mbrl_agent.dynamics.ensemble_fit import Layers
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.standardization import Scaling, feature_resolution, inverse, mean_and_std, resolution
+from mbrl_agent.targets import Targets
 from mbrl_agent.types import Transitions
 
 
@@ -18,18 +19,21 @@ class Scalings(NamedTuple):
 
     Attributes:
         inputs: Of the features and the actions, (F + U).
-        targets: Of the state changes, (D); the scale of one that has never varied is zero.
+        targets: Of the predicted changes, (K); the scale of one that has never varied is zero.
     """
 
     inputs: Scaling
     targets: Scaling
 
 
-def fit_scalings(features: AngleFeatures, transitions: Transitions, dtype: torch.dtype) -> Scalings:
+def fit_scalings(
+    features: AngleFeatures, targets: Targets, transitions: Transitions, dtype: torch.dtype
+) -> Scalings:
     """Standardise to mean zero and variance one what varies by more than rounding.
 
     Args:
         features: What the networks see of a state.
+        targets: What they predict of a step.
         transitions: All so far.
         dtype: In which the networks work.
 
@@ -41,8 +45,8 @@ def fit_scalings(features: AngleFeatures, transitions: Transitions, dtype: torch
         raise ValueError(f"the transitions hold values that are not finite in {dtype}")
     least = torch.cat([feature_resolution(features, states, dtype), resolution(actions, dtype)])
     mean, std = mean_and_std(_inputs(features, transitions), least)
-    changes = features.change(states, after)
-    noise = resolution(torch.cat([states, after]), dtype)
+    changes = targets.changes(transitions)
+    noise = resolution(torch.cat([states, after]), dtype)[list(targets.predicted)]
     change, spread = mean_and_std(changes, noise)
     # rounding noise is not a drift, but a clock ticks
     ticks = (spread > 0) | (change.abs() > noise / len(changes) ** 0.5)
@@ -51,11 +55,10 @@ def fit_scalings(features: AngleFeatures, transitions: Transitions, dtype: torch
 
 
 def standardise(
-    features: AngleFeatures, transitions: Transitions, scalings: Scalings
+    features: AngleFeatures, targets: Targets, transitions: Transitions, scalings: Scalings
 ) -> tuple[Tensor, Tensor]:
-    """Inputs (N, F + U) and targets (N, D) in standardised coordinates, in the transitions' dtype."""
-    changes = features.change(transitions.states, transitions.next_states)
-    return scalings.inputs(_inputs(features, transitions)), scalings.targets(changes)
+    """Inputs (N, F + U) and targets (N, K) in standardised coordinates, in the transitions' dtype."""
+    return scalings.inputs(_inputs(features, transitions)), scalings.targets(targets.changes(transitions))
 
 
 def seen_from(layers: Layers, old: Scalings, new: Scalings) -> Layers:

@@ -12,6 +12,7 @@ from torch.nn.functional import silu
 from mbrl_agent.dynamics.base import Predictor
 from mbrl_agent.dynamics.ensemble_fit import LOG_STD_MAX, LOG_STD_MIN, Layers
 from mbrl_agent.features import AngleFeatures
+from mbrl_agent.targets import IntegrationRule
 from mbrl_agent.types import Prediction
 from mbrl_agent.vjp import Gradients, PullBack
 
@@ -19,9 +20,11 @@ from mbrl_agent.vjp import Gradients, PullBack
 class EnsemblePredictor(Predictor):
     """Predict each particle's next state by the member that it belongs to: particle i by member i // B.
 
-    With the outputs (c, r) of a network of a state x, the prediction is
+    With the outputs (c, r) of a network of a state x, the change c has the standard deviation s with
 
-        m = x + c,  log s = log target_std + LOG_STD_MIN + (LOG_STD_MAX - LOG_STD_MIN) sigmoid(r).
+        log s = log target_std + LOG_STD_MIN + (LOG_STD_MAX - LOG_STD_MIN) sigmoid(r),
+
+    and the next state is x + c, or integrated from it.
 
     A dimension that never varied has target_std = 0: log s is minus infinity, and s zero.
 
@@ -29,16 +32,23 @@ class EnsemblePredictor(Predictor):
         features: What the networks see of a state.
         input_mean: (F + U), subtracted before the first layer: 101325 Pa +- 1 would cancel in it.
         layers: Weights (E, in, out) and biases (E, 1, out), constant in the backward pass.
-        target_std: (D), the unit of the predicted standard deviations.
+        target_std: (K), the unit of the predicted standard deviations.
+        integration: From predicted changes to next states.
     """
 
     def __init__(
-        self, features: AngleFeatures, input_mean: Tensor, layers: Layers, target_std: Tensor
+        self,
+        features: AngleFeatures,
+        input_mean: Tensor,
+        layers: Layers,
+        target_std: Tensor,
+        integration: IntegrationRule,
     ) -> None:
         self.features = features
         self.input_mean = input_mean
         self.layers = layers
         self.members = len(layers[0][0])
+        self.integration = integration
         self.least_log_std = target_std.log() + LOG_STD_MIN
 
     def __call__(self, state: Tensor, action: Tensor, extra_noise: Tensor | None = None) -> Prediction:
@@ -62,19 +72,21 @@ class EnsemblePredictor(Predictor):
         change, raw = outputs.chunk(2, dim=-1)
         gate = raw.sigmoid()
         std = torch.add(self.least_log_std, gate, alpha=LOG_STD_MAX - LOG_STD_MIN).exp()
+        prediction, pull_back_next = self.integration.vjp(state, change, std)
 
         def pull_back(by_mean: Tensor, by_std: Tensor | None) -> Gradients:
-            by_log_std = torch.zeros_like(by_mean) if by_std is None else by_std * std
+            by_state, by_change, by_own_std = pull_back_next(by_mean, by_std)
+            by_log_std = torch.zeros_like(change) if by_own_std is None else by_own_std * std
             by_raw = torch.ops.aten.sigmoid_backward(by_log_std, gate) * (LOG_STD_MAX - LOG_STD_MIN)
-            gradient = self._to_blocks(torch.cat([by_mean, by_raw], dim=-1))
+            gradient = self._to_blocks(torch.cat([by_change, by_raw], dim=-1))
             for (weight, _), linear in zip(self.layers[:0:-1], before[::-1], strict=True):
                 gradient = torch.ops.aten.silu_backward(torch.bmm(gradient, weight.mT), linear)
             by_inputs = self._from_blocks(torch.bmm(gradient, self.layers[0][0].mT), state)
             count = self.features.feature_dims
             by_features = self.features.pull_back(inputs[..., :count], by_inputs[..., :count])
-            return by_mean + by_features, by_inputs[..., count:]
+            return by_state + by_features, by_inputs[..., count:]
 
-        return Prediction(state + change, std), pull_back
+        return prediction, pull_back
 
     def _shuffled_vjp(
         self, state: Tensor, action: Tensor, extra_noise: Tensor

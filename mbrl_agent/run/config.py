@@ -70,6 +70,8 @@ class TrainConfig:
     """Differentiable cost in torch, as module:function (states (..., D), actions (..., U)) -> (...)."""
     angle_dims: str = OFFERED
     """Indices of the angles [rad] of an observation, such as 0,2; none for no angles."""
+    velocity_dims: str = OFFERED
+    """Which velocity belongs to which position, such as 0:1,2:3; models then integrate the positions."""
     terminated: str = OFFERED
     """Where episodes end, as module:function states (..., D) -> bool (...); none predicts on past an end."""
     initial_states: str = OFFERED
@@ -374,7 +376,9 @@ def _build_env(present: TrainConfig, changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_text(key: str, value: object) -> object:
-    """Indices in YAML, `[0, 2]` or `2`, as the text that the flag takes."""
+    """Indices in YAML, `[0, 2]`, `2` or `{0: 1}`, as the text that the flag takes."""
+    if key == "velocity_dims" and isinstance(value, dict):
+        return ",".join(f"{position}:{velocity}" for position, velocity in value.items())
     if key != "angle_dims" or isinstance(value, bool | str | None):
         return value
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -187,6 +187,9 @@ def _check_unchanged(
     angles = task.get("angle_dims", agent.task.angle_dims)
     if agent.task.angle_dims != (() if angles == NONE else angles):
         changed.append("angle_dims")
+    pairs = task.get("velocity_dims", dict(agent.task.velocity_dims))
+    if dict(agent.task.velocity_dims) != ({} if pairs == NONE else pairs):
+        changed.append("velocity_dims")
     if changed:
         raise ValueError(
             f"{files.config} was changed since the checkpoint ({', '.join(changed)}), but a resumed run must "

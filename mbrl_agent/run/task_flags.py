@@ -7,6 +7,7 @@ something: `module:attribute` of a module that is imported, indices, a file. Onl
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ from mbrl_agent.options import OptionError, refused
 from mbrl_agent.options.modules import OBJECT, load_object
 from mbrl_agent.run.episode_file import MAX_BYTES, read_numbers
 
+PAIR = re.compile(r"[0-9]+:[0-9]+", re.ASCII)
 OFFERED, NONE = "environment", "none"
 FUNCTIONS = {"cost": 2, "terminated": 1, "initial_states": 2}
 """What is named as `module:attribute`, and how many arguments it takes."""
-TASK = ("cost", "angle_dims", "terminated", "initial_states")
+TASK = ("cost", "angle_dims", "velocity_dims", "terminated", "initial_states")
 """The options of a run that say what the task is."""
 
 
@@ -30,6 +32,14 @@ def check_task_option(name: str, value: str) -> None:
     if name == "angle_dims":
         if not all(word.strip().isascii() and word.strip().isdigit() for word in value.split(",")):
             raise refused(name, f"must be indices such as 0,2, or {OFFERED}, or {NONE}, got {value!r}")
+        return
+    if name == "velocity_dims":
+        if not all(PAIR.fullmatch(word.strip()) for word in value.split(",")):
+            raise refused(
+                name,
+                "must say which velocity belongs to which position, by their indices such as 0:1,2:3, or "
+                f"{OFFERED}, or {NONE}, got {value!r}",
+            )
         return
     if name == "initial_states" and value.endswith(".npy"):
         return
@@ -76,9 +86,20 @@ def load_arguments(texts: Mapping[str, str]) -> dict[str, Any]:
     return task_arguments({name: text for name, text in named.items() if not text.endswith(".npy")})
 
 
+def read_pairs(text: str) -> dict[int, int]:
+    """`0:1,2:3` as {0: 1, 2: 3}; ValueError where a position is given twice."""
+    words = [word.split(":") for word in text.split(",")]
+    pairs = {int(position): int(velocity) for position, velocity in words}
+    if len(pairs) < len(words):
+        raise ValueError(f"velocity_dims {text} gives a position twice")
+    return pairs
+
+
 def _read(name: str, text: str) -> Any:
     if name == "angle_dims":
         return tuple(int(word) for word in text.split(","))
+    if name == "velocity_dims":
+        return read_pairs(text)
     if name == "initial_states" and text.endswith(".npy"):
         try:
             return read_numbers(read_file(Path(text), MAX_BYTES), "it")

@@ -51,6 +51,7 @@ def instances(cls: Any) -> st.SearchStrategy[Any]:
 TASK_TEXTS = {
     "cost": ("environment", "my_module:cost", "a.b:c.d"),
     "angle_dims": ("environment", "none", "0", "0,2"),
+    "velocity_dims": ("environment", "none", "0:1", "0:1,2:3"),
     "terminated": ("environment", "none", "my_module:fallen"),
     "initial_states": ("environment", "none", "my_module:start", "/data/starts.npy"),
 }

@@ -1,0 +1,186 @@
+"""What a model predicts of a step: changes of the state, positions aside that follow from their velocities.
+
+Where velocity v belongs to position x, only the change dv of the velocity is predicted, and the position is
+integrated by the trapezoidal rule (speed integration):
+
+    v' = v + dv,    x' = x + h (v + dv / 2)
+
+This halves what has to be learned of a mechanical system, and positions cannot contradict velocities. The
+step h comes from the data, by least squares, and not from the environment's time step: units may differ
+(degrees and rad/s), and the sign or a gear may lie between the two. What is left over is the noise of the
+position.
+
+Reference:
+    Amadio, Dalla Libera, Antonello, Nikovski, Carli, Romeres (2022), Model-Based Policy Search Using Monte
+    Carlo Gradient Estimation with Real Systems Application.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from mbrl_agent.features import AngleFeatures
+from mbrl_agent.types import Prediction, Transitions
+
+Pairs = Sequence[tuple[int, int]]
+"""Which velocity belongs to which position: (position index, velocity index) each."""
+
+
+class Targets:
+    """Which dimensions of a state a model predicts the change of.
+
+    Args:
+        features: What the model sees of a state; knows which dimensions are angles.
+        velocity_dims: (position index, velocity index) of each position that is integrated.
+
+    Attributes:
+        predicted: Indices of the K dimensions whose change is predicted, in their order.
+        positions: Indices of the others.
+        velocities: Of each of these, the index of its velocity.
+
+    Raises:
+        ValueError: An index is out of range, a position is given twice, a velocity is an angle or is itself
+            integrated.
+
+    Example:
+        >>> targets = Targets(AngleFeatures(4, (2,)), ((0, 1), (2, 3)))
+        >>> targets.predicted, targets.positions, targets.velocities
+        ((1, 3), (0, 2), (1, 3))
+    """
+
+    def __init__(self, features: AngleFeatures, velocity_dims: Pairs = ()) -> None:
+        self.features = features
+        self.positions = tuple(position for position, _ in velocity_dims)
+        self.velocities = tuple(velocity for _, velocity in velocity_dims)
+        self._check(velocity_dims)
+        self.predicted = tuple(i for i in range(features.state_dims) if i not in self.positions)
+
+    def __len__(self) -> int:
+        """K."""
+        return len(self.predicted)
+
+    def changes(self, transitions: Transitions) -> Tensor:
+        """Changes of the dimensions that are predicted, angles the shorter way round: (N, K)."""
+        return self.features.change(transitions.states, transitions.next_states)[:, list(self.predicted)]
+
+    def _check(self, velocity_dims: Pairs) -> None:
+        text = ",".join(f"{position}:{velocity}" for position, velocity in velocity_dims)
+        count = self.features.state_dims
+        for position, velocity in velocity_dims:
+            for index in (position, velocity):
+                if not 0 <= index < count:
+                    raise ValueError(f"velocity_dims {text}: a state has dimensions 0 to {count - 1}")
+            if velocity in self.positions:
+                raise ValueError(
+                    f"velocity_dims {text}: dimension {velocity} is a position and a velocity; "
+                    "of a chain only one position can be integrated"
+                )
+            if velocity in self.features.angle_dims:
+                raise ValueError(f"velocity_dims {text}: dimension {velocity} is an angle, not a velocity")
+        if len(set(self.positions)) != len(self.positions):
+            raise ValueError(f"velocity_dims {text} gives a position twice")
+
+
+class Integration(nn.Module):
+    """The way from predicted changes to next states; a part of a model, which is saved with it.
+
+    Args:
+        targets: What is predicted.
+        device: Of the model.
+    """
+
+    step: Tensor
+    noise: Tensor
+
+    def __init__(self, targets: Targets, device: torch.device | str = "cpu") -> None:
+        super().__init__()
+        self.targets = targets
+        for name in ("step", "noise"):
+            zeros = torch.zeros(len(targets.positions), dtype=torch.float32, device=device)
+            self.register_buffer(name, zeros)
+
+    def fit(self, transitions: Transitions) -> None:
+        """Find each position's step h by least squares, and the standard deviation of what is left over.
+
+        Warns where a velocity tells nothing of its position.
+
+        Args:
+            transitions: All so far; best in float64.
+        """
+        if not self.targets.positions:
+            return
+        position, velocity = list(self.targets.positions), list(self.targets.velocities)
+        change = self.targets.features.change(transitions.states, transitions.next_states)
+        moved = change[:, position]
+        speed = transitions.states[:, velocity] + change[:, velocity] / 2
+        power = speed.square().sum(0)
+        step = torch.where(power > 0, (speed * moved).sum(0) / power.where(power > 0, 1.0), 0.0)
+        left = (moved - step * speed).square().mean(0).sqrt()
+        self.step.copy_(step)
+        self.noise.copy_(left)
+        spread = moved.std(0, correction=0)
+        for n in torch.nonzero((left >= spread) & (spread > 0)).flatten().tolist():
+            warnings.warn(
+                f"velocity_dims {position[n]}:{velocity[n]}: dimension {velocity[n]} tells nothing of how "
+                f"dimension {position[n]} changes; is it its velocity? 'none' predicts positions without",
+                stacklevel=2,
+            )
+
+    def rule(self) -> IntegrationRule:
+        """The way as a function, with what does not depend on the state prepared."""
+        if not self.targets.positions:
+            return IntegrationRule()
+        count, like = self.targets.features.state_dims, self.step
+        predicted, position = list(self.targets.predicted), list(self.targets.positions)
+        velocity = list(self.targets.velocities)
+        own = like.new_zeros(len(predicted), count)
+        own[range(len(predicted)), predicted] = 1
+        by_velocity = like.new_zeros(count, count)
+        by_velocity[velocity, position] = self.step
+        by_change = own + (by_velocity / 2)[predicted]
+        noise = like.new_zeros(count)
+        noise[position] = self.noise
+        return IntegrationRule(torch.cat([by_velocity, by_change]), own, noise)
+
+
+@dataclass(frozen=True)
+class IntegrationRule:
+    """Next states from states and predicted changes: x' = x + (x, c) A, s' = s B + n.
+
+    Attributes:
+        moves: A, (D + K, D), how positions follow from velocities, and states from the changes c; None where
+            no position is integrated: x' = x + c.
+        own: B, (K, D), which dimension is which predicted one.
+        noise: n, (D), standard deviation of the integrated positions, zero elsewhere.
+    """
+
+    moves: Tensor | None = None
+    own: Tensor | None = None
+    noise: Tensor | None = None
+
+    def vjp(
+        self, state: Tensor, change: Tensor, std: Tensor
+    ) -> tuple[Prediction, Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor, Tensor | None]]]:
+        """Integrate, and return the pull-back (by_mean, by_std) -> (by_state, by_change, by_std).
+
+        Args:
+            state: (*R, P, D).
+            change: (*R, P, K), mean.
+            std: (*R, P, K), of the change.
+        """
+        moves, own, noise, count = self.moves, self.own, self.noise, state.shape[-1]
+        if moves is None or own is None or noise is None:
+            return Prediction(state + change, std), lambda by_mean, by_std: (by_mean, by_mean, by_std)
+
+        def pull_back(by_mean: Tensor, by_std: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
+            by_both = by_mean @ moves.mT
+            by_own_std = None if by_std is None else by_std @ own.mT
+            return by_mean + by_both[..., :count], by_both[..., count:], by_own_std
+
+        mean = state + torch.cat([state, change], dim=-1) @ moves
+        return Prediction(mean, std @ own + noise), pull_back
