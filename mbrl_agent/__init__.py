@@ -7,6 +7,7 @@ from mbrl_agent.agent.agent import ParticlePILCO
 from mbrl_agent.agent.callbacks import TrialCallback
 from mbrl_agent.dynamics.base import DynamicsModel, DynamicsOptions
 from mbrl_agent.dynamics.ensemble import Ensemble
+from mbrl_agent.dynamics.gp import Gp
 from mbrl_agent.files.archive import CheckpointError
 from mbrl_agent.gaussians.cholesky import robust_cholesky
 from mbrl_agent.gaussians.moments import particle_moments
@@ -45,6 +46,7 @@ __all__ = [
     "Estimator",
     "Gaussian",
     "GaussianShaping",
+    "Gp",
     "Interpolated",
     "LikelihoodRatio",
     "Linear",

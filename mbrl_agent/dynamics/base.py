@@ -152,6 +152,7 @@ class DynamicsOptions(Choice, ABC):
             features: What the model sees of a state of D dimensions.
             action_dims: U.
             generator: Source of the initial weights.
-            targets: What the model predicts of a step; None for the change of every dimension. Its
+            targets: What the model predicts of a step; None for the change of every dimension. A model may
+                predict more, and leave positions to itself. Its
                 `Integration` gives the next states.
         """

@@ -21,14 +21,15 @@ import torch
 from torch import Tensor, nn
 
 from mbrl_agent.dynamics.base import DynamicsModel, DynamicsOptions, FitReport, Score
-from mbrl_agent.dynamics.ensemble_data import Scalings, fit_scalings, seen_from, standardise
 from mbrl_agent.dynamics.ensemble_fit import (
     Layers,
     bootstrap,
     fit_layers,
     negative_log_likelihood,
+    seen_from,
 )
 from mbrl_agent.dynamics.ensemble_predictor import EnsemblePredictor
+from mbrl_agent.dynamics.scalings import Scalings, fit_scalings, standardise
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.options import refused
 from mbrl_agent.options.validation import (

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
+from mbrl_agent.dynamics.scalings import Scalings
 from mbrl_agent.errors import DivergedError
 
 Layers = list[tuple[Tensor, Tensor]]
@@ -134,3 +135,15 @@ def _check_converged(result: FitResult, options: FitOptions) -> None:
 def negative_log_likelihood(mean: Tensor, log_std: Tensor, targets: Tensor) -> Tensor:
     """Of a Gaussian with diagonal covariance, by dimension [nats]."""
     return 0.5 * ((targets - mean) * (-log_std).exp()) ** 2 + log_std + 0.5 * math.log(2 * math.pi)
+
+
+def seen_from(layers: Layers, old: Scalings, new: Scalings) -> Layers:
+    """Networks that work by the old scalings as they look by the new ones: the same functions."""
+    (first, first_bias), *rest = layers
+    factor, shift = (part.to(first) for part in old.inputs.seen_from(new.inputs))
+    layers = [(factor[:, None] * first, first_bias + (shift @ first).unsqueeze(-2)), *rest]
+    *rest, (last, last_bias) = layers
+    factor, shift = (part.to(first) for part in new.targets.seen_from(old.targets))
+    unit = torch.cat([factor, torch.ones_like(factor)])  # (standard deviations keep their unit)
+    zero = torch.cat([shift, torch.zeros_like(shift)])
+    return [*rest, (last * unit, last_bias * unit + zero)]

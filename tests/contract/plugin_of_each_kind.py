@@ -89,7 +89,7 @@ class LeastSquares(DynamicsOptions):
 
     name: ClassVar[str] = "least-squares"
 
-    def build(self, features, action_dims, generator):
+    def build(self, features, action_dims, generator, targets=None):
         return LinearModel(features, action_dims)
 
 

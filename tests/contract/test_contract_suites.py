@@ -213,7 +213,7 @@ def model_with(**methods):
 
     @dataclass(frozen=True)
     class Options(sound.LeastSquares):
-        def build(self, features, action_dims, generator):
+        def build(self, features, action_dims, generator, targets=None):
             return type("Other", (sound.LinearModel,), methods)(features, action_dims)
 
     return Options()

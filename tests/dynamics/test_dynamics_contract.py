@@ -6,12 +6,15 @@ from mbrl_agent.contract.dynamics import RULES
 from mbrl_agent.contract.rules import check_all
 from mbrl_agent.dynamics import DYNAMICS
 from mbrl_agent.dynamics.ensemble import Ensemble
+from mbrl_agent.dynamics.gp import Gp
 
 FEW = {"members": 2, "hidden": (8,), "fit_steps": 20}
 VARIANTS = [
     *(cls(**FEW) if cls is Ensemble else cls() for cls in DYNAMICS.classes.values()),
     Ensemble(**FEW, propagation="per-step"),
     Ensemble(**FEW, warm_start=True),
+    *(Gp(functions=8, kernel=kernel) for kernel in ("se-linear", "matern52")),
+    Gp(functions=8, propagation="independent"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Transitions as the networks of an ensemble see them: standardised inputs and state changes."""
+"""Transitions as a model sees them: standardised inputs, and standardised changes of what is predicted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mbrl_agent.dynamics.ensemble_fit import Layers
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.standardization import Scaling, feature_resolution, inverse, mean_and_std, resolution
 from mbrl_agent.targets import Targets
@@ -32,10 +31,10 @@ def fit_scalings(
     """Standardise to mean zero and variance one what varies by more than rounding.
 
     Args:
-        features: What the networks see of a state.
-        targets: What they predict of a step.
+        features: What the model sees of a state.
+        targets: What it predicts of a step.
         transitions: All so far.
-        dtype: In which the networks work.
+        dtype: In which the model works.
 
     Raises:
         ValueError: A value is not finite.
@@ -59,18 +58,6 @@ def standardise(
 ) -> tuple[Tensor, Tensor]:
     """Inputs (N, F + U) and targets (N, K) in standardised coordinates, in the transitions' dtype."""
     return scalings.inputs(_inputs(features, transitions)), scalings.targets(targets.changes(transitions))
-
-
-def seen_from(layers: Layers, old: Scalings, new: Scalings) -> Layers:
-    """Networks that work by the old scalings as they look by the new ones: the same functions."""
-    (first, first_bias), *rest = layers
-    factor, shift = (part.to(first) for part in old.inputs.seen_from(new.inputs))
-    layers = [(factor[:, None] * first, first_bias + (shift @ first).unsqueeze(-2)), *rest]
-    *rest, (last, last_bias) = layers
-    factor, shift = (part.to(first) for part in new.targets.seen_from(old.targets))
-    unit = torch.cat([factor, torch.ones_like(factor)])  # (standard deviations keep their unit)
-    zero = torch.cat([shift, torch.zeros_like(shift)])
-    return [*rest, (last * unit, last_bias * unit + zero)]
 
 
 def _inputs(features: AngleFeatures, transitions: Transitions) -> Tensor:
