@@ -158,6 +158,11 @@ class GpModel(DynamicsModel):
             self.register_buffer(name, torch.full(shape, value, dtype=dtype, device=device))
 
     @property
+    def functions(self) -> int:
+        """The posterior draws, of which each particle keeps one."""
+        return self.options.functions if self.options.propagation == "functions" else 1
+
+    @property
     def hyperparameters(self) -> Hyperparameters:
         """Of the last fit, of all K targets; float64."""
         numbers = (self.log_lengthscales, self.log_signal, self.log_noise, self.log_slopes)

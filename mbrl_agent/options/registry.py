@@ -78,6 +78,7 @@ class Registry(Generic[T]):
                     isinstance(value, type)
                     and issubclass(value, self.base)
                     and value.__module__ == module.__name__
+                    and not value.__name__.startswith("_")
                     and "name" in vars(value)
                 ):
                     name = vars(value)["name"]

@@ -7,6 +7,8 @@ and declares `name` and `mixes_particles`; nothing else needs an edit.
 from mbrl_agent.options.registry import Registry
 from mbrl_agent.resampling.base import Resampler
 from mbrl_agent.resampling.detached_mixture import DetachedMixture
+from mbrl_agent.resampling.exact_gaussian import ExactGaussian
+from mbrl_agent.resampling.function_gaussian import FunctionGaussian
 from mbrl_agent.resampling.gaussian import Gaussian
 from mbrl_agent.resampling.interpolated import Interpolated
 from mbrl_agent.resampling.liu_west import LiuWest
@@ -19,6 +21,8 @@ RESAMPLERS: Registry[Resampler] = Registry("resampling", "mbrl_agent.resampling"
 __all__ = [
     "RESAMPLERS",
     "DetachedMixture",
+    "ExactGaussian",
+    "FunctionGaussian",
     "Gaussian",
     "Interpolated",
     "LiuWest",

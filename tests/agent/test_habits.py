@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from test_agent import STEPS, limited, make
 
 import mbrl_agent
 from mbrl_agent import MlpPolicy, OptionError, ParticlePILCO, Rbf, RbfPolicy, SearchOptions
 from mbrl_agent.files.archive import CheckpointError
+from tests.agent.test_agent import STEPS, limited, make
 
 OBSERVATION = np.array([[0.5, 0.1]], np.float32)
 

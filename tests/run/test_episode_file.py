@@ -8,12 +8,12 @@ import gymnasium
 import numpy as np
 import pytest
 import yaml
-from tiny_run import flags
 
 import envs  # noqa: F401
 from mbrl_agent import ParticlePILCO
 from mbrl_agent.run import cli, episode_file
 from mbrl_agent.run.episode_file import read_episodes
+from tests.support.tiny_run import flags
 
 pytestmark = pytest.mark.usefixtures("quickly")
 OBSERVATIONS, ACTIONS = np.linspace(0, 1, 44).reshape(11, 4), np.linspace(-1, 1, 10)[:, None]

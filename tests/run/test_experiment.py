@@ -11,7 +11,6 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from tiny_run import TINY, flags, progress, resume, tiny
 
 import envs  # noqa: F401
 from envs.cartpole_swingup import CartPoleSwingUpEnv
@@ -21,6 +20,7 @@ from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.run.directory import InUseError, RunDirectory
 from mbrl_agent.run.evaluation import Evaluation
 from mbrl_agent.run.log import ProgressCsv
+from tests.support.tiny_run import TINY, flags, progress, resume, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_run import TINY, quick_figures, resume
 
 from mbrl_agent import ParticlePILCO, load_plugin, unload_plugin
 from mbrl_agent.contract.__main__ import main as contract
@@ -21,8 +20,9 @@ from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.run.experiment import new_run
 from mbrl_agent.search.policy_search import SearchOptions
 from mbrl_agent.study.__main__ import main as study
+from tests.support.tiny_run import TINY, quick_figures, resume
 
-SOURCE = Path(__file__).parent.parent / "contract" / "plugin_of_each_kind.py"
+SOURCE = Path(__file__).parent.parent / "support" / "plugin_of_each_kind.py"
 CHOSEN = {
     "resampling": "mine:0.25",
     "estimator": "pathwise",

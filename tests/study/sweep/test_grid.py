@@ -7,7 +7,7 @@ from mbrl_agent.study.__main__ import main
 from mbrl_agent.study.sweep.cells import cell_name, make_cells
 from mbrl_agent.study.sweep.grid import read_grid, split_axes
 from mbrl_agent.study.sweep.request import read_requests
-from tests.study.sweep.sweeps import TINY
+from tests.support.sweeps import TINY
 
 
 def grid(line, *resampling):

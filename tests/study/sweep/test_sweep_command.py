@@ -14,8 +14,8 @@ from mbrl_agent.study.sweep.grid import points_of
 from mbrl_agent.study.sweep.request import read_requests
 from mbrl_agent.study.sweep.scheduler import State, Track
 from mbrl_agent.version import __version__
-from tests.study.sweep.sweeps import TINY, directories, start_sweep, troubled, wait_until
-from tests.tiny_run import progress
+from tests.support.sweeps import TINY, directories, start_sweep, troubled, wait_until
+from tests.support.tiny_run import progress
 
 ENV = ["--env", "troubled:Troubled-v0"]
 

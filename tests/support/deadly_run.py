@@ -1,6 +1,6 @@
 """Runs that die of SIGKILL at a moment that is always the same, and the processes that they die in.
 
-As a script, `python tests/deadly_run.py MOMENT ARGUMENTS` is `python train.py ARGUMENTS` that dies at
+As a script, `python tests/support/deadly_run.py MOMENT ARGUMENTS` is `python train.py ARGUMENTS` that dies at
 the moment.
 """
 
@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def die() -> None:
