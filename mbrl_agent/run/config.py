@@ -67,7 +67,7 @@ class TrainConfig:
     max_episode_steps: int | None = None
     """Truncate episodes after this many steps; none takes the limit that the environment has."""
     cost: str = OFFERED
-    """Differentiable cost in torch, module:function (states (..., D), actions (..., U)) -> (...), or named."""
+    """Differentiable cost in torch: module:function, states (..., D) and actions (..., U) -> (...)."""
     angle_dims: str = OFFERED
     """Indices of the angles [rad] of an observation, such as 0,2; none for no angles."""
     velocity_dims: str = OFFERED
