@@ -72,9 +72,8 @@ class Gp(DynamicsOptions):
     def __post_init__(self) -> None:
         require_choice("kernel", self.kernel, tuple(KERNELS))
         require_choice("propagation", self.propagation, ("functions", "independent"))
-        for name in ("functions", "fourier_features", "fit_steps"):
+        for name in ("functions", "fourier_features", "fit_steps", "max_points"):
             require_count(name, getattr(self, name))
-        require_count("max_points", self.max_points, minimum=10)
 
     def build(
         self,

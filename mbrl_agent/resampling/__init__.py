@@ -1,7 +1,8 @@
 """Resampling strategies: what happens to the particles between two predicted time steps.
 
 One file a strategy. To add one, add a file with a frozen dataclass that derives from `Resampler`
-and declares `name` and `mixes_particles`; nothing else needs an edit.
+and declares `name` and `mixes_particles`; nothing else needs an edit: the class is an attribute of this
+module.
 """
 
 from mbrl_agent.options.registry import Registry
@@ -31,3 +32,10 @@ __all__ = [
     "Resampler",
     "Tangent",
 ]
+
+
+def __getattr__(name: str) -> type[Resampler]:
+    """Find the class of a strategy that is not imported above: the imports are for type checkers."""
+    if name[:1].isupper() and name in RESAMPLERS.own_classes:  # (a module that is imported is asked for, too)
+        return RESAMPLERS.own_classes[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -485,7 +485,7 @@ def test_costs_that_cannot_work(cost, error, message):
             ValueError,
             r"unknown estimator.*did you mean 'reparameterization'",
         ),
-        ({"dynamics": "gp"}, ValueError, r"unknown dynamics 'gp': choose from .*ensemble"),
+        ({"dynamics": "tree"}, ValueError, r"unknown dynamics 'tree': choose from .*ensemble"),
         ({"resampling": 3}, TypeError, r"resampling must be a name"),
         ({"policy": "RbfPolice"}, ValueError, r"unknown policy 'RbfPolice'.*did you mean 'RbfPolicy'"),
         ({"policy": PPO.policy_aliases["MlpPolicy"]}, ValueError, r"policy must be one of .*RbfPolicy"),
