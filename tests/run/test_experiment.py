@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import envs  # noqa: F401
-from envs.cartpole_swingup import CartPoleSwingUpEnv
+from envs.cartpole.environment import CartPoleSwingUpEnv
 from mbrl_agent import ParticlePILCO
 from mbrl_agent.run import cli, experiment
 from mbrl_agent.run.config import TrainConfig
@@ -127,7 +127,7 @@ class Unbounded(CartPoleSwingUpEnv):
 )
 def test_a_mistake_is_found_before_anything_is_made(changes, message, tmp_path, monkeypatch):
     endless = gymnasium.envs.registration.EnvSpec(
-        "TestEndless-v0", "envs.cartpole_swingup:CartPoleSwingUpEnv"
+        "TestEndless-v0", "envs.cartpole.environment:CartPoleSwingUpEnv"
     )
     unbounded = gymnasium.envs.registration.EnvSpec("TestUnbounded-v0", Unbounded, max_episode_steps=5)
     monkeypatch.setitem(gymnasium.registry, "TestEndless-v0", endless)

@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 import pytest
 
-from envs.cartpole_swingup import CartPoleSwingUpEnv
+from envs.cartpole.environment import CartPoleSwingUpEnv
 from mbrl_agent import ParticlePILCO
 from mbrl_agent.run import cli
 from mbrl_agent.run.directory import RunDirectory

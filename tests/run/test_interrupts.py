@@ -132,7 +132,7 @@ FULL_SIZE = {
         {"search.steps": 1, "search.num_particles": 1000, "search.horizon": 400},
     ),
     "evaluation": (
-        Moment("envs.cartpole_vector:CartPoleSwingUpVectorEnv.step", 2),
+        Moment("envs.cartpole.environment:CartPoleSwingUpVectorEnv.step", 2),
         {"eval_episodes": 20_000},
     ),
 }

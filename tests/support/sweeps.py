@@ -22,7 +22,7 @@ from pathlib import Path
 
 import gymnasium
 import gymnasium
-from envs.cartpole_swingup import CartPoleSwingUpEnv
+from envs.cartpole.environment import CartPoleSwingUpEnv
 
 class Troubled(CartPoleSwingUpEnv):
     def reset(self, *, seed=None, options=None):

@@ -137,6 +137,6 @@ def test_the_grid_is_recorded_once(tmp_path, monkeypatch):
     (entry,) = read_requests(tmp_path / "sweep.yaml")
     assert entry["grid"] == {"search.learning_rate": ["0.01", "0.02"]}
     assert "search.learning_rate" not in entry["options"]
-    assert entry["resampling"] == [{"name": "gaussian", "moments": "particles"}]
+    assert entry["resampling"] == [{"name": "gaussian", "moments": "particles", "wrap": False}]
     assert main(start) == 0
     assert "grid" not in read_requests(tmp_path / "sweep.yaml")[1]

@@ -227,7 +227,7 @@ def test_it_runs_outside_the_main_thread_too(tmp_path):
             ["--resampling", "interpolated:2"],
             "resampling.ratio: must be from 0 to 1, got 2.0 (in 'interpolated:2')",
         ),
-        (["--resampling", "mixture:2,1,0,0,0"], "cannot read"),
+        (["--resampling", "mixture:2,1,uniform,false,false,0"], "cannot read"),
         (["--seeds", "9-1"], "ends below its begin"),
         (["--seeds", "1,0-3"], "seed 1 is given twice"),
         (["--seed", "3"], "--seed: a sweep takes --seeds"),
