@@ -103,6 +103,10 @@ class DynamicsModel(nn.Module, ABC):
         super().__init_subclass__(**kwargs)
         keep_in_step(cls, "predict", "predictor", DynamicsModel.predictor)
 
+    def __repr__(self) -> str:
+        """Show the options instead of the parts."""
+        return f"{type(self).__name__}({getattr(self, 'options', '')})"
+
     @abstractmethod
     def predict(self, state: Tensor, action: Tensor, extra_noise: Tensor | None = None) -> Prediction:
         """Predict each particle's NEXT state.

@@ -177,3 +177,10 @@ def test_the_root_exports_every_choice():
         for cls in registry.classes.values():
             assert getattr(mbrl_agent, cls.__name__) is cls
     assert all(hasattr(mbrl_agent, name) for name in mbrl_agent.__all__)
+
+
+def test_policies_and_models_say_what_they_are():
+    agent = mbrl_agent.ParticlePILCO("rbf:centers=7", "CartPoleSwingUp-v0", dynamics="gp:functions=9", seed=0)
+    shapes = "centers 7x5, log_lengthscales 5, weights 7x1"
+    assert repr(agent.policy) == f"RbfPolicy(4 state -> 1 action dimensions, angle_dims=(2,), {shapes})"
+    assert repr(agent.dynamics) == "GpModel(gp:functions=9)"
