@@ -116,7 +116,12 @@ def test_every_way_of_writing(key, text, options):
         ("resampling", "mixture:ratio=4", ("resampling", "ratio"), "it belongs to: interpolated, liu-west"),
         ("resampling", "mixture:componets=4", ("resampling", "componets"), "did you mean components?"),
         ("dynamics", "ensemble:hidden=64,64", ("dynamics",), "lists as 64x64"),
-        ("dynamics", "ensemble:hidden=64xx", ("dynamics", "hidden"), "expected a whole number, got ''"),
+        (
+            "dynamics",
+            "ensemble:hidden=64xx",
+            ("dynamics", "hidden"),
+            "expected a list, each item a whole number, got '64xx'",
+        ),
         ("dynamics", "ensemble:hidden=", ("dynamics", "hidden"), "needs at least one layer"),
         ("resampling", "", ("resampling",), "unknown resampling ''"),
     ],
