@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from mbrl_agent.run import cli
+from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.run.directory import RunDirectory
+from mbrl_agent.run.experiment import new_run
 from tests.support.deadly_run import Moment, in_a_fork
-from tests.support.tiny_run import assert_same_run, flags, resume, tiny
+from tests.support.tiny_run import TINY, assert_same_run, flags, resume, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -174,3 +176,17 @@ def test_one_process_at_a_time(whole, capsys):
     assert f"{whole} is in use" in capsys.readouterr().err
     files.unlock()
     assert cli.main(["--resume", str(whole)]) == 0
+
+
+@pytest.mark.parametrize("resampling", ["none", "exact-gaussian:wrap=true"])
+def test_gaussian_processes_go_on_bitwise(resampling, tmp_path):
+    """Their hyperparameters start from the last ones, and they have more data in each file."""
+    options = {key: value for key, value in TINY.items() if not key.startswith("dynamics")}
+    options |= {"dynamics": "gp:functions=8,fit-steps=5", "resampling": resampling}
+    whole = new_run(TrainConfig().updated({**options, "logdir": str(tmp_path / "whole")}))
+    whole.run()
+    part = new_run(TrainConfig().updated({**options, "logdir": str(tmp_path / "part"), "trials": 2}))
+    part.run()
+    again = resume(part.directory, trials=3)
+    again.run()
+    assert_same_run(part.directory, whole.directory)
