@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from mbrl_agent.features import AngleFeatures
+from mbrl_agent.standardization import resolution
 from mbrl_agent.types import Prediction, Transitions
 
 Pairs = Sequence[tuple[int, int]]
@@ -75,6 +76,8 @@ class Targets:
             for index in (position, velocity):
                 if not 0 <= index < count:
                     raise ValueError(f"velocity_dims {text}: a state has dimensions 0 to {count - 1}")
+            if position == velocity:
+                raise ValueError(f"velocity_dims {text}: dimension {position} cannot be its own velocity")
             if velocity in self.positions:
                 raise ValueError(
                     f"velocity_dims {text}: dimension {velocity} is a position and a velocity; "
@@ -92,10 +95,18 @@ class Integration(nn.Module):
     Args:
         targets: What is predicted.
         device: Of the model.
+
+    Attributes:
+        step: (n), h of each of the n integrated positions, in the units of the position over those of the
+            velocity.
+        noise: (n), standard deviation of what is left over, in the units of the position.
     """
 
     step: Tensor
     noise: Tensor
+    _predicted: Tensor
+    _positions: Tensor
+    _velocities: Tensor
 
     def __init__(self, targets: Targets, device: torch.device | str = "cpu") -> None:
         super().__init__()
@@ -103,11 +114,18 @@ class Integration(nn.Module):
         for name in ("step", "noise"):
             zeros = torch.zeros(len(targets.positions), dtype=torch.float32, device=device)
             self.register_buffer(name, zeros)
+        for name in ("predicted", "positions", "velocities"):
+            rows = torch.zeros(len(getattr(targets, name)), targets.features.state_dims)
+            for row, index in zip(rows, getattr(targets, name), strict=True):
+                row[index] = 1
+            self.register_buffer(f"_{name}", rows.to(device, torch.float32), persistent=False)
 
     def fit(self, transitions: Transitions) -> None:
         """Find each position's step h by least squares, and the standard deviation of what is left over.
 
-        Warns where a velocity tells nothing of its position.
+        Warns where a velocity tells nothing of its position: what is left over is no less than what the mean
+        change leaves, and most of the motion. At a constant velocity the mean does as well, but then there
+        is little left.
 
         Args:
             transitions: All so far; best in float64.
@@ -123,8 +141,10 @@ class Integration(nn.Module):
         left = (moved - step * speed).square().mean(0).sqrt()
         self.step.copy_(step)
         self.noise.copy_(left)
-        spread = moved.std(0, correction=0)
-        for n in torch.nonzero((left >= spread) & (spread > 0)).flatten().tolist():
+        spread, motion = moved.std(0, correction=0), moved.square().mean(0).sqrt()
+        rounding = resolution(torch.cat([transitions.states, transitions.next_states]), self.step.dtype)
+        wrong = (left >= spread) & (left > motion / 2) & (motion > rounding[position])
+        for n in torch.nonzero(wrong).flatten().tolist():
             warnings.warn(
                 f"velocity_dims {position[n]}:{velocity[n]}: dimension {velocity[n]} tells nothing of how "
                 f"dimension {position[n]} changes; is it its velocity? 'none' predicts positions without",
@@ -132,19 +152,19 @@ class Integration(nn.Module):
             )
 
     def rule(self) -> IntegrationRule:
-        """The way as a function, with what does not depend on the state prepared."""
+        """The way as a function, with what does not depend on the state prepared.
+
+        This is a part of each gradient step, and of its CUDA graph, which takes no index from the host: so
+        sums over rows of zeros and ones stand for indexing (sums, and not products of matrices, which TF32
+        would round).
+        """
         if not self.targets.positions:
             return IntegrationRule()
-        count, like = self.targets.features.state_dims, self.step
-        predicted, position = list(self.targets.predicted), list(self.targets.positions)
-        velocity = list(self.targets.velocities)
-        own = like.new_zeros(len(predicted), count)
-        own[range(len(predicted)), predicted] = 1
-        by_velocity = like.new_zeros(count, count)
-        by_velocity[velocity, position] = self.step
-        by_change = own + (by_velocity / 2)[predicted]
-        noise = like.new_zeros(count)
-        noise[position] = self.noise
+        own, velocities = self._predicted, self._velocities
+        moved = self.step[:, None] * self._positions
+        by_velocity = (velocities[:, :, None] * moved[:, None]).sum(0)
+        by_change = own + ((own[:, None] * velocities).sum(-1)[:, :, None] * moved).sum(1) / 2
+        noise = (self.noise[:, None] * self._positions).sum(0)
         return IntegrationRule(torch.cat([by_velocity, by_change]), own, noise)
 
 

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.features import AngleFeatures
@@ -100,6 +101,65 @@ def test_a_velocity_of_something_else_is_told():
         )
 
 
+def test_two_positions_may_share_a_velocity():
+    data = falling()
+    data.next_states[:, 2] = data.states[:, 2] - (data.next_states[:, 0] - data.states[:, 0])
+    integration = Integration(targets(((0, 1), (2, 1)), angles=())).double()
+    integration.fit(data)
+    torch.testing.assert_close(integration.step, torch.tensor([STEP, -STEP], dtype=torch.float64))
+    change = (data.next_states - data.states)[:, [1, 3]]
+    prediction, _ = integration.rule().vjp(data.states, change, torch.zeros_like(change))
+    torch.testing.assert_close(prediction.mean, data.next_states)
+
+
+def cruising(noise=0.0, seen=0.7, origin=0.0, count=200):
+    """Make steps at a constant speed, of which the velocity's dimension shows `seen`."""
+    track = origin + 0.7 * STEP * torch.arange(count + 1, dtype=torch.float64).unsqueeze(-1)
+    track = torch.cat([track, torch.full_like(track, seen)], -1)
+    track = track + noise * torch.randn(track.shape, generator=generator(), dtype=torch.float64)
+    return Transitions(track[:-1], torch.zeros(count, 1, dtype=torch.float64), track[1:])
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-3, 1e-2])
+@pytest.mark.parametrize("origin", [0.0, 1e5])
+def test_a_constant_velocity_is_not_blamed(noise, origin):
+    data = cruising(noise, origin=origin)
+    integration = Integration(Targets(AngleFeatures(2), ((0, 1),))).double()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        integration.fit(data)
+    assert float(integration.step) == pytest.approx(STEP, rel=1e-2)
+
+
+def test_a_velocity_that_is_always_zero_is_blamed_where_the_position_moves():
+    with pytest.warns(UserWarning, match="dimension 1 tells nothing of how dimension 0 changes") as told:
+        Integration(Targets(AngleFeatures(2), ((0, 1),))).fit(cruising(seen=0.0))
+    assert len(told) == 1
+
+
+class Operations(TorchDispatchMode):
+    """Notes down the operations of a block."""
+
+    def __init__(self):
+        super().__init__()
+        self.names = set()
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        self.names.add(operation.overloadpacket.__name__)
+        return operation(*args, **(kwargs or {}))
+
+
+def test_the_rule_takes_nothing_from_the_host():
+    """It is made anew in each gradient step, where a CUDA graph has no place for copies and indices."""
+    integration = Integration(targets())
+    integration.fit(falling())
+    with Operations() as seen:
+        rule = integration.rule()
+        rule.vjp(torch.zeros(3, 4), torch.zeros(3, 2), torch.zeros(3, 2))
+    assert "mul" in seen.names
+    assert not seen.names & {"index", "index_put_", "copy_", "_to_copy", "lift_fresh", "_local_scalar_dense"}
+
+
 @pytest.mark.parametrize("pairs", [(), PAIRS, ((2, 1),)])
 @pytest.mark.parametrize("with_std", [True, False])
 def test_the_pull_back_is_that_of_autograd(pairs, with_std):
@@ -128,7 +188,8 @@ def test_the_pull_back_is_that_of_autograd(pairs, with_std):
     [
         (((0, 4),), "0:4: a state has dimensions 0 to 3"),
         (((-1, 1),), "a state has dimensions 0 to 3"),
-        (((0, 0),), "dimension 0 is a position and a velocity"),
+        (((0, 0),), "dimension 0 cannot be its own velocity"),
+        (((1, 3), (0, 1)), "dimension 1 is a position and a velocity"),
         (((0, 1), (1, 3)), "of a chain only one position"),
         (((0, 1), (0, 3)), "gives a position twice"),
         (((0, 2),), "dimension 2 is an angle"),
