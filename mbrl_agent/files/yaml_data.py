@@ -8,6 +8,7 @@ all values but one would be lost without a word; all three are refused.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,11 @@ MAX_BYTES = 2**16
 """The largest file [bytes] that is read unless the caller allows more (PyYAML takes hundred times that)."""
 _MAX_DEPTH = 20
 _RESOLVED = ("bool", "int", "float", "null")
+
+
+def _without_colons(pattern: re.Pattern[str]) -> re.Pattern[str]:
+    """What resolves plain words, without numbers to base 60: 1:30 is text, as in YAML 1.2, and not 90."""
+    return re.compile(f"(?!.*:)(?:{pattern.pattern})", pattern.flags)
 
 
 class _PlainLoader(yaml.SafeLoader):
@@ -53,13 +59,15 @@ class _PlainLoader(yaml.SafeLoader):
 
 
 _PlainLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] in _RESOLVED]
+    first: [
+        (tag, _without_colons(pattern)) for tag, pattern in resolvers if tag.rpartition(":")[2] in _RESOLVED
+    ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 
 
 def decode_yaml(text: str) -> Any:
-    """Plain data from YAML; a date is text, `<<` and `=` have no special meaning.
+    """Plain data from YAML; a date and 1:30 are text, `<<` and `=` have no special meaning.
 
     Raises:
         ValueError: Not YAML, or not plain data; the message says where.

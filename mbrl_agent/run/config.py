@@ -40,7 +40,7 @@ from mbrl_agent.options.validation import require_count, require_seed
 from mbrl_agent.policies import POLICIES, PolicyOptions
 from mbrl_agent.resampling import RESAMPLERS, Resampler
 from mbrl_agent.run.environment import Environment
-from mbrl_agent.run.task_flags import OFFERED, TASK, check_task_option
+from mbrl_agent.run.task_flags import NONE, OFFERED, TASK, check_task_option
 from mbrl_agent.search.estimators import ESTIMATORS, Estimator
 from mbrl_agent.search.policy_search import SearchOptions
 from mbrl_agent.version import __version__
@@ -346,6 +346,8 @@ def _refuse_unknown_keys(data: Mapping[str, Any]) -> None:
             continue
         if name in CHOICES:
             parts = [part for part in parts if part != "name"]
+        if name == "velocity_dims":  # {position: velocity}
+            continue
         for path in [(name,), *((name, part) for part in parts)]:
             if (key := ".".join(path)) not in known:
                 raise OptionError(path, f"unknown option{did_you_mean(key, known)}")
@@ -376,9 +378,9 @@ def _build_env(present: TrainConfig, changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_text(key: str, value: object) -> object:
-    """Indices in YAML, `[0, 2]`, `2` or `{0: 1}`, as the text that the flag takes."""
-    if key == "velocity_dims" and isinstance(value, dict):
-        return ",".join(f"{position}:{velocity}" for position, velocity in value.items())
+    """Indices in YAML, `[0, 2]`, `2` or `{0: 1}`, as the text that the flag takes; `{}` is none."""
+    if key == "velocity_dims" and isinstance(value, Mapping):
+        return ",".join(f"{position}:{velocity}" for position, velocity in value.items()) or NONE
     if key != "angle_dims" or isinstance(value, bool | str | None):
         return value
     return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -91,7 +91,7 @@ def read_pairs(text: str) -> dict[int, int]:
     words = [word.split(":") for word in text.split(",")]
     pairs = {int(position): int(velocity) for position, velocity in words}
     if len(pairs) < len(words):
-        raise ValueError(f"velocity_dims {text} gives a position twice")
+        raise ValueError(f"{text} gives a position twice")
     return pairs
 
 

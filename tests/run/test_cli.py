@@ -217,6 +217,8 @@ def test_resume_needs_the_directory_of_a_run(there, tmp_path, capsys):
         ("--cost none", "--cost: must be module:name, or environment, got 'none'"),
         ("--cost ./my/module.py:cost", "--cost: must be module:name"),
         ("--angle-dims 0;2", "--angle-dims: must be indices such as 0,2, or environment, or none"),
+        ("--velocity-dims 0-1", "--velocity-dims: must say which velocity belongs to which position"),
+        ("--velocity-dims 0:1,", "indices such as 0:1,2:3, or environment, or none, got '0:1,'"),
         ("--terminated x", "--terminated: must be module:name, or environment, or none, got 'x'"),
         (
             "--initial-states x.csv",

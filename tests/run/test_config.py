@@ -430,6 +430,31 @@ def test_an_environment_with_options_is_written_as_a_choice(tmp_path):
     assert TrainConfig.load(tmp_path / "old.yaml") == TrainConfig(env="My-v0")
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("{0: 1, 2: 3}", "0:1,2:3"),
+        ("0:1,2:3", "0:1,2:3"),
+        ("1:2", "1:2"),  # 62 to YAML 1.1
+        ("{}", "none"),
+        ("none", "none"),
+    ],
+)
+def test_velocities_in_a_file(text, expected, tmp_path):
+    (tmp_path / "c.yaml").write_text(f"velocity_dims: {text}\n")
+    config = TrainConfig.load(tmp_path / "c.yaml")
+    assert config.velocity_dims == expected
+    config.save(tmp_path / "again.yaml")
+    assert TrainConfig.load(tmp_path / "again.yaml") == config
+
+
+@pytest.mark.parametrize("text", ["{0: x}", "{x: 1}", "[0, 1]", "3", "{0: {1: 2}}"])
+def test_velocities_in_a_file_that_cannot_be(text, tmp_path):
+    (tmp_path / "c.yaml").write_text(f"velocity_dims: {text}\n")
+    with pytest.raises(ValueError, match=r"velocity_dims: (must say which|expected text)"):
+        TrainConfig.load(tmp_path / "c.yaml")
+
+
 def test_reading_a_configuration_imports_nothing(tmp_path):
     (tmp_path / "c.yaml").write_text("cost: no_such_module:cost\nenv: no_such_module:X-v0\n")
     assert TrainConfig.load(tmp_path / "c.yaml").cost == "no_such_module:cost"

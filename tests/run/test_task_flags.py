@@ -4,10 +4,11 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from tiny_run import TINY
+from tiny_run import TINY, assert_same_run, resume, tiny
 
 from mbrl_agent import costs
 from mbrl_agent.options import OptionError
+from mbrl_agent.run import cli
 from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.run.experiment import new_run, open_run
 from mbrl_agent.run.task_flags import load_arguments, task_arguments
@@ -79,6 +80,49 @@ def test_a_run_a_resumption_and_a_scene_have_the_task(folder):
     assert scene.cost(torch.ones(2, 3), torch.zeros(2, 1)).tolist() == [3, 3]
     with pytest.raises(ValueError, match="angle_dims"):
         open_run(run.directory, config.updated({"trials": 3, "angle_dims": "0"}))
+
+
+PAIRS = ((0, 1), (2, 3))
+
+
+@pytest.mark.parametrize(("text", "pairs"), [("environment", PAIRS), ("none", ()), ("0:1", ((0, 1),))])
+def test_velocities_stay_with_a_run_that_is_resumed_bitwise(text, pairs, tmp_path):
+    whole = tiny(tmp_path / "whole", velocity_dims=text)
+    whole.run()
+    assert whole.agent.task.velocity_dims == pairs
+    part = tiny(tmp_path / "part", velocity_dims=text, trials=2)
+    part.run()
+    assert TrainConfig.load(part.files.config).velocity_dims == text
+    again = resume(part.directory, trials=3)
+    again.run()
+    assert again.agent.task.velocity_dims == pairs
+    assert_same_run(part.directory, whole.directory)
+
+
+def test_velocities_cannot_change_when_a_run_is_resumed(tmp_path):
+    run = tiny(tmp_path, trials=1)
+    run.run()
+    with pytest.raises(ValueError, match=r"was changed since the checkpoint \(velocity_dims\)"):
+        resume(run.directory, trials=2, velocity_dims="none")
+    assert resume(run.directory, trials=2, velocity_dims="2:3,0:1").agent.task.velocity_dims == PAIRS
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("0:4", "velocity_dims 0:4: a state has dimensions 0 to 3"),
+        ("0:0", "dimension 0 cannot be its own velocity"),
+        ("0:1,0:3", "velocity_dims: 0:1,0:3 gives a position twice"),
+        ("0:1,1:3", "dimension 1 is a position and a velocity"),
+        ("0:2", "dimension 2 is an angle, not a velocity"),
+    ],
+)
+def test_velocities_that_do_not_fit_are_one_line(text, message, tmp_path, capsys):
+    assert cli.main(["--velocity-dims", text, "--logdir", str(tmp_path)]) == 2
+    written = capsys.readouterr()
+    assert message in written.err
+    assert written.err.count("\n") == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_environment_without_a_cost_says_which_flag_to_give(tmp_path):

@@ -31,7 +31,7 @@ HEAD = (
     "task", "cost", "options", "learned when", "learned", "interaction, median", "by seed",
     "best evaluation by seed", "wall clock of a run",
 )  # fmt: skip
-IN_COMMAND = ("cost", "angle_dims", "terminated", "initial_states")
+IN_COMMAND = ("cost", "angle_dims", "velocity_dims", "terminated", "initial_states")
 """Options that say what the task is: they stand in the commands below the table, not in it."""
 EXPLANATION = """\
 Learned: the first trial after which the mean return of the evaluation episodes, which do not count as
