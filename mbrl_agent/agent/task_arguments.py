@@ -150,14 +150,15 @@ def _indices(angle_dims: Any) -> tuple[int, ...]:
 
 
 def _pairs(velocity_dims: Any) -> tuple[tuple[int, int], ...]:
-    """Positions and their velocities as a tuple of pairs; TypeError where they are not whole numbers."""
+    """Positions and their velocities as pairs, sorted; TypeError where they are not whole numbers."""
     if velocity_dims is None:
         return ()
     try:
         pairs = velocity_dims.items() if isinstance(velocity_dims, Mapping) else velocity_dims
-        return tuple((operator.index(position), operator.index(velocity)) for position, velocity in pairs)
+        found = [(operator.index(position), operator.index(velocity)) for position, velocity in pairs]
     except (TypeError, ValueError) as error:
         raise TypeError(
             "velocity_dims must say which velocity belongs to which position, for example {0: 1, 2: 3}, "
             f"got {velocity_dims!r}"
         ) from error
+    return tuple(sorted(found))  # in whatever order they are named, the model is the same
