@@ -29,12 +29,15 @@ from mbrl_agent.contract.rules import (
 )
 from mbrl_agent.dynamics.base import DynamicsModel, DynamicsOptions, FitReport, Predictor, Score
 from mbrl_agent.features import AngleFeatures
+from mbrl_agent.targets import Targets
 from mbrl_agent.types import Transitions
 
 D, U, N = 3, 2, 40
 ANGLE = 1
 CONSTANT = 2
 """The dimension that never changes in `make_transitions(constant=True)`."""
+POSITION, VELOCITY, STEP = 0, 2, 0.1
+"""The dimension that is the integral of another in `make_mechanical_transitions`, and the time step."""
 
 Inputs = tuple[Tensor, Tensor, Tensor | None]
 """State, action and the columns of noise that the model asks for."""
@@ -52,9 +55,20 @@ def make_transitions(model: DynamicsModel, count: int = N, constant: bool = Fals
     return Transitions(*(value.to(model.data_dtype) for value in values))
 
 
-def build(options: DynamicsOptions) -> DynamicsModel:
-    """A model that is not fitted."""
-    return options.build(AngleFeatures(D, (ANGLE,)), U, generator())
+def make_mechanical_transitions(model: DynamicsModel) -> Transitions:
+    """The same, of which one dimension follows from another: x' = x + h (v + v') / 2."""
+    transitions = make_transitions(model)
+    speed = (transitions.states[:, VELOCITY] + transitions.next_states[:, VELOCITY]) / 2
+    transitions.next_states[:, POSITION] = transitions.states[:, POSITION] + STEP * speed
+    return transitions
+
+
+def build(options: DynamicsOptions, integrated: bool = False) -> DynamicsModel:
+    """A model that is not fitted, told or not that one dimension is the integral of another."""
+    features = AngleFeatures(D, (ANGLE,))
+    if integrated:
+        return options.build(features, U, generator(), Targets(features, ((POSITION, VELOCITY),)))
+    return options.build(features, U, generator())
 
 
 def fitted(
@@ -227,12 +241,34 @@ def check_constant_dimension(options: DynamicsOptions) -> None:
 
 def check_saving(options: DynamicsOptions) -> None:
     """All that a fit has found is in `state_dict`."""
-    model, other = fitted(options), build(options).to(torch.float64)
+    _require_saved(fitted(options), build(options))
+
+
+def _require_saved(model: DynamicsModel, other: DynamicsModel) -> None:
+    other = other.to(torch.float64)
     other.load_state_dict(model.state_dict(), strict=True)
     inputs = make_inputs(model, 2)
     one, again = model.predict(*inputs), other.predict(*inputs)
     same = torch.equal(one.mean, again.mean) and torch.equal(one.std, again.std)
     require(same, "a new model with the state_dict of a fitted one must predict the same: register buffers")
+
+
+def check_integration(options: DynamicsOptions) -> None:
+    """With targets, it still predicts, scores, differentiates and saves whole states."""
+    model = build(options, integrated=True).to(torch.float64)
+    transitions = make_mechanical_transitions(model)
+    model.fit(transitions, generator(1))
+    inputs = make_inputs(model, 2)
+    prediction, pull_back = model.predictor().vjp(*inputs)
+    require_tensor(prediction.mean, inputs[0].shape, torch.float64, "with targets, the predicted mean")
+    require_tensor(prediction.std, inputs[0].shape, torch.float64, "with targets, the predicted std")
+    rmse = model.score(transitions).rmse
+    require(len(rmse) == D, f"with targets, rmse must hold {D} numbers, one a dimension, got {len(rmse)}")
+    by = [normal(*inputs[0].shape, seed=seed) for seed in (8, 9)]
+    reference = Predictor(model.predict).vjp(*inputs)[1]
+    for own, expected in zip(pull_back(*by), reference(*by), strict=True):
+        require_close(own, expected, "with targets, the derivative must be that of the prediction")
+    _require_saved(model, build(options, integrated=True))
 
 
 def check_in_agent(options: DynamicsOptions) -> None:
@@ -252,6 +288,7 @@ RULES: tuple[Callable[[Any], None], ...] = (
     check_min_transitions,
     check_constant_dimension,
     check_saving,
+    check_integration,
     check_in_agent,
 )
 

@@ -5,11 +5,16 @@
 The full table, over particles, horizons, members and threads: `python -m mbrl_agent.study speed`.
 """
 
+import statistics
+import time
+
 import pytest
 
 from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.study.speed.command import speed_text
-from mbrl_agent.study.speed.measure import Setting, measure
+from mbrl_agent.study.speed.measure import Setting, gradient_step, measure
+
+PAIRS = ((0, 1), (2, 3))
 
 
 @pytest.mark.benchmark
@@ -20,3 +25,23 @@ def test_gradient_step_speed(particles):
     timings = measure(settings, rounds=7)
     print("\n" + speed_text(timings))  # noqa: T201
     assert [timing.setting for timing in timings] == settings
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize(("particles", "rounds"), [(300, 15), (3000, 5)])
+def test_cost_of_a_step_that_integrates_positions(particles, rounds):
+    """CPU time, not wall time, of pairs: the two are close, and beside other programs the latter is noise."""
+    steps = [gradient_step(Setting(particles, velocity_dims=pairs)) for pairs in ((), PAIRS)]
+    pairs = [[processor_seconds(step) for step in steps] for _ in range(rounds)]
+    ratios = statistics.quantiles(integrated / plain for plain, integrated in pairs)
+    text = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    print(f"\n{particles} particles: integrated / plain, quartiles of {rounds}: {text}")  # noqa: T201
+    assert min(ratios) > 0
+
+
+def processor_seconds(run):
+    """CPU time of the second of two calls."""
+    run()
+    began = time.process_time()
+    run()
+    return time.process_time() - began

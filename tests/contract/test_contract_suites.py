@@ -235,6 +235,23 @@ def rescaled(self, state, action, extra_noise=None):
     return Prediction(prediction.mean, prediction.std * getattr(self, "factor", 1.0))
 
 
+def integrated_wrongly():
+    """Least squares that give positions as many columns as there are targets."""
+
+    @dataclass(frozen=True)
+    class Options(sound.LeastSquares):
+        def build(self, features, action_dims, generator, targets=None):
+            model = sound.LinearModel(features, action_dims)
+            if targets is not None and targets.positions:
+                whole = model.predict
+                model.predict = lambda *inputs: Prediction(
+                    *(getattr(whole(*inputs), name)[..., list(targets.predicted)] for name in ("mean", "std"))
+                )
+            return model
+
+    return Options()
+
+
 class WrongPredictor(Predictor):
     def vjp(self, state, action, extra_noise=None):
         prediction, pull_back = super().vjp(state, action, extra_noise)
@@ -262,6 +279,11 @@ def greedy(self, transitions, generator):
 def test_a_wrong_model_is_told_its_rule(methods, rule):
     with pytest.raises(ContractError, match=rule):
         check_dynamics(model_with(**methods))
+
+
+def test_a_model_that_forgets_integrated_positions_is_told_so():
+    with pytest.raises(ContractError, match="with targets, the predicted mean must have the shape"):
+        check_dynamics(integrated_wrongly())
 
 
 def policy_with(**methods):

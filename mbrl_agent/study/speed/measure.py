@@ -27,6 +27,7 @@ from mbrl_agent.search.estimators.reparameterization import Reparameterization
 from mbrl_agent.search.gradient_step import GradientStep
 from mbrl_agent.search.initial_states import InitialStates
 from mbrl_agent.search.policy_search import PolicySearch, SearchOptions
+from mbrl_agent.targets import Targets
 from mbrl_agent.types import Transitions
 
 STATE_DIMS, ACTION_DIMS, ANGLE = 4, 1, 2
@@ -45,6 +46,7 @@ class Setting:
     resampler: Resampler = field(default_factory=Gaussian)
     threads: int = 1
     device: str = "cpu"
+    velocity_dims: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         if self.particles % self.members:
@@ -52,6 +54,11 @@ class Setting:
                 f"{self.particles} particles do not split evenly over {self.members} ensemble members"
             )
         self.resampler.validate(self.particles, STATE_DIMS)
+
+    @property
+    def targets(self) -> Targets:
+        """What the ensemble predicts."""
+        return Targets(FEATURES, self.velocity_dims)
 
 
 @dataclass(frozen=True)
@@ -131,7 +138,7 @@ def gradient_step(setting: Setting) -> Callable[[], object]:
     """A function that takes one gradient step, fresh noise included."""
     generator = torch.Generator(setting.device).manual_seed(0)
     options = Ensemble(members=setting.members, hidden=setting.hidden)
-    dynamics = options.build(FEATURES, ACTION_DIMS, generator).to(setting.device)
+    dynamics = options.build(FEATURES, ACTION_DIMS, generator, setting.targets).to(setting.device)
     dynamics.target_std.fill_(0.1)
     box = spaces.Box(-np.inf, np.inf, (STATE_DIMS,), np.float32)
     bounds = spaces.Box(-1, 1, (ACTION_DIMS,), np.float32)
@@ -168,7 +175,7 @@ def matrix_products(setting: Setting) -> Callable[[], object]:
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, device=setting.device)
 
-    sizes = (FEATURES.feature_dims + ACTION_DIMS, *setting.hidden, 2 * STATE_DIMS)
+    sizes = (FEATURES.feature_dims + ACTION_DIMS, *setting.hidden, 2 * len(setting.targets))
     block = particles // members
     layers = [
         (normal(members, block, a), normal(members, a, b), normal(members, 1, b), normal(members, block, b))

@@ -1,6 +1,7 @@
 """The speed study: what it times, what it writes, what it refuses. No time is asserted."""
 
 import csv
+from dataclasses import replace
 
 import pytest
 import torch
@@ -20,6 +21,7 @@ from mbrl_agent.study.speed.measure import (
 )
 
 TINY = Setting(particles=20, horizon=2, members=2, hidden=(4,), centers=3)
+PAIRS = ((0, 1), (2, 3))
 
 
 @pytest.mark.parametrize("name", RESAMPLERS.names())
@@ -52,7 +54,8 @@ def test_a_step_runs_the_whole_search_step(monkeypatch):
     assert not torch.equal(values[1], values[2])
 
 
-def test_the_floor_multiplies_the_matrices_of_every_step(monkeypatch):
+@pytest.mark.parametrize(("pairs", "outputs"), [((), 8), (PAIRS, 4)])
+def test_the_floor_multiplies_the_matrices_of_every_step(monkeypatch, pairs, outputs):
     """Forward and twice backward: 3 products a layer of the model and of the policy, at every time step."""
     flops = []
     for name in ("matmul", "bmm", "baddbmm"):
@@ -65,9 +68,9 @@ def test_the_floor_multiplies_the_matrices_of_every_step(monkeypatch):
             return result
 
         monkeypatch.setattr(torch, name, spy)
-    matrix_products(TINY)()
+    matrix_products(replace(TINY, velocity_dims=pairs))()
     features, centers = 5, 3
-    model = 20 * (features + 1) * 4 + 20 * 4 * 8
+    model = 20 * (features + 1) * 4 + 20 * 4 * outputs
     policy = 20 * 2 * features * centers + 20 * centers * 1
     assert sum(flops) == 2 * 3 * 2 * (model + policy)
 
