@@ -1,10 +1,16 @@
-"""Gymnasium environments; importing this package registers them (`CartPoleSwingUp-v0`)."""
+"""Gymnasium environments; importing this package registers them."""
 
 import gymnasium
 
-gymnasium.register(
-    id="CartPoleSwingUp-v0",
-    entry_point="envs.cartpole_swingup:CartPoleSwingUpEnv",
-    vector_entry_point="envs.cartpole_vector:CartPoleSwingUpVectorEnv",
-    max_episode_steps=30,
-)
+for plant, folder, steps in (
+    ("CartPole", "cartpole", 30),
+    ("CartDoublePendulum", "cart_double_pendulum", 100),
+    ("Pendubot", "double_pendulum", 60),
+    ("Acrobot", "double_pendulum", 60),
+):
+    gymnasium.register(
+        id=f"{plant}SwingUp-v0",
+        entry_point=f"envs.{folder}.environment:{plant}SwingUpEnv",
+        vector_entry_point=f"envs.{folder}.environment:{plant}SwingUpVectorEnv",
+        max_episode_steps=steps,
+    )

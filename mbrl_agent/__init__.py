@@ -13,12 +13,15 @@ from mbrl_agent.gaussians.cholesky import robust_cholesky
 from mbrl_agent.gaussians.moments import particle_moments
 from mbrl_agent.options import OptionError
 from mbrl_agent.options.plugins import load_plugin, unload_plugin
+from mbrl_agent.policies import POLICIES
 from mbrl_agent.policies.base import PolicyOptions, SearchPolicy
 from mbrl_agent.policies.linear import Linear, LinearPolicy
 from mbrl_agent.policies.mlp import Mlp, MlpPolicy
 from mbrl_agent.policies.rbf import Rbf, RbfPolicy
 from mbrl_agent.resampling import (
     DetachedMixture,
+    ExactGaussian,
+    FunctionGaussian,
     Gaussian,
     Interpolated,
     LiuWest,
@@ -44,6 +47,8 @@ __all__ = [
     "DynamicsOptions",
     "Ensemble",
     "Estimator",
+    "ExactGaussian",
+    "FunctionGaussian",
     "Gaussian",
     "GaussianShaping",
     "Gp",
@@ -77,3 +82,15 @@ __all__ = [
     "robust_cholesky",
     "unload_plugin",
 ]
+
+
+def __getattr__(name: str) -> type:
+    """Find the class of a choice that is not imported above: the imports are for type checkers."""
+    if name[:1].isupper():
+        from mbrl_agent.agent.saving import CHOICES
+
+        for registry in (*CHOICES.values(), POLICIES):
+            found = registry.own_classes.get(name)
+            if found is not None:
+                return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

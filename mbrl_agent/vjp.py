@@ -94,7 +94,12 @@ def keep_in_step(cls: type, function: str, derivative: str, general: Any) -> Non
 
     A class that overrides `function` alone would inherit the derivative of what it has overridden, and
     a search would follow a wrong gradient without a word. It is given the general derivative instead.
+
+    Raises:
+        TypeError: The class has a `linearize`, which nobody asks for any more.
     """
+    if "linearize" in vars(cls):
+        raise TypeError(f"{cls.__name__}.linearize would never be called: name it {derivative}")
     owner = next(owner for owner in cls.__mro__ if function in vars(owner) or derivative in vars(owner))
     if derivative not in vars(owner):
         setattr(cls, derivative, general)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import quick_figures, tiny
 
 from mbrl_agent.options.plugins import loaded_plugins, unload_plugin
+from tests.support.tiny_run import quick_figures, tiny
 
 # the tensors of the tests are small: a second thread only waits for the first
 torch.set_num_threads(1)

@@ -6,6 +6,7 @@ import weakref
 import pytest
 import torch
 
+from mbrl_agent.resampling import Gaussian
 from mbrl_agent.vjp import by_autograd, filled, keep_in_step, total
 
 
@@ -204,3 +205,11 @@ class Mixed(Mixin, Both):
 )
 def test_a_function_never_inherits_the_derivative_of_another(cls, slope):
     assert cls().slope() == slope
+
+
+def test_a_derivative_by_its_old_name_is_told():
+    with pytest.raises(TypeError, match=r"Old\.linearize would never be called: name it vjp"):
+
+        class Old(Gaussian):
+            def linearize(self, *arguments):
+                return None

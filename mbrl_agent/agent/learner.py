@@ -83,10 +83,15 @@ class Learner:
         targets = Targets(features, self.task.velocity_dims)
         self.dynamics = self.dynamics_options.build(features, action_dims, generator, targets)
         self.dynamics = self.dynamics.to(self._device)
-        self.resampling.validate(self.search.num_particles, state_dims)
+        self._resampler.validate(self.search.num_particles, state_dims)
         self.dynamics.validate(self.search.num_particles)
         self.estimator.validate(self.resampling)
         self.estimator.validate_particles(self.search.num_particles, state_dims, action_dims)
+
+    @property
+    def _resampler(self) -> Resampler:
+        """The strategy as it works in this task and with this model."""
+        return self.resampling.for_task(self.task.angle_dims, self.dynamics.functions)
 
     def replace_search(self, search: SearchOptions) -> None:
         """Take other options of the policy search.
@@ -102,7 +107,7 @@ class Learner:
                 f"search: the agent has {self.search.candidates} candidate policies already, and candidates "
                 f"must stay so, got {search.candidates}"
             )
-        self.resampling.validate(search.num_particles, self.policy.state_dims)
+        self._resampler.validate(search.num_particles, self.policy.state_dims)
         self.dynamics.validate(search.num_particles)
         self.search = search
 
@@ -162,7 +167,7 @@ class Learner:
             self.policy,
             self.dynamics,
             self.task.cost,
-            self.resampling,
+            self._resampler,
             self.estimator,
             self.task.initial_states(
                 replay.initial_states(), self._device, visited=replay.episodes[0].observations

@@ -94,9 +94,18 @@ class DynamicsModel(nn.Module, ABC):
     data_dtype: ClassVar[torch.dtype] = torch.float32
     """Of the transitions that an agent gives to `fit` and `score`; float64 is as they were observed."""
 
+    @property
+    def functions(self) -> int:
+        """M, the number of functions of which particle i keeps function i // (P / M) over a rollout."""
+        return 1
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         keep_in_step(cls, "predict", "predictor", DynamicsModel.predictor)
+
+    def __repr__(self) -> str:
+        """Show the options instead of the parts."""
+        return f"{type(self).__name__}({getattr(self, 'options', '')})"
 
     @abstractmethod
     def predict(self, state: Tensor, action: Tensor, extra_noise: Tensor | None = None) -> Prediction:

@@ -147,6 +147,11 @@ class EnsembleModel(DynamicsModel):
         ):
             self.register_buffer(name, layers[0][0].new_full((count,), value))
 
+    @property
+    def functions(self) -> int:
+        """The members, of which each particle keeps one."""
+        return self.options.members if self.options.propagation == "fixed" else 1
+
     def validate(self, num_particles: int) -> None:
         """Raise ValueError unless the particles split evenly over the members."""
         members = self.options.members

@@ -72,9 +72,8 @@ class Gp(DynamicsOptions):
     def __post_init__(self) -> None:
         require_choice("kernel", self.kernel, tuple(KERNELS))
         require_choice("propagation", self.propagation, ("functions", "independent"))
-        for name in ("functions", "fourier_features", "fit_steps"):
+        for name in ("functions", "fourier_features", "fit_steps", "max_points"):
             require_count(name, getattr(self, name))
-        require_count("max_points", self.max_points, minimum=10)
 
     def build(
         self,
@@ -156,6 +155,11 @@ class GpModel(DynamicsModel):
             ("slopes", (options.functions, tasks, slopes), 0.0, single),
         ):
             self.register_buffer(name, torch.full(shape, value, dtype=dtype, device=device))
+
+    @property
+    def functions(self) -> int:
+        """The posterior draws, of which each particle keeps one."""
+        return self.options.functions if self.options.propagation == "functions" else 1
 
     @property
     def hyperparameters(self) -> Hyperparameters:

@@ -29,8 +29,9 @@ def recent_and_far(inputs: Tensor, most: int) -> Tensor:
     count = len(inputs)
     if count <= most:
         return torch.arange(count, device=inputs.device)
-    latest = torch.arange(count - most // 2, count, device=inputs.device)
-    older = inputs[: count - most // 2]
+    recent = most - most // 2
+    latest = torch.arange(count - recent, count, device=inputs.device)
+    older = inputs[: count - recent]
     distance = torch.cdist(older, inputs[latest]).amin(1)
     far = []
     for _ in range(most - len(latest)):

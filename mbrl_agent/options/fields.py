@@ -119,7 +119,10 @@ def _convert_tuple(value: object, hint: Any) -> tuple[Any, ...]:
     item_hint = get_args(hint)[0]
     if isinstance(value, str):
         separator = "x" if _is_numeric(item_hint) and "," not in value else ","
-        value = value.split(separator) if value.strip() else []
+        words = value.split(separator) if value.strip() else []
+        if not all(word.strip() for word in words):  # of 'x' nothing would be left to show
+            raise ValueError(f"expected {expectation(hint)}, got {shown(value)}")
+        value = words
     if not isinstance(value, list | tuple):
         raise ValueError(f"expected {expectation(hint)}, got {shown(value)}")
     return tuple(convert(item, item_hint) for item in value)

@@ -78,6 +78,7 @@ class Registry(Generic[T]):
                     isinstance(value, type)
                     and issubclass(value, self.base)
                     and value.__module__ == module.__name__
+                    and not value.__name__.startswith("_")
                     and "name" in vars(value)
                 ):
                     name = vars(value)["name"]
@@ -87,6 +88,14 @@ class Registry(Generic[T]):
                         )
                     found[name] = value
         return dict(sorted(found.items()))
+
+    @property
+    def own_classes(self) -> dict[str, type[T]]:
+        """The classes of the package by their names in Python, for the `__getattr__` of a module.
+
+        With it a new file is enough: nobody has to import its class anywhere.
+        """
+        return {cls.__name__: cls for cls in self.own.values()}
 
     def names(self) -> list[str]:
         """The names of all registered classes."""

@@ -187,6 +187,14 @@ class SearchPolicy(BasePolicy):
         general = SearchPolicy.differentiable_controller
         keep_in_step(cls, "controller", "differentiable_controller", general)
 
+    def __repr__(self) -> str:
+        """Show from what to what, and the shapes of the parameters."""
+        words = [f"{self.state_dims} state -> {self.action_dims} action dimensions"]
+        if self.features.angle_dims:
+            words.append(f"angle_dims={self.features.angle_dims}")
+        words += [f"{name} {'x'.join(map(str, value.shape))}" for name, value in self.named_parameters()]
+        return f"{type(self).__name__}({', '.join(words)})"
+
     @abstractmethod
     def controller(self, parameters: Parameters) -> Controller:
         """The policy as a function of states alone, at the given parameters.

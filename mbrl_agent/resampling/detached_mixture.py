@@ -11,7 +11,7 @@ from torch import Tensor
 from mbrl_agent.gaussians import em
 from mbrl_agent.gaussians.clusters import label_shares, shrinkage_matrix, soft_clusters
 from mbrl_agent.gaussians.labelled_redraw import labelled_redraw_vjp
-from mbrl_agent.options.validation import require_count, require_not_negative
+from mbrl_agent.options.validation import require_count, require_flag, require_not_negative
 from mbrl_agent.resampling.base import Resampler, equal_weights
 from mbrl_agent.types import Prediction, Resampled
 from mbrl_agent.vjp import Gradients, PullBack, on_tape
@@ -67,11 +67,14 @@ class DetachedMixture(Resampler):
     """Number of EM iterations in each time step after the first (which takes 8), at least 1."""
     shrinkage: float = 6.0
     """Particles' worth nu of the pooled covariance that each component's covariance is shrunk to."""
+    wrap: bool = False
+    """Whether angles are fitted on the turn of their circular mean, and then given their own turn back."""
 
     def __post_init__(self) -> None:
         require_count(self.called("components"), self.components)
         require_count(self.called("em_iterations"), self.em_iterations)
         require_not_negative(self.called("shrinkage"), self.shrinkage)
+        require_flag(self.called("wrap"), self.wrap)
 
     @property
     def exact_gradient(self) -> bool:

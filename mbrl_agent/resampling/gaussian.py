@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from mbrl_agent.gaussians.moments import gaussian_redraw, gaussian_redraw_vjp
-from mbrl_agent.options.validation import require_choice
+from mbrl_agent.options.validation import require_choice, require_flag
 from mbrl_agent.resampling.base import Resampler, equal_weights
 from mbrl_agent.types import Prediction, Resampled
 from mbrl_agent.vjp import Gradients, PullBack
@@ -28,7 +28,7 @@ class Gaussian(Resampler):
 
     Raises:
         ValueError: `moments` is neither "particles" nor "predictions".
-        TypeError: `moments` is not a string.
+        TypeError: `moments` is not a string, or `wrap` not a truth value.
 
     Reference:
         Parmas, Peters, Doya, "Which resampling methods can tame ill-behaved gradients in chaotic
@@ -46,24 +46,32 @@ class Gaussian(Resampler):
 
     moments: Literal["particles", "predictions"] = "particles"
     """Fit to the sampled particles, or to each particle's predicted mean and variance (less noise)."""
+    wrap: bool = False
+    """Whether angles are fitted on the turn of their circular mean, and then given their own turn back."""
 
     def __post_init__(self) -> None:
         require_choice(self.called("moments"), self.moments, ("particles", "predictions"))
+        require_flag(self.called("wrap"), self.wrap)
 
     def __call__(
         self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
     ) -> Resampled:
         """Draw all particles from the fitted Gaussian, with equal weights. See `Resampler.__call__`."""
-        draw, jitter = gaussian_redraw(self.moments, prediction, particles, noise)
+        draw, jitter = gaussian_redraw(self.moments, prediction, particles, self.prepare(noise))
         return Resampled(draw, equal_weights(draw), jitter=jitter)
 
     def vjp(
         self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
     ) -> tuple[Resampled, PullBack]:
         """Do the same, with the derivative written out. See `Resampler.vjp`."""
-        draw, jitter, redraw = gaussian_redraw_vjp(self.moments, prediction, particles, noise)
+        prepared = self.prepare(noise)
+        draw, jitter, redraw = gaussian_redraw_vjp(self.moments, prediction, particles, prepared)
 
         def pull_back(by_particles: Tensor, by_weights: Tensor, by_state: Tensor | None) -> Gradients:
             return (*redraw(by_particles), None)
 
         return Resampled(draw, equal_weights(draw), jitter=jitter), pull_back
+
+    def prepare(self, noise: Tensor) -> Tensor:
+        """The noise (*R, P, D) that particles are drawn with; of other ways to draw a subclass's own."""
+        return noise

@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from mbrl_agent.gaussians.moments import centred, gaussian_redraw, gaussian_redraw_vjp
-from mbrl_agent.options.validation import require_choice, require_fraction
+from mbrl_agent.options.validation import require_choice, require_flag, require_fraction
 from mbrl_agent.resampling.base import Resampler, equal_weights
 from mbrl_agent.types import Prediction, Resampled
 from mbrl_agent.vjp import Gradients, PullBack, total
@@ -34,7 +34,7 @@ class LiuWest(Resampler):
 
     Raises:
         ValueError: `ratio` is outside [0, 1] or not finite; `moments` is unknown.
-        TypeError: `ratio` is not a number, or `moments` not a string.
+        TypeError: `ratio` is not a number, `moments` not a string, or `wrap` not a truth value.
 
     Reference:
         Liu, West (2001), Combined Parameter and State Estimation in Simulation-Based Filtering.
@@ -53,10 +53,13 @@ class LiuWest(Resampler):
     """Share a of a particle's own deviation, 0 to 1: 0 is fully resampled, 1 keeps the particles."""
     moments: Literal["particles", "predictions"] = "particles"
     """Fit to the sampled particles, or to each particle's predicted mean and variance (less noise)."""
+    wrap: bool = False
+    """Whether angles are fitted on the turn of their circular mean, and then given their own turn back."""
 
     def __post_init__(self) -> None:
         require_fraction(self.called("ratio"), self.ratio)
         require_choice(self.called("moments"), self.moments, ("particles", "predictions"))
+        require_flag(self.called("wrap"), self.wrap)
 
     def __call__(
         self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None

@@ -60,12 +60,15 @@ class Mixture(Resampler):
     """Weight of a particle in the expected cost: its component's mass, or equal as the paper prints it."""
     detach_responsibilities: bool = False
     """Whether to stop the gradient at the responsibilities, which tames it; the paper does not."""
+    wrap: bool = False
+    """Whether angles are fitted on the turn of their circular mean, and then given their own turn back."""
 
     def __post_init__(self) -> None:
         require_count(self.called("components"), self.components)
         require_count(self.called("em_iterations"), self.em_iterations)
         require_choice(self.called("cost_weights"), self.cost_weights, ("component", "uniform"))
         require_flag(self.called("detach_responsibilities"), self.detach_responsibilities)
+        require_flag(self.called("wrap"), self.wrap)
 
     @property
     def exact_gradient(self) -> bool:

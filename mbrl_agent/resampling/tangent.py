@@ -12,7 +12,7 @@ from mbrl_agent.gaussians import em
 from mbrl_agent.gaussians.cholesky import robust_cholesky
 from mbrl_agent.gaussians.clusters import soft_clusters
 from mbrl_agent.gaussians.em import Samples
-from mbrl_agent.options.validation import require_count
+from mbrl_agent.options.validation import require_count, require_flag
 from mbrl_agent.resampling.base import Resampler, equal_weights
 from mbrl_agent.types import Prediction, Resampled
 from mbrl_agent.vjp import Gradients, PullBack
@@ -60,10 +60,13 @@ class Tangent(Resampler):
     """Number of affine pieces K of the regression, at least 1."""
     em_iterations: int = 2
     """Number of EM iterations in each time step after the first (which takes 8), at least 1."""
+    wrap: bool = False
+    """Whether angles are fitted on the turn of their circular mean, which the regression then sees."""
 
     def __post_init__(self) -> None:
         require_count(self.called("components"), self.components)
         require_count(self.called("em_iterations"), self.em_iterations)
+        require_flag(self.called("wrap"), self.wrap)
 
     @property
     def exact_gradient(self) -> bool:

@@ -40,7 +40,7 @@ from mbrl_agent.options.validation import require_count, require_seed
 from mbrl_agent.policies import POLICIES, PolicyOptions
 from mbrl_agent.resampling import RESAMPLERS, Resampler
 from mbrl_agent.run.environment import Environment
-from mbrl_agent.run.task_flags import NONE, OFFERED, TASK, check_task_option
+from mbrl_agent.run.task_flags import NONE, OFFERED, TASK, check_task_option, named_cost
 from mbrl_agent.search.estimators import ESTIMATORS, Estimator
 from mbrl_agent.search.policy_search import SearchOptions
 from mbrl_agent.version import __version__
@@ -67,7 +67,7 @@ class TrainConfig:
     max_episode_steps: int | None = None
     """Truncate episodes after this many steps; none takes the limit that the environment has."""
     cost: str = OFFERED
-    """Differentiable cost in torch, as module:function (states (..., D), actions (..., U)) -> (...)."""
+    """Differentiable cost in torch: module:function, states (..., D) and actions (..., U) -> (...)."""
     angle_dims: str = OFFERED
     """Indices of the angles [rad] of an observation, such as 0,2; none for no angles."""
     velocity_dims: str = OFFERED
@@ -114,7 +114,7 @@ class TrainConfig:
         for name, registry in CHOICES.items():  # a spelling stands for the instance
             object.__setattr__(self, name, registry.resolve(getattr(self, name)))
         # whoever reads the configuration needs them, whether they were named here or loaded before
-        used = (plugin_of(type(getattr(self, name))) for name in CHOICES)
+        used = (plugin_of(type(part)) for part in (*self.choices(), named_cost(self.cost)))
         object.__setattr__(self, "plugins", tuple(dict.fromkeys([*self.plugins, *filter(None, used)])))
         for name in TASK:
             check_task_option(name, getattr(self, name))
@@ -134,6 +134,10 @@ class TrainConfig:
             raise refused("threads", f"must be at most {MAX_THREADS}, got {self.threads}")
         if not re.fullmatch(r"cpu|cuda(:[0-9]{1,2})?", self.device):  # torch takes cuda:256 for cuda:0
             raise refused("device", f"must be cpu, cuda or cuda:N, got {self.device!r}")
+
+    def choices(self) -> list[Any]:
+        """Strategy, model, policy and estimator."""
+        return [getattr(self, name) for name in CHOICES]
 
     @property
     def environment(self) -> Environment:

@@ -193,8 +193,9 @@ def add_commands(add: Callable[..., object]) -> None:
 
 def add_option(add: Callable[..., object], key: str, option: Option) -> None:
     """Add one option; its value stays text, which the configuration converts and checks."""
-    default = to_text(option.default)
-    text = f"{option.help} (default: {default})" if default else option.help
+    default, choice = to_text(option.default), CHOICES.get(key)
+    names = f" One of {', '.join(choice.names())}." if choice else ""
+    text = f"{option.help}{names} (default: {default})" if default else option.help
     text = text.replace("%", "%%")
     if option.hint is bool:
         action = argparse.BooleanOptionalAction
@@ -202,6 +203,5 @@ def add_option(add: Callable[..., object], key: str, option: Option) -> None:
     elif key == "plugins":
         add(PLUGIN, dest=key, metavar="MODULE", action="append", default=argparse.SUPPRESS, help=text)
     else:
-        choice = CHOICES.get(key)
-        metavar = "{" + ",".join(choice.names()) + "}" if choice else placeholder(option.hint)
+        metavar = "NAME" if choice else placeholder(option.hint)
         add(flag(key), dest=key, metavar=metavar, default=argparse.SUPPRESS, help=text)

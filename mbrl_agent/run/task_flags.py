@@ -1,7 +1,8 @@
 """The task from the command line, for environments that offer no cost and the like themselves.
 
 A value is `environment` (what the environment offers), `none` (nothing, whatever it offers), or names
-something: `module:attribute` of a module that is imported, indices, a file. Only text is kept in config.yaml.
+something: `module:attribute` of a module that is imported, a cost of a plug-in, indices, a file. Only text is
+kept in config.yaml.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from mbrl_agent.costs import COSTS, TaskCost
 from mbrl_agent.files.plain_data import read_file
 from mbrl_agent.options import OptionError, refused
 from mbrl_agent.options.modules import OBJECT, load_object
@@ -43,10 +45,22 @@ def check_task_option(name: str, value: str) -> None:
         return
     if name == "initial_states" and value.endswith(".npy"):
         return
+    if name == "cost" and named_cost(value) is not None:
+        return
     if OBJECT.fullmatch(value) is None:
         file = ", FILE.npy" if name == "initial_states" else ""
         words = f"{OFFERED}, or {NONE}" if name != "cost" else OFFERED
-        raise refused(name, f"must be module:name{file}, or {words}, got {value!r}")
+        plugins = "".join(f"{known}, " for known in COSTS.names()) if name == "cost" else ""
+        raise refused(name, f"must be {plugins}module:name{file}, or {words}, got {value!r}")
+
+
+def named_cost(text: str) -> TaskCost | None:
+    """The cost of a plug-in that is spelled `name` or `name:option=value,...`; None where none has the name.
+
+    Raises:
+        OptionError: It has no such option, or not with this value.
+    """
+    return COSTS.resolve(text) if text.partition(":")[0] in COSTS.names() else None
 
 
 def task_arguments(texts: Mapping[str, str]) -> dict[str, Any]:
@@ -82,7 +96,11 @@ def load_arguments(texts: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         OptionError: Something cannot be imported.
     """
-    named = {name: text for name, text in texts.items() if name in FUNCTIONS and OBJECT.fullmatch(text)}
+    named = {
+        name: text
+        for name, text in texts.items()
+        if name in FUNCTIONS and (OBJECT.fullmatch(text) or (name == "cost" and named_cost(text)))
+    }
     return task_arguments({name: text for name, text in named.items() if not text.endswith(".npy")})
 
 
@@ -107,7 +125,7 @@ def _read(name: str, text: str) -> Any:
             raise ValueError(f"{text} cannot be read: {error.strerror}") from error
         except ValueError as error:
             raise ValueError(f"{text} cannot be read: {error}") from error
-    return _function(name, text)
+    return (named_cost(text) if name == "cost" else None) or _function(name, text)
 
 
 def _function(name: str, text: str) -> Any:

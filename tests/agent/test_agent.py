@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from point_mass import STEPS, PointMass, distance_cost, limited
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
@@ -24,6 +23,7 @@ from mbrl_agent.randomness import derive_seed
 from mbrl_agent.resampling import Gaussian, Interpolated, Mixture
 from mbrl_agent.search.estimators.reparameterization import Reparameterization
 from mbrl_agent.search.policy_search import PolicySearch
+from tests.support.point_mass import STEPS, PointMass, distance_cost, limited
 
 TINY_MODEL = Ensemble(members=2, hidden=(8,), fit_steps=5)
 TINY_SEARCH = SearchOptions(steps=2, num_particles=12, candidates=2)
@@ -485,7 +485,7 @@ def test_costs_that_cannot_work(cost, error, message):
             ValueError,
             r"unknown estimator.*did you mean 'reparameterization'",
         ),
-        ({"dynamics": "gp"}, ValueError, r"unknown dynamics 'gp': choose from .*ensemble"),
+        ({"dynamics": "tree"}, ValueError, r"unknown dynamics 'tree': choose from .*ensemble"),
         ({"resampling": 3}, TypeError, r"resampling must be a name"),
         ({"policy": "RbfPolice"}, ValueError, r"unknown policy 'RbfPolice'.*did you mean 'RbfPolicy'"),
         ({"policy": PPO.policy_aliases["MlpPolicy"]}, ValueError, r"policy must be one of .*RbfPolicy"),

@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from point_mass import STEPS, distance_cost, limited
 
 from mbrl_agent import ParticlePILCO, SearchOptions
 from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.policies import POLICIES
 from mbrl_agent.search.policy_search import PolicySearch
+from tests.support.point_mass import STEPS, distance_cost, limited
 
 POLICY_KWARGS = {"rbf": {"centers": 6}, "mlp": {"hidden": (6,)}, "linear": {}}
 every_policy = pytest.mark.parametrize("name", POLICIES.names())

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from point_mass import STEPS, limited
 
 from mbrl_agent import ParticlePILCO, SearchOptions
 from mbrl_agent.agent.choice_data import decode_value, encode_value
@@ -23,6 +22,7 @@ from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.search.estimators.base import Estimator
 from mbrl_agent.search.estimators.reparameterization import Reparameterization
 from mbrl_agent.types import Resampled
+from tests.support.point_mass import STEPS, limited
 
 OPTIONS = {
     "dynamics": Ensemble(members=2, hidden=(8,), fit_steps=2),

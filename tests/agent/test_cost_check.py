@@ -5,16 +5,16 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from point_mass import STEPS, PointMass, distance_cost, limited
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
-from tiny_run import progress
 
 from mbrl_agent import ParticlePILCO, SearchOptions, costs
 from mbrl_agent.agent.cost_check import CostCheck, cost_reward_correlation, disagree, rank_correlation
 from mbrl_agent.agent.replay import Episode
 from mbrl_agent.dynamics.ensemble import Ensemble
+from tests.support.point_mass import STEPS, PointMass, distance_cost, limited
+from tests.support.tiny_run import progress
 
 COST = costs.Quadratic((0.0,))
 

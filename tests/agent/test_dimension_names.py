@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from envs.cartpole_task import OBSERVATION_LABELS
+from envs.cartpole.task import OBSERVATION_LABELS
 from mbrl_agent.agent.dimension_names import dimension_names
 
 

@@ -5,17 +5,17 @@ import csv
 import gymnasium
 import numpy as np
 import pytest
-from point_mass import PointMass, limited
 from stable_baselines3.common.callbacks import StopTrainingOnMaxEpisodes
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecMonitor
-from test_agent import make
-from test_checked_env import OwnVecEnv
 
 from mbrl_agent import ParticlePILCO
 from mbrl_agent.agent.episode_limit import EpisodeLimit, limit_episodes
 from mbrl_agent.errors import EnvFailedError
+from tests.agent.test_agent import make
+from tests.agent.test_checked_env import OwnVecEnv
+from tests.support.point_mass import PointMass, limited
 
 LIMIT = 6
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from test_agent import STEPS, limited, make
 
 import mbrl_agent
 from mbrl_agent import MlpPolicy, OptionError, ParticlePILCO, Rbf, RbfPolicy, SearchOptions
 from mbrl_agent.files.archive import CheckpointError
+from tests.agent.test_agent import STEPS, limited, make
 
 OBSERVATION = np.array([[0.5, 0.1]], np.float32)
 
@@ -177,3 +177,10 @@ def test_the_root_exports_every_choice():
         for cls in registry.classes.values():
             assert getattr(mbrl_agent, cls.__name__) is cls
     assert all(hasattr(mbrl_agent, name) for name in mbrl_agent.__all__)
+
+
+def test_policies_and_models_say_what_they_are():
+    agent = mbrl_agent.ParticlePILCO("rbf:centers=7", "CartPoleSwingUp-v0", dynamics="gp:functions=9", seed=0)
+    shapes = "centers 7x5, log_lengthscales 5, weights 7x1"
+    assert repr(agent.policy) == f"RbfPolicy(4 state -> 1 action dimensions, angle_dims=(2,), {shapes})"
+    assert repr(agent.dynamics) == "GpModel(gp:functions=9)"

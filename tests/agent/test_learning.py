@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from point_mass import STEPS, PointMass, limited
 
 from mbrl_agent import ParticlePILCO, SearchOptions
 from mbrl_agent.dynamics.ensemble import Ensemble
+from tests.support.point_mass import STEPS, PointMass, limited
 
 EPISODES = 20
 

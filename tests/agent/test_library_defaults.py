@@ -7,7 +7,6 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from tiny_run import flags
 
 import envs  # noqa: F401
 from mbrl_agent import ParticlePILCO, SearchOptions
@@ -15,6 +14,7 @@ from mbrl_agent.agent.library_defaults import library_defaults
 from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.run import cli
 from mbrl_agent.study.__main__ import main as study
+from tests.support.tiny_run import flags
 
 
 @contextlib.contextmanager

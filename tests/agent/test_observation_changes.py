@@ -4,7 +4,6 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces, wrappers
-from point_mass import PointMass, distance_cost
 from stable_baselines3.common.vec_env import (
     DummyVecEnv,
     SubprocVecEnv,
@@ -12,9 +11,10 @@ from stable_baselines3.common.vec_env import (
     VecFrameStack,
     VecMonitor,
 )
-from test_agent import make
 
 from mbrl_agent.agent.observation_changes import valid_attribute
+from tests.agent.test_agent import make
+from tests.support.point_mass import PointMass, distance_cost
 
 
 class Offering(PointMass):

@@ -6,7 +6,6 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from point_mass import STEPS, PointMass, distance_cost, limited
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import (
     BaseCallback,
@@ -24,6 +23,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecMoni
 import envs  # noqa: F401  (registers CartPoleSwingUp-v0)
 from mbrl_agent import ParticlePILCO, SearchOptions
 from mbrl_agent.dynamics.ensemble import Ensemble
+from tests.support.point_mass import STEPS, PointMass, distance_cost, limited
 
 
 def make(env, **options) -> ParticlePILCO:

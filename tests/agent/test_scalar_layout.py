@@ -3,17 +3,17 @@
 import re
 
 import pytest
-from point_mass import STEPS, PointMass, limited
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import SubprocVecEnv
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
-from tiny_run import read_events, resume, tiny
 
 from mbrl_agent import ParticlePILCO, SearchOptions
 from mbrl_agent.agent.scalar_layout import scalar_layout
 from mbrl_agent.dynamics.ensemble import Ensemble
+from tests.support.point_mass import STEPS, PointMass, limited
+from tests.support.tiny_run import read_events, resume, tiny
 
 TAG = "custom_scalars__config__"
 QUESTIONS = [

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from point_mass import STEPS, PointMass, distance_cost, limited
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EvalCallback, EveryNTimesteps
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
-from test_agent import TINY_SEARCH, Stop, make, same
 
 from mbrl_agent import ParticlePILCO, SearchOptions
 from mbrl_agent.agent.callbacks import TrialCallback
 from mbrl_agent.errors import NonFiniteError, PolicyError
 from mbrl_agent.policies.linear import LinearPolicy
 from mbrl_agent.search.policy_search import LONGEST_HORIZON
+from tests.agent.test_agent import TINY_SEARCH, Stop, make, same
+from tests.support.point_mass import STEPS, PointMass, distance_cost, limited
 
 
 def starts(agent) -> list[float]:

@@ -3,13 +3,13 @@
 import gymnasium
 import pytest
 import torch
-from point_mass import PointMass, distance_cost, limited
-from test_agent import STEPS, make, same
-from test_observation_changes import Doubling
 
 import envs  # noqa: F401
 from mbrl_agent import ParticlePILCO
 from mbrl_agent.costs import ActionHistory
+from tests.agent.test_agent import STEPS, make, same
+from tests.agent.test_observation_changes import Doubling
+from tests.support.point_mass import PointMass, distance_cost, limited
 
 PAIR = ((0, 1),)
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
-import plugin_of_each_kind as sound
 import pytest
 import torch
 
@@ -20,6 +19,7 @@ from mbrl_agent.contract import (
 )
 from mbrl_agent.dynamics.base import Predictor
 from mbrl_agent.policies.base import DifferentiableController, SearchPolicy
+from tests.support import plugin_of_each_kind as sound
 
 
 @pytest.mark.parametrize(

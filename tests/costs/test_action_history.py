@@ -4,13 +4,13 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from point_mass import STEPS, limited
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
 import envs  # noqa: F401
 from mbrl_agent import ParticlePILCO, SearchOptions, costs
 from mbrl_agent.dynamics.ensemble import Ensemble
+from tests.support.point_mass import STEPS, limited
 
 OPTIONS = {
     "search": SearchOptions(steps=2, candidates=2, num_particles=20, horizon=4),

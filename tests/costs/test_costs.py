@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from envs.cartpole_cost import AngleCost, TipCost, tip_distance
+from envs.cartpole.cost import AngleCost, TipCost, tip_distance
 from mbrl_agent import costs
 from mbrl_agent.agent.task import Task
 from mbrl_agent.contract import check_cost

@@ -288,6 +288,7 @@ def test_beyond_max_points_the_latest_and_the_farthest_are_kept():
     assert len(model.inputs) == 20
     inputs = torch.tensor([[0.0], [10.0], [0.1], [5.0], [0.0], [0.0], [0.05], [0.0]])
     assert recent_and_far(inputs, 4).tolist() == [1, 3, 6, 7]
+    assert recent_and_far(inputs, 1).tolist() == [7]
     assert recent_and_far(inputs, 8).tolist() == list(range(8))
     assert evenly(10, 4).tolist() == [0, 3, 6, 9]
     assert evenly(3, 4).tolist() == [0, 1, 2]
@@ -302,7 +303,7 @@ def test_a_model_of_other_sizes_is_refused():
 
 @pytest.mark.parametrize(
     "options",
-    [{"kernel": "rbf"}, {"functions": 0}, {"propagation": "fixed"}, {"max_points": 5}, {"fit_steps": 0}],
+    [{"kernel": "rbf"}, {"functions": 0}, {"propagation": "fixed"}, {"max_points": 0}, {"fit_steps": 0}],
 )
 def test_options_that_cannot_be(options):
     with pytest.raises(ValueError, match=next(iter(options))):

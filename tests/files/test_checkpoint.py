@@ -163,7 +163,7 @@ def test_the_file_is_open_to_other_tools(tmp_path):
         assert archive.testzip() is None
         assert json.loads(archive.read("config.json")) == {
             "format": "mbrl_agent",
-            "version": 2,
+            "version": 3,
             "config": {"lr": 0.1},
         }
         weight = np.load(io.BytesIO(archive.read("tensors/net.0.weight.npy")), allow_pickle=False)

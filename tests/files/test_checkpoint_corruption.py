@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from stable_baselines3.common.save_util import save_to_zip_file
 
-from mbrl_agent.files.archive import CheckpointError, read_archive, write_archive
+from mbrl_agent.files.archive import VERSION, CheckpointError, read_archive, write_archive
 
 CONFIG = {"env": "Pendulum-v1", "gamma": 0.5, "seeds": [1, 2], "space": {"low": [float("-inf")]}}
 TENSORS = {"policy.weight": torch.arange(4.0), "step": torch.tensor(7)}
@@ -58,7 +58,7 @@ def forged(members: dict[str, bytes], digests=None, compression=zipfile.ZIP_STOR
 
 
 def header(config=None, /, **changes) -> bytes:
-    return json.dumps({"format": "mbrl_agent", "version": 2, "config": config or {}} | changes).encode()
+    return json.dumps({"format": "mbrl_agent", "version": VERSION, "config": config or {}} | changes).encode()
 
 
 def npy(descr: str, shape: str, data: bytes, fortran: str = "False", version=b"\x01\x00") -> bytes:
@@ -208,7 +208,7 @@ def test_other_files():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 1}, "format version 1, this release reads version 2"),
+        ({"version": 1}, f"format version 1, this release reads version {VERSION}"),
         ({"version": 0}, "format version 0"),
         ({"version": -(10**100)}, "format version -1"),
         ({"version": True}, "does not describe"),

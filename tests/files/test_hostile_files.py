@@ -22,7 +22,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from point_mass import STEPS, limited
 
 from mbrl_agent import ParticlePILCO, SearchOptions
 from mbrl_agent.dynamics.ensemble import Ensemble
@@ -35,6 +34,7 @@ from mbrl_agent.study.compare.read_evaluations import read_evaluations
 from mbrl_agent.study.compare.read_runs import read_run
 from mbrl_agent.study.progress_table import read_progress
 from mbrl_agent.study.sweep.request import read_requests
+from tests.support.point_mass import STEPS, limited
 
 needs_limits = pytest.mark.skipif(sys.platform != "linux", reason="needs /proc and RLIMIT_AS")
 

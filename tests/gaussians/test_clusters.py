@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from package_em import shrunk_covariance, soft_clusters
-from plain_mixture import fit_components
 
 from mbrl_agent.gaussians.clusters import label_shares
+from tests.support.package_em import shrunk_covariance, soft_clusters
+from tests.support.plain_mixture import fit_components
 
 F64 = torch.float64
 

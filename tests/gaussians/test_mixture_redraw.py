@@ -2,7 +2,6 @@
 
 import math
 
-import plain_mixture as plain
 import pytest
 import torch
 from hypothesis import given, settings
@@ -13,6 +12,7 @@ from mbrl_agent.gaussians.mixture_redraw import mixture_redraw_vjp
 from mbrl_agent.resampling import DetachedMixture, Mixture, Tangent
 from mbrl_agent.types import Prediction
 from mbrl_agent.vjp import on_tape
+from tests.support import plain_mixture as plain
 
 F32, F64 = torch.float32, torch.float64
 KINDS = ["spread", "collapsed", "line", "point", "units", "far", "certain"]

@@ -7,13 +7,13 @@ from typing import ClassVar, Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_config_properties import few, instances, many
 
 from mbrl_agent.options import Choice, OptionError, OptionName, OptionTypeError, build, convert
 from mbrl_agent.options.choice import name_values, split_spelling, to_spelling
 from mbrl_agent.options.validation import require_count, require_fraction
 from mbrl_agent.resampling import RESAMPLERS, Interpolated, Mixture
 from mbrl_agent.run.config import CHOICES, TrainConfig
+from tests.run.test_config_properties import few, instances, many
 
 EVERY_CLASS = [(key, cls) for key, registry in CHOICES.items() for cls in registry.classes.values()]
 
@@ -116,7 +116,12 @@ def test_every_way_of_writing(key, text, options):
         ("resampling", "mixture:ratio=4", ("resampling", "ratio"), "it belongs to: interpolated, liu-west"),
         ("resampling", "mixture:componets=4", ("resampling", "componets"), "did you mean components?"),
         ("dynamics", "ensemble:hidden=64,64", ("dynamics",), "lists as 64x64"),
-        ("dynamics", "ensemble:hidden=64xx", ("dynamics", "hidden"), "expected a whole number, got ''"),
+        (
+            "dynamics",
+            "ensemble:hidden=64xx",
+            ("dynamics", "hidden"),
+            "expected a list, each item a whole number, got '64xx'",
+        ),
         ("dynamics", "ensemble:hidden=", ("dynamics", "hidden"), "needs at least one layer"),
         ("resampling", "", ("resampling",), "unknown resampling ''"),
     ],

@@ -1,11 +1,15 @@
 """The registry: discovery, look-up, and plain data back and forth."""
 
 import dataclasses
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import mbrl_agent
 from mbrl_agent.options import build
 from mbrl_agent.options.registry import Registry
 from mbrl_agent.resampling import RESAMPLERS, Gaussian, Interpolated, Mixture, NoResampling
@@ -110,3 +114,22 @@ def test_plain_data_gives_the_instance_back(key, name):
     data = registry.to_dict(instance)
     assert data.pop("name") == name
     assert build(registry.get(name), key, key, data) == instance
+
+
+def test_a_new_file_is_enough_for_a_strategy(tmp_path):
+    """A copy of the package with one more file: the class is an attribute of the room and of the root."""
+    root = Path(mbrl_agent.__file__).parent
+    shutil.copytree(root, tmp_path / "mbrl_agent", ignore=shutil.ignore_patterns("__pycache__"))
+    text = (root / "resampling" / "none.py").read_text()
+    text = text.replace("class NoResampling", "class Idle").replace('= "none"', '= "idle"')
+    (tmp_path / "mbrl_agent" / "resampling" / "idle.py").write_text(text)
+    program = (
+        "import mbrl_agent, mbrl_agent.resampling as room\n"
+        "from mbrl_agent.resampling import Idle\n"
+        "assert mbrl_agent.Idle is room.Idle is Idle is room.RESAMPLERS.get('idle')\n"
+        "for module in (mbrl_agent, room):\n"
+        "    assert not hasattr(module, 'Idler') and not hasattr(module, 'idler')\n"
+    )
+    search = os.environ | {"PYTHONPATH": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=search, check=False)
+    assert done.returncode == 0

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from test_resampling_contract import VARIANTS
 
 from mbrl_agent.gaussians.moments import particle_moments
 from mbrl_agent.resampling import Gaussian, LiuWest, NoResampling
 from mbrl_agent.types import Prediction
 from mbrl_agent.vjp import by_autograd
+from tests.resampling.test_resampling_contract import VARIANTS
 
 P, R = 36, 2
 STEPS = 4

@@ -4,12 +4,12 @@ import math
 
 import pytest
 import torch
-from package_em import soft_clusters
 
 from mbrl_agent.gaussians.clusters import label_shares
 from mbrl_agent.resampling import DetachedMixture, Gaussian, Mixture, NoResampling, Tangent
 from mbrl_agent.resampling.detached_mixture import draw_labels
 from mbrl_agent.types import Prediction
+from tests.support.package_em import soft_clusters
 
 P, D = 300, 4
 F64 = torch.float64

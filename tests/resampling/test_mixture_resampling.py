@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from package_em import weighted_em
-from plain_mixture import MixtureFit, log_joint, variance_floor
 
 from mbrl_agent.resampling import Gaussian, Mixture
 from mbrl_agent.types import Prediction
+from tests.support.package_em import weighted_em
+from tests.support.plain_mixture import MixtureFit, log_joint, variance_floor
 
 P, D = 60, 2
 

@@ -23,6 +23,7 @@ OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     "moments": st.sampled_from(["particles", "predictions"]),
     "cost_weights": st.sampled_from(["component", "uniform"]),
     "detach_responsibilities": st.booleans(),
+    "wrap": st.booleans(),
 }
 
 

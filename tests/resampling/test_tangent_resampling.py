@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-from package_em import projection_basis, soft_clusters
 
 from mbrl_agent.resampling import NoResampling, Resampler, Tangent
 from mbrl_agent.search.estimators import ESTIMATORS
 from mbrl_agent.types import Prediction
+from tests.support.package_em import projection_basis, soft_clusters
 
 P, D = 60, 2
 F64 = torch.float64

@@ -3,13 +3,14 @@
 import math
 import warnings
 
-import plain_mixture as plain
 import pytest
 import torch
-from package_em import weighted_em
-from plain_mixture import MixtureFit, log_joint, variance_floor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
+
+from tests.support import plain_mixture as plain
+from tests.support.package_em import weighted_em
+from tests.support.plain_mixture import MixtureFit, log_joint, variance_floor
 
 N, K, D = 90, 3, 2
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 from PIL import Image
-from tiny_run import tiny
 
 from mbrl_agent.agent.replay import Episode
 from mbrl_agent.run import callbacks as run_callbacks
@@ -23,6 +22,7 @@ from mbrl_agent.run.animation import (
     render_mode,
     replay,
 )
+from tests.support.tiny_run import tiny
 
 STEPS = 8
 PIXELS = np.arange(4 * 6 * 3, dtype=np.uint8).reshape(4, 6, 3)

@@ -355,12 +355,13 @@ def test_the_help_has_every_option_with_its_default(title: str, key: str, option
     values = (
         f", {flag(key).replace('--', '--no-')}" if option.hint is bool else f" {placeholder(option.hint)}"
     )
+    names = ""
     if key in CHOICES:
-        values = " {" + ",".join(CHOICES[key].names()) + "}"
+        values, names = " NAME", f" One of {', '.join(CHOICES[key].names())}."
     if key == "plugins":  # each flag names one
         values = " MODULE"
     default = to_text(option.default)
-    expected = f"{flag(key)}{values} {option.help}" + (f" (default: {default})" if default else "")
+    expected = f"{flag(key)}{values} {option.help}{names}" + (f" (default: {default})" if default else "")
     assert re.sub(r"[- ]", "", expected) in re.sub(
         r"[- ]", "", help_sections()[title]
     )  # wrapping breaks at hyphens

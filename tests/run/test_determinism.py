@@ -8,10 +8,10 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
-from tiny_run import flags, progress, tiny
 
 import envs  # noqa: F401
 from mbrl_agent.run.evaluation import Evaluation, evaluate
+from tests.support.tiny_run import flags, progress, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 

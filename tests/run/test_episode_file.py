@@ -8,12 +8,12 @@ import gymnasium
 import numpy as np
 import pytest
 import yaml
-from tiny_run import flags
 
 import envs  # noqa: F401
 from mbrl_agent import ParticlePILCO
 from mbrl_agent.run import cli, episode_file
 from mbrl_agent.run.episode_file import read_episodes
+from tests.support.tiny_run import flags
 
 pytestmark = pytest.mark.usefixtures("quickly")
 OBSERVATIONS, ACTIONS = np.linspace(0, 1, 44).reshape(11, 4), np.linspace(-1, 1, 10)[:, None]
@@ -120,6 +120,7 @@ def test_a_run_learns_from_them_and_goes_on_without_their_files(tmp_path, monkey
     np.savez("one.npz", **ONE)
     np.savez("two.npz", **TWO)
     words = flags(logdir="runs", trials=2, eval_episodes=1)
+    words += ["--velocity-dims", "none"]  # in the files' random numbers no velocity belongs to a position
     assert cli.main([*words, "--episodes", "one.npz,two.npz"]) == 0
     (directory,) = (tmp_path / "runs").iterdir()
     kept = yaml.safe_load((directory / "config.yaml").read_text())["episodes"]

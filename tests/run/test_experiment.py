@@ -11,16 +11,16 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from tiny_run import TINY, flags, progress, resume, tiny
 
 import envs  # noqa: F401
-from envs.cartpole_swingup import CartPoleSwingUpEnv
+from envs.cartpole.environment import CartPoleSwingUpEnv
 from mbrl_agent import ParticlePILCO
 from mbrl_agent.run import cli, experiment
 from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.run.directory import InUseError, RunDirectory
 from mbrl_agent.run.evaluation import Evaluation
 from mbrl_agent.run.log import ProgressCsv
+from tests.support.tiny_run import TINY, flags, progress, resume, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -127,7 +127,7 @@ class Unbounded(CartPoleSwingUpEnv):
 )
 def test_a_mistake_is_found_before_anything_is_made(changes, message, tmp_path, monkeypatch):
     endless = gymnasium.envs.registration.EnvSpec(
-        "TestEndless-v0", "envs.cartpole_swingup:CartPoleSwingUpEnv"
+        "TestEndless-v0", "envs.cartpole.environment:CartPoleSwingUpEnv"
     )
     unbounded = gymnasium.envs.registration.EnvSpec("TestUnbounded-v0", Unbounded, max_episode_steps=5)
     monkeypatch.setitem(gymnasium.registry, "TestEndless-v0", endless)

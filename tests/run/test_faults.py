@@ -12,14 +12,14 @@ from pathlib import Path
 import gymnasium
 import numpy as np
 import pytest
-from deadly_run import MOMENTS, Moment, in_a_fork, replace
-from tiny_run import assert_same_run, flags, resume
 
-from envs.cartpole_swingup import CartPoleSwingUpEnv
+from envs.cartpole.environment import CartPoleSwingUpEnv
 from mbrl_agent import ParticlePILCO
 from mbrl_agent.run import cli
 from mbrl_agent.run.directory import RunDirectory
 from mbrl_agent.run.event_file import EventFile
+from tests.support.deadly_run import MOMENTS, Moment, in_a_fork, replace
+from tests.support.tiny_run import assert_same_run, flags, resume
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),

@@ -9,12 +9,12 @@ import time
 
 import numpy as np
 import pytest
-from deadly_run import MOMENTS, ROOT, Moment, in_a_fork
-from tiny_run import assert_same_run, flags, resume
 
 from mbrl_agent.agent.collect import _Recorder
 from mbrl_agent.run import cli
 from mbrl_agent.run.interrupts import Interrupted, handling, interruptible
+from tests.support.deadly_run import MOMENTS, ROOT, Moment, in_a_fork
+from tests.support.tiny_run import assert_same_run, flags, resume
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
@@ -132,7 +132,7 @@ FULL_SIZE = {
         {"search.steps": 1, "search.num_particles": 1000, "search.horizon": 400},
     ),
     "evaluation": (
-        Moment("envs.cartpole_vector:CartPoleSwingUpVectorEnv.step", 2),
+        Moment("envs.cartpole.environment:CartPoleSwingUpVectorEnv.step", 2),
         {"eval_episodes": 20_000},
     ),
 }

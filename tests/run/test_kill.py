@@ -11,11 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from deadly_run import MOMENTS, RESUMING, ROOT, in_a_fork
-from tiny_run import assert_same_run, flags, resume, tiny
 
 from mbrl_agent.run import cli
 from mbrl_agent.run.directory import RunDirectory
+from tests.support.deadly_run import MOMENTS, RESUMING, ROOT, in_a_fork
+from tests.support.tiny_run import assert_same_run, flags, resume, tiny
 
 pytestmark = [
     pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
@@ -83,7 +83,7 @@ def test_killed_again_and_again(undisturbed, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_train_py_killed_and_resumed(moment, whole_with_figures, tmp_path):
-    words = [str(ROOT / "tests" / "deadly_run.py"), moment, *flags(logdir=tmp_path)]
+    words = [str(ROOT / "tests" / "support" / "deadly_run.py"), moment, *flags(logdir=tmp_path)]
     assert subprocess.run([sys.executable, *words], check=False).returncode == -signal.SIGKILL
     (directory,) = tmp_path.iterdir()
     words = [str(ROOT / "train.py"), "--resume", str(directory)]

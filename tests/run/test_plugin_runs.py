@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from tiny_run import TINY, quick_figures, resume
 
 from mbrl_agent import ParticlePILCO, load_plugin, unload_plugin
 from mbrl_agent.contract.__main__ import main as contract
@@ -19,10 +18,12 @@ from mbrl_agent.run.commands import evaluate, export, inspect, watch
 from mbrl_agent.run.commands.command_line import parse, run_command
 from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.run.experiment import new_run
+from mbrl_agent.run.task_flags import named_cost
 from mbrl_agent.search.policy_search import SearchOptions
 from mbrl_agent.study.__main__ import main as study
+from tests.support.tiny_run import TINY, quick_figures, resume
 
-SOURCE = Path(__file__).parent.parent / "contract" / "plugin_of_each_kind.py"
+SOURCE = Path(__file__).parent.parent / "support" / "plugin_of_each_kind.py"
 CHOSEN = {
     "resampling": "mine:0.25",
     "estimator": "pathwise",
@@ -62,6 +63,26 @@ def test_flags_help_and_values(plugin, capsys):
     forget(plugin)
     assert cli.main(["--help=run", "--plugin", plugin]) == 0
     assert "--plugin MODULE" in capsys.readouterr().out
+
+
+def test_a_cost_of_a_plug_in_is_named_and_comes_back_with_the_run(plugin, tmp_path, capsys):
+    command = cli.parse(["--plugin", plugin, "--cost", "distance:effort=0.5"])
+    assert named_cost(command.config.cost).effort == 0.5
+    assert command.config.plugins == (plugin,)
+    assert cli.main(["--plugin", plugin, "--cost", "distance:efort=0.5"]) == 2
+    assert "--cost.efort: unknown option; did you mean effort?" in capsys.readouterr().err
+    assert cli.main(["--plugin", plugin, "--cost", "nearness"]) == 2
+    assert "--cost: must be distance, module:name, or environment, got 'nearness'" in capsys.readouterr().err
+    options = {**TINY, "plugins": [plugin], "cost": "distance:0.5", "trials": 2, "logdir": str(tmp_path)}
+    with quick_figures():
+        run = new_run(TrainConfig().updated(options))
+        run.run()
+        forget(plugin)
+        again = resume(run.directory, trials=3)
+        again.run()
+    assert again.agent.task.cost.effort == 0.5
+    config = TrainConfig.load(run.directory / "config.yaml")
+    assert (config.cost, config.plugins) == ("distance:0.5", (plugin,))
 
 
 def test_a_mistake_is_one_line(plugin, write_plugin, capsys):

@@ -9,11 +9,11 @@ import time
 from pathlib import Path
 
 import pytest
-from deadly_run import Moment, in_a_fork
-from tiny_run import assert_same_run, flags, resume, tiny
 
 from mbrl_agent.run import cli
 from mbrl_agent.run.directory import RunDirectory
+from tests.support.deadly_run import Moment, in_a_fork
+from tests.support.tiny_run import assert_same_run, flags, resume, tiny
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,12 +6,12 @@ import signal
 from pathlib import Path
 
 import pytest
-from deadly_run import Moment, in_a_fork
-from tiny_run import assert_same_run, resume, tiny
 from torch.utils.tensorboard import SummaryWriter
 
 from mbrl_agent.files.atomic import remnants
 from mbrl_agent.run.directory import START, RunDirectory, RunState
+from tests.support.deadly_run import Moment, in_a_fork
+from tests.support.tiny_run import assert_same_run, resume, tiny
 
 pytestmark = pytest.mark.usefixtures("quickly")
 FOREIGN = (

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from point_mass import STEPS, limited
 
 from mbrl_agent import ParticlePILCO, SearchOptions
 from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.run.log import make_logger
+from tests.support.point_mass import STEPS, limited
 
 pytestmark = [
     pytest.mark.slow,

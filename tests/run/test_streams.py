@@ -7,10 +7,10 @@ import subprocess
 import sys
 
 import pytest
-from deadly_run import ROOT
-from tiny_run import flags
 
 from mbrl_agent.run.streams import TolerantStream, tolerant_streams
+from tests.support.deadly_run import ROOT
+from tests.support.tiny_run import flags
 
 
 def test_characters_that_the_encoding_lacks_are_escaped():

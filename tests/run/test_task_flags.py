@@ -4,7 +4,6 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from tiny_run import TINY, assert_same_run, resume, tiny
 
 from mbrl_agent import costs
 from mbrl_agent.options import OptionError
@@ -13,6 +12,7 @@ from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.run.experiment import new_run, open_run
 from mbrl_agent.run.task_flags import load_arguments, task_arguments
 from mbrl_agent.study.gradients.scene import run_scene
+from tests.support.tiny_run import TINY, assert_same_run, resume, tiny
 
 MODULE = """
 import torch

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-from tiny_run import images, read_events, tiny
 
 from mbrl_agent import SearchOptions
 from mbrl_agent.resampling import RESAMPLERS
+from tests.support.tiny_run import images, read_events, tiny
 
 TRIAL_TAGS = {
     "rollout/ep_rew", "rollout/ep_rew_mean", "rollout/success_rate",

@@ -8,11 +8,11 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from deadly_run import ROOT
-from tiny_run import flags
 
 from mbrl_agent.options.modules import find_module
 from mbrl_agent.run.figures import encode_png, prediction_figure
+from tests.support.deadly_run import ROOT
+from tests.support.tiny_run import flags
 
 MODULE = """
 import gymnasium, numpy as np

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from point_mass import STEPS, PointMass, distance_cost, limited
-from test_agent import make, same
 
 from mbrl_agent import ParticlePILCO, SearchOptions
 from mbrl_agent.agent.task import Task
 from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.search.initial_states import InitialStates, SampledStates, StateSet, moments, on_one_turn
+from tests.agent.test_agent import make, same
+from tests.support.point_mass import STEPS, PointMass, distance_cost, limited
 
 PI = np.pi
 CPU = torch.device("cpu")

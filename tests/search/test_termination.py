@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from test_adjoint import VARIANTS, Bang, Model, Shifted, adjoint, assert_same, make, reference
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mbrl_agent.dynamics.ensemble import EnsembleModel
 from mbrl_agent.resampling import DetachedMixture, Mixture, NoResampling
 from mbrl_agent.search.rollout import Noise
 from mbrl_agent.search.termination import survivors, times_paid
+from tests.search.test_adjoint import VARIANTS, Bang, Model, Shifted, adjoint, assert_same, make, reference
 
 DTYPE = torch.float64
 every_variant = pytest.mark.parametrize("resampler", [*VARIANTS, Shifted()], ids=repr)

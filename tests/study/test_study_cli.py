@@ -11,7 +11,7 @@ import envs  # noqa: F401
 from mbrl_agent.study.__main__ import main
 from mbrl_agent.study.gradients import paper
 from mbrl_agent.study.gradients.trajectories import weighted_percentiles
-from tests.tiny_run import images, read_events, tiny
+from tests.support.tiny_run import images, read_events, tiny
 
 SMALL = ["--particles", "30", "--horizon", "3", "--repeats", "2"]
 UNTRAINED = ["--untrained", *SMALL]

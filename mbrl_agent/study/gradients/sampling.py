@@ -86,6 +86,7 @@ def batches(
         purpose: Name of the random numbers.
         single: Every point once, whatever the sampling says.
     """
+    resampler = resampler.for_task(scene.policy.features.angle_dims, scene.dynamics.functions)
     repeats = 1 if single else sampling.repeats
     count = len(next(iter(points.values())))
     work = [

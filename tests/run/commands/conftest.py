@@ -5,9 +5,9 @@ from pathlib import Path
 
 import gymnasium
 import pytest
-from programs import Blind, Broken, Endless, Slope
 
 from mbrl_agent import Ensemble, ParticlePILCO, SearchOptions
+from tests.support.programs import Blind, Broken, Endless, Slope
 
 
 @pytest.fixture(autouse=True, scope="session")

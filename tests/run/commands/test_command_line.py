@@ -7,7 +7,6 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from programs import NAME, error_line, run
 
 from mbrl_agent import __main__ as program
 from mbrl_agent.options import OptionError, options_of
@@ -15,6 +14,7 @@ from mbrl_agent.run.commands import evaluate, watch
 from mbrl_agent.run.commands.agent_options import ActingOptions
 from mbrl_agent.run.commands.command_line import make_parser, parse, run_command
 from mbrl_agent.run.help import flag
+from tests.support.programs import NAME, error_line, run
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -5,11 +5,11 @@ import csv
 import gymnasium
 import numpy as np
 import pytest
-from programs import error_line, run
 
 from mbrl_agent import ParticlePILCO
 from mbrl_agent.run.commands import evaluate as command
 from mbrl_agent.run.evaluation import Evaluation
+from tests.support.programs import error_line, run
 
 
 def table(output):

@@ -8,9 +8,9 @@ import types
 import numpy as np
 import pytest
 from PIL import Image
-from programs import Slope, error_line, run
 
 from mbrl_agent.run.commands import watch
+from tests.support.programs import Slope, error_line, run
 
 WORDS = ["--env", "Slope-v0"]
 

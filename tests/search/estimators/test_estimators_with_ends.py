@@ -6,9 +6,6 @@ from typing import ClassVar
 
 import pytest
 import torch
-from test_adjoint import assert_same, make
-from test_estimators import AffinePolicy, simulate
-from test_termination import Fragile, beyond, ending
 
 from mbrl_agent.resampling import NoResampling, Resampler
 from mbrl_agent.resampling.base import equal_weights
@@ -19,6 +16,9 @@ from mbrl_agent.search.estimators.reparameterization import Reparameterization
 from mbrl_agent.search.estimators.total_propagation import TotalPropagation
 from mbrl_agent.search.rollout import Noise
 from mbrl_agent.types import Resampled
+from tests.search.estimators.test_estimators import AffinePolicy, simulate
+from tests.search.test_adjoint import assert_same, make
+from tests.search.test_termination import Fragile, beyond, ending
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])

@@ -24,8 +24,8 @@ from mbrl_agent.study.baseline.config import BaselineConfig
 from mbrl_agent.study.baseline.observation import FeatureObservation
 from mbrl_agent.study.baseline.training import make_baseline, run_baseline
 from mbrl_agent.study.compare.read_runs import read_run
-from tests.study.sweep.sweeps import ROOT, wait_until
-from tests.tiny_run import read_events
+from tests.support.sweeps import ROOT, wait_until
+from tests.support.tiny_run import read_events
 
 TINY = {"steps": 120, "eval_every": 30, "eval_episodes": 4}
 FAST = {"learning_starts": 1000}

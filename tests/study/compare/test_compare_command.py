@@ -11,7 +11,7 @@ from mbrl_agent.study.compare import command
 from mbrl_agent.study.compare.drawing import comparison_figure, group_looks
 from mbrl_agent.study.compare.grouping import group_runs
 from mbrl_agent.study.compare.read_runs import find_runs
-from tests.study.compare.made_runs import make_baseline_run, make_evaluations, make_run
+from tests.support.made_runs import make_baseline_run, make_evaluations, make_run
 
 
 @pytest.fixture

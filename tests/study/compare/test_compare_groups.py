@@ -12,7 +12,7 @@ from mbrl_agent.study.compare.read_runs import find_runs
 from mbrl_agent.study.compare.statistics import Reached
 from mbrl_agent.study.compare.summaries import summarise
 from mbrl_agent.study.compare.table import duration, markdown
-from tests.study.compare.made_runs import make_baseline_run, make_evaluations, make_run
+from tests.support.made_runs import make_baseline_run, make_evaluations, make_run
 
 
 def labels(runs, by=()):

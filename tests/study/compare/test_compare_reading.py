@@ -12,7 +12,7 @@ from mbrl_agent.study.compare.grouping import group_runs
 from mbrl_agent.study.compare.read_evaluations import group_directory
 from mbrl_agent.study.compare.read_runs import find_runs, read_run
 from mbrl_agent.study.compare.table import runs_table
-from tests.study.compare.made_runs import make_baseline_run, make_evaluations, make_run
+from tests.support.made_runs import make_baseline_run, make_evaluations, make_run
 
 
 def test_a_run_of_ours(tmp_path):

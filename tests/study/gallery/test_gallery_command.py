@@ -6,7 +6,7 @@ import pytest
 from mbrl_agent.study.__main__ import main
 from mbrl_agent.study.gallery import entries as gallery_entries
 from mbrl_agent.study.gallery.entries import Entry
-from tests.tiny_run import TINY
+from tests.support.tiny_run import TINY
 
 QUICK = {key: value for key, value in TINY.items() if key != "quiet"} | {"trials": 2}
 EASY = Entry("CartPoleSwingUp-v0", "its own", QUICK, goal=-1.0, reason="any return will do")

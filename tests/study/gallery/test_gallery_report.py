@@ -10,7 +10,7 @@ from mbrl_agent.run import cli
 from mbrl_agent.study.compare.read_runs import read_run
 from mbrl_agent.study.gallery.entries import ENTRIES, Entry
 from mbrl_agent.study.gallery.report import Result, median, train_command, write_report
-from tests.study.compare.made_runs import make_run
+from tests.support.made_runs import make_run
 
 RETURN = Entry("CartPoleSwingUp-v0", "distance", {"trials": 4, "resampling": "none"}, 20.0, "made up")
 SOLVED = Entry("CartPoleSwingUp-v0", "distance", reason="SOLVED")

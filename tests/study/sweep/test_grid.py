@@ -7,7 +7,7 @@ from mbrl_agent.study.__main__ import main
 from mbrl_agent.study.sweep.cells import cell_name, make_cells
 from mbrl_agent.study.sweep.grid import read_grid, split_axes
 from mbrl_agent.study.sweep.request import read_requests
-from tests.study.sweep.sweeps import TINY
+from tests.support.sweeps import TINY
 
 
 def grid(line, *resampling):
@@ -137,6 +137,6 @@ def test_the_grid_is_recorded_once(tmp_path, monkeypatch):
     (entry,) = read_requests(tmp_path / "sweep.yaml")
     assert entry["grid"] == {"search.learning_rate": ["0.01", "0.02"]}
     assert "search.learning_rate" not in entry["options"]
-    assert entry["resampling"] == [{"name": "gaussian", "moments": "particles"}]
+    assert entry["resampling"] == [{"name": "gaussian", "moments": "particles", "wrap": False}]
     assert main(start) == 0
     assert "grid" not in read_requests(tmp_path / "sweep.yaml")[1]

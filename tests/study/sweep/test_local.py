@@ -6,7 +6,7 @@ from mbrl_agent.study.sweep.cells import make_cells
 from mbrl_agent.study.sweep.engine import Ending, Outcome
 from mbrl_agent.study.sweep.grid import points_of
 from mbrl_agent.study.sweep.local import LocalEngine
-from tests.study.sweep.sweeps import TINY, cells, troubled, wait_until
+from tests.support.sweeps import TINY, cells, troubled, wait_until
 
 
 def test_a_crash_whose_log_is_gone_is_an_outcome_all_the_same(tmp_path, monkeypatch):

@@ -16,8 +16,8 @@ from mbrl_agent.study.sweep.cells import make_cells
 from mbrl_agent.study.sweep.engine import Ending, Outcome
 from mbrl_agent.study.sweep.grid import points_of
 from mbrl_agent.study.sweep.ray_engine import RayEngine, attempt, require_reachable
-from tests.study.sweep.sweeps import TINY, cells, directories, troubled, wait_until
-from tests.tiny_run import progress
+from tests.support.sweeps import TINY, cells, directories, troubled, wait_until
+from tests.support.tiny_run import progress
 
 
 def machine(cpus, gpus=None, alive=True):

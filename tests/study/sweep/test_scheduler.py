@@ -9,7 +9,7 @@ from mbrl_agent.study.sweep import scheduler as scheduler_module
 from mbrl_agent.study.sweep.cells import Cell
 from mbrl_agent.study.sweep.engine import Ending, Outcome
 from mbrl_agent.study.sweep.scheduler import MAX_LOST, Scheduler, State
-from tests.study.sweep.sweeps import cells
+from tests.support.sweeps import cells
 
 CRASH = Outcome(Ending.CRASHED, "ValueError: no")
 

@@ -14,7 +14,7 @@ from mbrl_agent.run.directory import RunDirectory
 from mbrl_agent.study.seeds import parse_seeds
 from mbrl_agent.study.sweep.cells import NOT_RESULT, Progress, cell_name, elapsed, make_cells
 from mbrl_agent.study.sweep.grid import points_of
-from tests.study.sweep.sweeps import ROOT, cells
+from tests.support.sweeps import ROOT, cells
 
 
 def test_a_name_is_known():

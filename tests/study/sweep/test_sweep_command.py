@@ -14,8 +14,8 @@ from mbrl_agent.study.sweep.grid import points_of
 from mbrl_agent.study.sweep.request import read_requests
 from mbrl_agent.study.sweep.scheduler import State, Track
 from mbrl_agent.version import __version__
-from tests.study.sweep.sweeps import TINY, directories, start_sweep, troubled, wait_until
-from tests.tiny_run import progress
+from tests.support.sweeps import TINY, directories, start_sweep, troubled, wait_until
+from tests.support.tiny_run import progress
 
 ENV = ["--env", "troubled:Troubled-v0"]
 
@@ -227,7 +227,7 @@ def test_it_runs_outside_the_main_thread_too(tmp_path):
             ["--resampling", "interpolated:2"],
             "resampling.ratio: must be from 0 to 1, got 2.0 (in 'interpolated:2')",
         ),
-        (["--resampling", "mixture:2,1,0,0,0"], "cannot read"),
+        (["--resampling", "mixture:2,1,uniform,false,false,0"], "cannot read"),
         (["--seeds", "9-1"], "ends below its begin"),
         (["--seeds", "1,0-3"], "seed 1 is given twice"),
         (["--seed", "3"], "--seed: a sweep takes --seeds"),

@@ -9,7 +9,7 @@ from rich.console import Console
 from mbrl_agent.study.sweep.cells import Progress
 from mbrl_agent.study.sweep.scheduler import State, Track
 from mbrl_agent.study.sweep.table import View, choose, clock, count, remaining, render, row
-from tests.study.sweep.sweeps import cells
+from tests.support.sweeps import cells
 
 
 def tracks_of(tmp_path, *states, trials=10):

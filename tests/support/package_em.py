@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from plain_mixture import MixtureFit
 
 from mbrl_agent.gaussians import clusters, em
 from mbrl_agent.resampling import tangent
+from tests.support.plain_mixture import MixtureFit
 
 
 def standardise(particles):

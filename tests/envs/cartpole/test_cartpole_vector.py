@@ -11,9 +11,8 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
 import envs  # noqa: F401
-from envs.cartpole_swingup import CartPoleSwingUpEnv
-from envs.cartpole_task import CartPoleTask
-from envs.cartpole_vector import CartPoleSwingUpVectorEnv
+from envs.cartpole.environment import CartPoleSwingUpEnv, CartPoleSwingUpVectorEnv
+from envs.cartpole.task import CartPoleTask
 
 
 def make(num_envs=5, **options):

@@ -12,8 +12,8 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 import envs  # noqa: F401
-from envs.cartpole_physics import step
-from envs.cartpole_swingup import CartPoleSwingUpEnv
+from envs.cartpole.environment import CartPoleSwingUpEnv
+from envs.cartpole.physics import step
 
 UPRIGHT = {"state": (0.0, 0.0, 0.0, 0.0)}
 

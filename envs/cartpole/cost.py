@@ -9,10 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import numpy as np
-import torch
-
-from envs.cartpole_physics import DEFAULT_PARAMETERS, Array, trigonometry
+from envs.cartpole.physics import DEFAULT_PARAMETERS
+from envs.shared.arrays import Array, root, saturate, trigonometry
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class AngleCost:
     def __call__(self, state: Array, action: Array | None = None) -> Array:
         """Cost in [0, 1], (...), of states (..., 4); the action (..., 1) is ignored."""
         x, theta = state[..., 0], state[..., 2]
-        return _saturate(x * x + theta * theta)
+        return saturate(x * x + theta * theta)
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class TipCost:
 
     def __call__(self, state: Array, action: Array | None = None) -> Array:
         """Cost in [0, 1], (...), of states (..., 4); the action (..., 1) is ignored."""
-        return _saturate(squared_tip_distance(state, self.pole_length) / (self.width * self.width))
+        return saturate(squared_tip_distance(state, self.pole_length) / (self.width * self.width))
 
 
 Cost: TypeAlias = AngleCost | TipCost
@@ -100,11 +98,4 @@ def squared_tip_distance(state: Array, pole_length: float = DEFAULT_PARAMETERS.p
 
 def tip_distance(state: Array, pole_length: float = DEFAULT_PARAMETERS.pole_length) -> Array:
     """Distance of the tip from the target (0, l) [m], (...), of states (..., 4); kinked at the target."""
-    squared = squared_tip_distance(state, pole_length)
-    return squared.sqrt() if isinstance(squared, torch.Tensor) else np.sqrt(squared)
-
-
-def _saturate(squared_error: Array) -> Array:
-    """1 - exp(-e / 2), computed as -expm1(-e / 2) so that small errors keep their digits."""
-    exponent = -0.5 * squared_error
-    return -torch.expm1(exponent) if isinstance(exponent, torch.Tensor) else -np.expm1(exponent)
+    return root(squared_tip_distance(state, pole_length))

@@ -1,6 +1,6 @@
 """Runs that die of SIGKILL at a moment that is always the same, and the processes that they die in.
 
-As a script, `python tests/deadly_run.py MOMENT ARGUMENTS` is `python train.py ARGUMENTS` that dies at
+As a script, `python tests/support/deadly_run.py MOMENT ARGUMENTS` is `python train.py ARGUMENTS` that dies at
 the moment.
 """
 
@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def die() -> None:
@@ -128,7 +128,7 @@ def in_a_fork(work: Callable[[], object]) -> int:
 # steps of 4 rollouts each and 5 evaluation episodes. Each dies after the checkpoint of the first or later.
 MOMENTS: dict[str, Moment | HalfWritten] = {
     "collect: before the reset": Moment("mbrl_agent.agent.collector:collect_episodes", 2),
-    "collect: in the middle of an episode": Moment("envs.cartpole_swingup:CartPoleSwingUpEnv.step", 47),
+    "collect: in the middle of an episode": Moment("envs.cartpole.environment:CartPoleSwingUpEnv.step", 47),
     "collect: after an episode, before it is kept": Moment("mbrl_agent.agent.replay:Replay.add", 3),
     "collect: after an episode": Moment("mbrl_agent.agent.collector:collect_episodes", 2, after=True),
     "fit: before the loss": Moment("mbrl_agent.dynamics.ensemble_fit:negative_log_likelihood", 15),
@@ -144,7 +144,7 @@ MOMENTS: dict[str, Moment | HalfWritten] = {
     "search: before the best is deployed": Moment("mbrl_agent.policies.base:SearchPolicy.set_parameters", 4),
     "probe": Moment("mbrl_agent.search.policy_search:PolicySearch.probe", 2),
     "evaluation: before": Moment("mbrl_agent.run.callbacks:evaluate", 2),
-    "evaluation: in the middle": Moment("envs.cartpole_vector:CartPoleSwingUpVectorEnv.step", 45),
+    "evaluation: in the middle": Moment("envs.cartpole.environment:CartPoleSwingUpVectorEnv.step", 45),
     "evaluation: after": Moment("mbrl_agent.run.callbacks:evaluate", 3, after=True),
     "figure: half": HalfWritten(writing="prediction_trial_003.png"),
     "figure: between file and event": Moment("mbrl_agent.run.callbacks:log_image", 2),

@@ -1,7 +1,7 @@
-"""The cart-pole swing-up as a batch-native vector environment: hundreds of carts in one NumPy step."""
+"""A plant as a batch-native vector environment: hundreds of them in one NumPy step."""
 
 from collections.abc import Sequence
-from typing import Any, Unpack
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -10,29 +10,18 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from envs.cartpole_cost import tip_distance
-from envs.cartpole_noise import Indices, NormalBlocks
-from envs.cartpole_physics import FloatArray, step_components
-from envs.cartpole_task import (
-    ANGLE_DIMS,
-    OBSERVATION_LABELS,
-    SUCCESS_DISTANCE,
-    SUCCESS_STEPS,
-    VELOCITY_DIMS,
-    CartPoleTask,
-    TaskOptions,
-    check_render_mode,
-    state_option,
-)
-from envs.rendering import CartPoleRenderer
+from envs.shared.arrays import FloatArray
+from envs.shared.drawing import Renderer
+from envs.shared.noise import Indices, NormalBlocks
+from envs.shared.task import SwingUpTask, check_render_mode, state_option
 
 Observations = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 Info = dict[str, Any]
 
 
-class CartPoleSwingUpVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[np.float32], Any]):
-    """n independent `CartPoleSwingUpEnv`s that move together; that class describes the task and its options.
+class SwingUpVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[np.float32], Any]):
+    """n independent plants that move together.
 
     Seeds, observations, rewards, infos and images are the same, to the last bit, as those of a
     `gymnasium.vector.SyncVectorEnv` of the single environment with autoreset in the same step: at the end of
@@ -41,13 +30,13 @@ class CartPoleSwingUpVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDAr
     generator.
 
     Args:
+        task: Settings.
         num_envs: n.
         max_episode_steps: Steps after which an episode is truncated.
         render_mode: None or "rgb_array".
-        **options: `cost`, `cost_width`, `noise_std`, `noise_scale`, `initial_std` of the single environment.
 
     Raises:
-        ValueError: An option is out of range.
+        ValueError: A number is out of range.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012
@@ -57,39 +46,40 @@ class CartPoleSwingUpVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDAr
     }
 
     def __init__(
-        self,
-        num_envs: int = 1,
-        max_episode_steps: int = 30,
-        render_mode: str | None = None,
-        **options: Unpack[TaskOptions],
+        self, task: SwingUpTask, num_envs: int, max_episode_steps: int, render_mode: str | None
     ) -> None:
         for name, value in (("num_envs", num_envs), ("max_episode_steps", max_episode_steps)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a whole number >= 1, got {value!r}.")
-        self.task = CartPoleTask.create(**options)
+        self.task = task
         self.render_mode = check_render_mode(render_mode, self.metadata["render_modes"])
         self.num_envs = num_envs
         self.max_episode_steps = max_episode_steps
-        self.single_observation_space = spaces.Box(-np.inf, np.inf, (4,), np.float32)
-        self.single_action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+        dims, actions = task.state_dims, task.action_dims
+        self.single_observation_space = spaces.Box(-np.inf, np.inf, (dims,), np.float32)
+        self.single_action_space = spaces.Box(-1.0, 1.0, (actions,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self.cost_name = options.get("cost", "angle")
-        self.cost = self.task.cost
-        self.dynamics = self.task.dynamics
-        self.angle_dims = ANGLE_DIMS
-        self.velocity_dims = dict(VELOCITY_DIMS)
-        self.observation_labels = OBSERVATION_LABELS
-        self.initial_mean = self.task.initial_mean
-        self.initial_std = self.task.initial_std
+        self.cost = task.cost
+        self.dynamics = task.dynamics
+        self.energy = task.energy
+        self.angle_dims = task.angle_dims
+        self.velocity_dims = dict(task.velocity_dims)
+        self.observation_labels = task.labels
+        self.initial_mean = task.initial_mean
+        self.initial_std = task.initial_std
         self._all = np.arange(num_envs)
-        self._normals = NormalBlocks(num_envs)
-        self._states = np.full((4, num_envs), np.nan)
-        self._forces = np.zeros(num_envs)
+        self._normals = NormalBlocks(num_envs, dims)
+        self._states = np.full((dims, num_envs), np.nan)
+        self._forces = np.zeros((num_envs, actions))
         self._steps = np.full(num_envs, -1)
         self._steps_on_target = np.zeros(num_envs, dtype=np.intp)
-        self._observations = np.zeros((num_envs, 4), dtype=np.float32)
-        self._renderer: CartPoleRenderer | None = None
+        self._observations = np.zeros((num_envs, dims), dtype=np.float32)
+        self._renderer: Renderer | None = None
+
+    def make_renderer(self) -> Renderer:
+        """Make what draws the plant."""
+        raise NotImplementedError
 
     @property  # type: ignore[misc]
     def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
@@ -108,18 +98,22 @@ class CartPoleSwingUpVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDAr
 
         Args:
             seed: An integer seeds sub-environment i with seed + i; a sequence gives each its seed, None none.
-            options: "state", (4,) or (n, 4), sets the true states [m, m/s, rad, rad/s]; "reset_mask", (n,)
-            bool,
+            options: "state", (D,) or (n, D), sets the true states; "reset_mask", (n,) bool,
                 says which sub-environments to reset.
 
         Returns:
-            Observations (n, 4) and infos.
+            Observations (n, D) and infos.
 
         Raises:
             TypeError: The mask is not a boolean array.
             ValueError: An option is unknown or of the wrong shape, or there is not one seed for each.
         """
-        given = state_option(options, [(4,), (self.num_envs, 4)], allowed=("state", "reset_mask"))
+        given = state_option(
+            options,
+            [(self.task.state_dims,), (self.num_envs, self.task.state_dims)],
+            self.task.labels,
+            allowed=("state", "reset_mask"),
+        )
         indices = self._all if options is None else self._masked(options.get("reset_mask"))
         self._normals.seed(indices, self._seed_list(seed))
         self._start(indices, given)
@@ -127,13 +121,13 @@ class CartPoleSwingUpVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDAr
         return self._observations.copy(), self._spread(info, indices)
 
     def step(self, actions: npt.NDArray[np.float32]) -> tuple[Observations, FloatArray, Flags, Flags, Info]:
-        """Hold a force on each cart for 0.1 s, and start the next episode where one ends.
+        """Hold a force on each plant for a step, and start the next episode where one ends.
 
         Args:
-            actions: (n, 1), in units of 10 N, clipped to [-1, 1].
+            actions: (n, U), in units of the full force, clipped to [-1, 1].
 
         Returns:
-            Observations (n, 4), rewards (n,), terminated (n,), truncated (n,) and infos.
+            Observations (n, D), rewards (n,), terminated (n,), truncated (n,) and infos.
 
         Raises:
             ValueError: The actions have another shape or are not finite.
@@ -141,10 +135,9 @@ class CartPoleSwingUpVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDAr
         """
         if self._steps.min() < 0:
             raise gymnasium.error.ResetNeeded("Call reset before step.")
-        self._forces = self.task.force(actions, (self.num_envs, 1))
-        x, x_dot, theta, theta_dot = self._states
-        moved = step_components((x, x_dot, theta, theta_dot), self._forces, self.task.parameters)
-        self._states = np.stack(moved)
+        self._forces = self.task.force(actions, (self.num_envs, self.task.action_dims))
+        forces = tuple(np.ascontiguousarray(force) for force in self._forces.T)
+        self._states = np.stack(self.task.advance(tuple(self._states), forces))
         self._steps += 1
         observations, info = self._outcome(self._all)
         rewards = 1.0 - self.cost(info["state"])
@@ -160,12 +153,11 @@ class CartPoleSwingUpVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDAr
             return None
         if self._steps.min() < 0:
             raise gymnasium.error.ResetNeeded("Call reset before render.")
-        parameters = self.task.parameters
         if self._renderer is None:
-            self._renderer = CartPoleRenderer(self.render_mode, self.metadata["render_fps"], parameters)
-        times = self._steps * parameters.time_step
+            self._renderer = self.make_renderer()
+        times = self._steps * self.task.time_step
         rows = zip(self._states.T.tolist(), self._forces.tolist(), times.tolist(), strict=True)
-        frames = [self._renderer.render((s[0], s[1], s[2], s[3]), force, time) for s, force, time in rows]
+        frames = [self._renderer.render(tuple(state), tuple(force), time) for state, force, time in rows]
         return tuple(frame for frame in frames if frame is not None)
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -175,7 +167,7 @@ class CartPoleSwingUpVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDAr
             self._renderer = None
 
     def _start(self, indices: Indices, given: FloatArray | None = None) -> None:
-        """Begin an episode in the sub-environments `indices`, at `given` states (4,) or (n, 4)."""
+        """Begin an episode in the sub-environments `indices`, at `given` states (D,) or (n, D)."""
         self._normals.restart(indices)
         states = self.task.start(self._normals.draw(indices))
         if given is not None:
@@ -185,17 +177,17 @@ class CartPoleSwingUpVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDAr
             array[indices] = 0
 
     def _outcome(self, indices: Indices) -> tuple[Observations, Info]:
-        """Observations (k, 4) and info, arrays of k rows, of states that k sub-environments just reached."""
+        """Observations (k, D) and info, arrays of k rows, of states that k sub-environments just reached."""
         state = np.ascontiguousarray(self._states[:, indices].T)
-        distance = tip_distance(state, self.task.parameters.pole_length)
-        counts = (distance <= SUCCESS_DISTANCE) & (self._steps[indices] > 0)
+        distance = self.task.tip_distance(state)
+        counts = (distance <= self.task.success_distance) & (self._steps[indices] > 0)
         on_target = np.where(counts, self._steps_on_target[indices] + 1, 0)
         self._steps_on_target[indices] = on_target
         observations = self.task.observe(state, self._normals.draw(indices))
         return observations, {
             "state": state,
             "tip_distance": distance,
-            "is_success": on_target >= SUCCESS_STEPS,
+            "is_success": on_target >= self.task.success_steps,
         }
 
     def _autoreset(self, ended: Indices, observations: Observations, info: Info) -> Info:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from envs.cartpole_cost import AngleCost, TipCost, make_cost, squared_tip_distance, tip_distance, tip_position
+from envs.cartpole.cost import AngleCost, TipCost, make_cost, squared_tip_distance, tip_distance, tip_position
 
 COSTS = [AngleCost(), TipCost(), TipCost(width=0.25)]
 STATES = np.random.default_rng(0).normal(0, 1.5, (50, 4))

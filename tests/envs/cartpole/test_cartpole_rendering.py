@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import envs  # noqa: F401
-from envs.rendering import CartPoleRenderer
+from envs.cartpole.drawing import CartPoleRenderer
 
 UPRIGHT = (0.0, 0.0, 0.0, 0.0)
 
@@ -21,13 +21,13 @@ def renderer():
 
 def test_images_show_state_force_and_time(renderer):
     images = [
-        renderer.render(UPRIGHT, 0.0, 0.0),
-        renderer.render((0.1, 0.0, 0.0, 0.0), 0.0, 0.0),
-        renderer.render((0.0, 0.0, 0.3, 0.0), 0.0, 0.0),
-        renderer.render((0.0, 0.0, -0.3, 0.0), 0.0, 0.0),
-        renderer.render(UPRIGHT, 5.0, 0.0),
-        renderer.render(UPRIGHT, -5.0, 0.0),
-        renderer.render(UPRIGHT, 0.0, 1.0),
+        renderer.render(UPRIGHT, (0.0,), 0.0),
+        renderer.render((0.1, 0.0, 0.0, 0.0), (0.0,), 0.0),
+        renderer.render((0.0, 0.0, 0.3, 0.0), (0.0,), 0.0),
+        renderer.render((0.0, 0.0, -0.3, 0.0), (0.0,), 0.0),
+        renderer.render(UPRIGHT, (5.0,), 0.0),
+        renderer.render(UPRIGHT, (-5.0,), 0.0),
+        renderer.render(UPRIGHT, (0.0,), 1.0),
     ]
     for image in images:
         assert image.shape == (400, 600, 3)
@@ -42,24 +42,26 @@ def test_positive_angle_leans_to_the_right_and_positive_force_points_there(rende
         mask = (colour[..., dominant] - colour[..., others].max(-1)) > 60
         return np.nonzero(mask)[1].mean() - 300
 
-    still = renderer.render(UPRIGHT, 0.0, 0.0)
+    still = renderer.render(UPRIGHT, (0.0,), 0.0)
     assert abs(centre(still, 0)) < 2
-    assert centre(renderer.render((0.0, 0.0, 0.5, 0.0), 0.0, 0.0), 0) > 5
-    assert centre(renderer.render(UPRIGHT, 8.0, 0.0), 0) > 20
-    assert centre(renderer.render(UPRIGHT, -8.0, 0.0), 0) < -20
+    assert centre(renderer.render((0.0, 0.0, 0.5, 0.0), (0.0,), 0.0), 0) > 5
+    assert centre(renderer.render(UPRIGHT, (8.0,), 0.0), 0) > 20
+    assert centre(renderer.render(UPRIGHT, (-8.0,), 0.0), 0) < -20
 
 
 def test_the_camera_follows_a_far_cart(renderer):
-    assert renderer.render((50.0, 0.0, 3.0, 0.0), 0.0, 0.0).std() > 10
+    assert renderer.render((50.0, 0.0, 3.0, 0.0), (0.0,), 0.0).std() > 10
     np.testing.assert_array_equal(
-        renderer.render(UPRIGHT, 0.0, 0.0), CartPoleRenderer("rgb_array", 10).render(UPRIGHT, 0.0, 0.0)
+        renderer.render(UPRIGHT, (0.0,), 0.0), CartPoleRenderer("rgb_array", 10).render(UPRIGHT, (0.0,), 0.0)
     )
 
 
 def test_environment_renders_the_true_state():
     env = gymnasium.make("CartPoleSwingUp-v0", render_mode="rgb_array", noise_std=0.5)
     env.reset(seed=0, options={"state": UPRIGHT})
-    np.testing.assert_array_equal(env.render(), CartPoleRenderer("rgb_array", 10).render(UPRIGHT, 0.0, 0.0))
+    np.testing.assert_array_equal(
+        env.render(), CartPoleRenderer("rgb_array", 10).render(UPRIGHT, (0.0,), 0.0)
+    )
     env.step(np.ones(1))
     before = env.render()
     env.close()
@@ -82,7 +84,7 @@ def test_images_need_no_display(monkeypatch, renderer):
 
     monkeypatch.setattr(pygame.display, "init", no_display)
     monkeypatch.setattr(pygame.display, "set_mode", no_display)
-    assert renderer.render(UPRIGHT, 0.0, 0.0) is not None
+    assert renderer.render(UPRIGHT, (0.0,), 0.0) is not None
 
 
 def test_window(monkeypatch):
@@ -106,7 +108,7 @@ def test_window(monkeypatch):
 def test_missing_pygame(monkeypatch, renderer):
     monkeypatch.setitem(sys.modules, "pygame", None)
     with pytest.raises(gymnasium.error.DependencyNotInstalled, match="pip install pygame-ce"):
-        renderer.render(UPRIGHT, 0.0, 0.0)
+        renderer.render(UPRIGHT, (0.0,), 0.0)
 
 
 def test_importing_and_stepping_needs_no_pygame():

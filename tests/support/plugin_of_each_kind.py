@@ -137,5 +137,8 @@ class Distance(TaskCost):
 
     name: ClassVar[str] = "distance"
 
+    effort: float = 0.01
+    """Weight of the squared actions."""
+
     def __call__(self, state, action):
-        return state.square().sum(-1) + 0.01 * action.square().sum(-1)
+        return state.square().sum(-1) + self.effort * action.square().sum(-1)

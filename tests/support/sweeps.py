@@ -12,9 +12,9 @@ from mbrl_agent.randomness import derive_seed
 from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.study.sweep.cells import Cell, make_cells
 from mbrl_agent.study.sweep.grid import points_of
-from tests.tiny_run import flags
+from tests.support.tiny_run import flags
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 TINY = flags(trials=2, eval_episodes=3)[:-1]  # without --quiet, which every cell is
 TROUBLED = """
 import os, signal, time
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import gymnasium
 import gymnasium
-from envs.cartpole_swingup import CartPoleSwingUpEnv
+from envs.cartpole.environment import CartPoleSwingUpEnv
 
 class Troubled(CartPoleSwingUpEnv):
     def reset(self, *, seed=None, options=None):

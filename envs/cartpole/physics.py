@@ -15,15 +15,12 @@ Reference: Deisenroth and Rasmussen, "PILCO", 2011, describes this plant.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, TypeAlias, TypeVar, cast
+from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
-FloatArray: TypeAlias = npt.NDArray[np.float64]
-Array = TypeVar("Array", FloatArray, torch.Tensor)
-Component = TypeVar("Component", float, FloatArray, torch.Tensor)
+from envs.shared.arrays import Array, Component, constants, trigonometry
 
 
 @dataclass(frozen=True)
@@ -106,7 +103,7 @@ def step_components(
     x, v, theta, w = components
     accelerate = _equations_of_motion(theta, force, parameters)
     h = parameters.time_step / parameters.substeps
-    h, half, sixth = _constants(theta, h, h / 2, h / 6)
+    h, half, sixth = constants(theta, h, h / 2, h / 6)
     for _ in range(parameters.substeps):
         a1, b1 = accelerate(v, theta, w)
         v2, w2 = v + half * a1, w + half * b1
@@ -148,24 +145,6 @@ def energy(state: Array, parameters: CartPoleParameters = DEFAULT_PARAMETERS) ->
     return translation + rotation + 0.5 * m * parameters.gravity * l_ * cos_theta
 
 
-def trigonometry(
-    like: Component,
-) -> tuple[Callable[[Component], Component], Callable[[Component], Component]]:
-    """Sine and cosine for the type of `like`.
-
-    A float goes through NumPy's sine rather than that of `math`: the two may differ in the last bit, and a
-    single cart must move exactly like one of a batch.
-    """
-    functions: tuple[Any, Any]
-    if isinstance(like, torch.Tensor):
-        functions = (torch.sin, torch.cos)
-    elif isinstance(like, float):
-        functions = (_sin_of_float, _cos_of_float)
-    else:
-        functions = (np.sin, np.cos)
-    return functions
-
-
 def _equations_of_motion(
     theta: Component, force: Component, parameters: CartPoleParameters
 ) -> Callable[[Component, Component, Component], tuple[Component, Component]]:
@@ -177,9 +156,9 @@ def _equations_of_motion(
     m, l_, g = parameters.pole_mass, parameters.pole_length, parameters.gravity
     total = parameters.cart_mass + m
     sin, cos = trigonometry(theta)
-    ml, inertia, coupling = _constants(theta, m * l_, 2 * total, 1.5 * m)
-    k1, k2, k3 = _constants(theta, 1.5 * m * g, 3 * total * g / l_, 1.5 / l_)
-    (double_friction,) = _constants(theta, 2 * parameters.friction)
+    ml, inertia, coupling = constants(theta, m * l_, 2 * total, 1.5 * m)
+    k1, k2, k3 = constants(theta, 1.5 * m * g, 3 * total * g / l_, 1.5 / l_)
+    (double_friction,) = constants(theta, 2 * parameters.friction)
     double_force = force + force
 
     def accelerate(v: Component, theta: Component, w: Component) -> tuple[Component, Component]:
@@ -189,16 +168,3 @@ def _equations_of_motion(
         return (q - k1 * (s * c)) / d, (k2 * s - k3 * (q * c)) / d
 
     return accelerate
-
-
-def _sin_of_float(angle: float) -> float:
-    return float(np.sin(angle))
-
-
-def _cos_of_float(angle: float) -> float:
-    return float(np.cos(angle))
-
-
-def _constants(like: Component, *values: float) -> tuple[float, ...]:
-    """Factors for `like`: NumPy multiplies an array by a 0-d array in 60 % of the time that a float takes."""
-    return tuple(cast("float", np.asarray(v)) for v in values) if isinstance(like, np.ndarray) else values

@@ -6,25 +6,29 @@ import numpy as np
 import numpy.typing as npt
 from gymnasium.utils import seeding
 
-from envs.cartpole_physics import FloatArray
+from envs.shared.arrays import FloatArray
 
 Indices = npt.NDArray[np.intp]
 
 NORMAL_ROWS = 32
-"""Rows of 4 standard normals that a cart-pole draws at a time: start, first observation and 30 steps."""
+"""Rows of D standard normals that a plant draws at a time: start, first observation and 30 steps."""
 
 
 class NormalBlocks:
-    """Standard normals for n sub-environments, drawn from n generators in blocks of `NORMAL_ROWS` rows of 4.
+    """Standard normals for n sub-environments, drawn from n generators in blocks of `NORMAL_ROWS` rows of D.
 
     The single environment draws the same blocks, hence the same numbers. Generators that were never seeded
     take fresh entropy at first use.
+
+    Args:
+        num_envs: n.
+        dims: D.
     """
 
-    def __init__(self, num_envs: int) -> None:
+    def __init__(self, num_envs: int, dims: int) -> None:
         self._generators: list[np.random.Generator | None] = [None] * num_envs
         self._seeds = [-1] * num_envs
-        self._blocks = np.empty((num_envs, NORMAL_ROWS, 4))
+        self._blocks = np.empty((num_envs, NORMAL_ROWS, dims))
         self._next = np.full(num_envs, NORMAL_ROWS)
 
     @property
@@ -48,7 +52,7 @@ class NormalBlocks:
         self._next[indices] = NORMAL_ROWS
 
     def draw(self, indices: Indices) -> FloatArray:
-        """Next row of each of k sub-environments, (k, 4)."""
+        """Next row of each of k sub-environments, (k, D)."""
         for index in indices[self._next[indices] >= NORMAL_ROWS].tolist():
             self._generator(index).standard_normal(out=self._blocks[index])
             self._next[index] = 0

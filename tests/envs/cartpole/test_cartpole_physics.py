@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from envs.cartpole_physics import DEFAULT_PARAMETERS, CartPoleParameters, energy, step, step_components
+from envs.cartpole.physics import DEFAULT_PARAMETERS, CartPoleParameters, energy, step, step_components
 
-REFERENCE = np.loadtxt(Path(__file__).parent / "data" / "cartpole_steps.csv", delimiter=",", skiprows=1)
+REFERENCE = np.loadtxt(Path(__file__).parent / "cartpole_steps.csv", delimiter=",", skiprows=1)
 STATES, FORCES, NEXT_STATES = REFERENCE[:, :4], REFERENCE[:, 4], REFERENCE[:, 5:]
 
 

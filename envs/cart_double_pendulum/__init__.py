@@ -1,0 +1,1 @@
+"""Two rods on a cart: `CartDoublePendulumSwingUp-v0`."""

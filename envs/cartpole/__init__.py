@@ -1,0 +1,1 @@
+"""The cart-pole swing-up of PILCO and PIPPS, `CartPoleSwingUp-v0`."""

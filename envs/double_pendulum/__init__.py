@@ -1,0 +1,1 @@
+"""Two rods with one motor: `PendubotSwingUp-v0` and `AcrobotSwingUp-v0`."""

@@ -1,0 +1,1 @@
+"""What the plants share: arrays of any kind, the integrator, noise, environments, drawing."""
