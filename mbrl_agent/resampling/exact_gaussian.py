@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mbrl_agent.gaussians.moments import centred
 from mbrl_agent.resampling.gaussian import Gaussian
+from mbrl_agent.types import Prediction
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class ExactGaussian(Gaussian):
 
     name: ClassVar[str] = "exact-gaussian"
 
-    def prepare(self, noise: Tensor) -> Tensor:
+    def prepare(self, noise: Tensor, prediction: Prediction, particles: Tensor) -> Tensor:
         """Whiten the noise."""
         return whiten(noise)
 

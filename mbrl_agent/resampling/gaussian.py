@@ -57,14 +57,16 @@ class Gaussian(Resampler):
         self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
     ) -> Resampled:
         """Draw all particles from the fitted Gaussian, with equal weights. See `Resampler.__call__`."""
-        draw, jitter = gaussian_redraw(self.moments, prediction, particles, self.prepare(noise))
+        draw, jitter = gaussian_redraw(
+            self.moments, prediction, particles, self.prepare(noise, prediction, particles)
+        )
         return Resampled(draw, equal_weights(draw), jitter=jitter)
 
     def vjp(
         self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
     ) -> tuple[Resampled, PullBack]:
         """Do the same, with the derivative written out. See `Resampler.vjp`."""
-        prepared = self.prepare(noise)
+        prepared = self.prepare(noise, prediction, particles)
         draw, jitter, redraw = gaussian_redraw_vjp(self.moments, prediction, particles, prepared)
 
         def pull_back(by_particles: Tensor, by_weights: Tensor, by_state: Tensor | None) -> Gradients:
@@ -72,6 +74,6 @@ class Gaussian(Resampler):
 
         return Resampled(draw, equal_weights(draw), jitter=jitter), pull_back
 
-    def prepare(self, noise: Tensor) -> Tensor:
-        """The noise (*R, P, D) that particles are drawn with; of other ways to draw a subclass's own."""
+    def prepare(self, noise: Tensor, prediction: Prediction, particles: Tensor) -> Tensor:
+        """Return the noise (*R, P, D) that particles are drawn with; other ways to draw have their own."""
         return noise

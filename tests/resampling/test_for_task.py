@@ -11,6 +11,8 @@ from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.gaussians.turns import whole_turns
 from mbrl_agent.resampling import RESAMPLERS, ExactGaussian, FunctionGaussian, Gaussian, NoResampling, Tangent
 from mbrl_agent.resampling.base import Resampler
+from mbrl_agent.resampling.kernel_tangent import KernelTangent, doubly_stochastic
+from mbrl_agent.resampling.own_residual import OwnResidual
 from mbrl_agent.types import Prediction
 
 P, D, ANGLE = 60, 3, 1
@@ -180,3 +182,50 @@ def test_a_model_says_how_many_functions_its_particles_keep():
     assert functions("gp:functions=10") == 10
     assert functions("gp:propagation=independent") == 1
     assert NoResampling().for_task((2,), 5) == NoResampling()
+
+
+# values kept, derivatives changed --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("strategy", [OwnResidual(), OwnResidual("predictions"), KernelTangent()], ids=str)
+def test_values_are_those_of_the_particles(strategy):
+    prediction, particles, noise = cloud(strategy, 2)
+    torch.testing.assert_close(strategy(prediction, particles, noise, None).particles, particles)
+
+
+def test_own_residuals_pull_back_as_a_draw_that_happens_to_be_the_particles():
+    prediction, particles, _ = cloud(Gaussian())
+    residual = OwnResidual().prepare(particles, prediction, particles)
+    by, weights = normal(P, D, seed=5), torch.zeros(P, dtype=torch.float64)
+    own = OwnResidual().vjp(prediction, particles, particles, None)[1](by, weights, None)[2]
+    drawn = Gaussian().vjp(prediction, particles, residual, None)[1](by, weights, None)[2]
+    torch.testing.assert_close(own, drawn)
+    assert float((own - by).abs().max()) > 0.1  # it is not what NoResampling does
+
+
+def pulled_back(strategy, by):
+    prediction, particles, noise = cloud(strategy, 2)
+    found, pull_back = strategy.vjp(prediction, particles, noise, None)
+    return pull_back(by, torch.zeros_like(found.weights), found.state)[2]
+
+
+def test_a_wide_kernel_is_the_tangent_projection_and_a_narrow_one_is_nothing():
+    by = normal(2, P, D, seed=5)
+    torch.testing.assert_close(
+        pulled_back(KernelTangent(1e4), by), pulled_back(Tangent(1), by), rtol=1e-4, atol=1e-4
+    )
+    torch.testing.assert_close(pulled_back(KernelTangent(1e-4), by), by, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("width", [0.1, 0.5, 2.0])
+def test_the_kernel_is_a_doubly_stochastic_contraction(width):
+    kernel = doubly_stochastic(normal(2, P, D), width)
+    torch.testing.assert_close(kernel, kernel.mT)
+    torch.testing.assert_close(kernel.sum(-1), torch.ones(2, P, dtype=torch.float64), atol=1e-3, rtol=0)
+    eigenvalues = torch.linalg.eigvalsh(kernel)
+    assert -1e-9 < float(eigenvalues.min()) <= float(eigenvalues.max()) < 1 + 1e-3
+    by = normal(2, P, D, seed=5)
+    smooth = pulled_back(KernelTangent(width), by)
+    assert (smooth.norm(dim=(1, 2)) < by.norm(dim=(1, 2))).all()
+    affine = torch.ones(2, P, D, dtype=torch.float64)
+    torch.testing.assert_close(pulled_back(KernelTangent(width), affine), affine, atol=1e-6, rtol=0)

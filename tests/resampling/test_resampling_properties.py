@@ -24,6 +24,7 @@ OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     "cost_weights": st.sampled_from(["component", "uniform"]),
     "detach_responsibilities": st.booleans(),
     "wrap": st.booleans(),
+    "width": st.sampled_from([1e-3, 0.5, 1e3]),
 }
 
 
