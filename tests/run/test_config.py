@@ -347,7 +347,7 @@ def test_convert(given, hint, expected):
         (True, Literal[1, 2], "one of 1, 2"),
         ("x", int | None, "a whole number"),
         ("1,x", tuple[int, ...], "a whole number"),
-        ("1,,2", tuple[int, ...], "a whole number"),
+        ("1,,2", tuple[int, ...], "a list, each item a whole number"),
         ({"a": 1}, tuple[int, ...], "a list, each item a whole number"),
     ],
 )
