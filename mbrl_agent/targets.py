@@ -115,10 +115,11 @@ class Integration(nn.Module):
             zeros = torch.zeros(len(targets.positions), dtype=torch.float32, device=device)
             self.register_buffer(name, zeros)
         for name in ("predicted", "positions", "velocities"):
-            rows = torch.zeros(len(getattr(targets, name)), targets.features.state_dims)
+            shape = len(getattr(targets, name)), targets.features.state_dims
+            rows = torch.zeros(shape, dtype=torch.float32, device="cpu")  # whatever torch's default is
             for row, index in zip(rows, getattr(targets, name), strict=True):
                 row[index] = 1
-            self.register_buffer(f"_{name}", rows.to(device, torch.float32), persistent=False)
+            self.register_buffer(f"_{name}", rows.to(device), persistent=False)
 
     def fit(self, transitions: Transitions) -> None:
         """Find each position's step h by least squares, and the standard deviation of what is left over.

@@ -302,7 +302,7 @@ def _report(fits: list[GpFit], varied: Tensor) -> FitReport:
     """The mean over the targets that vary; a curve that ended earlier stays where it ended."""
     curves = [fit.curve for fit, counts in zip(fits, varied.tolist(), strict=True) if counts]
     if not curves:
-        return FitReport(0.0, torch.zeros(1))
+        return FitReport(0.0, torch.zeros(1, dtype=torch.float32, device="cpu"))
     steps = max(len(curve) for curve in curves)
     padded = [torch.cat([curve, curve[-1:].expand(steps - len(curve))]) for curve in curves]
     curve = torch.stack(padded).mean(0)

@@ -127,7 +127,7 @@ def fit_hyperparameters(
     problem = _Problem(kernel, inputs, targets)
     starts = [problem.start(length) for length in START_LENGTHSCALES]
     if not bool(targets.any()):  # of what never varies nothing can be learned
-        return GpFit(problem.read(starts[0]), torch.zeros(1))
+        return GpFit(problem.read(starts[0]), _curve([0.0]))
     if last is not None:
         starts.insert(0, _as_vector(last))
     failure: Exception | None = None
@@ -144,7 +144,11 @@ def fit_hyperparameters(
             stacklevel=3,
         )
         found, problem.curve = starts[0], [0.0]
-    return GpFit(problem.read(found), torch.tensor(problem.curve))
+    return GpFit(problem.read(found), _curve(problem.curve))
+
+
+def _curve(values: list[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32, device="cpu")  # whatever torch's defaults are
 
 
 def _minimise(problem: _Problem, start: Tensor, steps: int) -> None:

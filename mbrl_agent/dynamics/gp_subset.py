@@ -9,8 +9,8 @@ from torch import Tensor
 def evenly(count: int, most: int) -> Tensor:
     """Indices of at most so many of `count` transitions, evenly spaced in the order of collection."""
     if count <= most:
-        return torch.arange(count)
-    return torch.linspace(0, count - 1, most).round().long()
+        return torch.arange(count, device="cpu")
+    return torch.linspace(0, count - 1, most, dtype=torch.float64, device="cpu").round().long()
 
 
 def recent_and_far(inputs: Tensor, most: int) -> Tensor:

@@ -308,3 +308,21 @@ def test_a_model_of_other_sizes_is_refused():
 def test_options_that_cannot_be(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         Gp(**options)
+
+
+def test_torchs_defaults_do_not_matter():
+    data = plant(20)
+    expected = fitted(torch.float32, data, fit_steps=3)
+    try:
+        torch.set_default_dtype(torch.float64)
+        torch.set_default_device("meta")
+        generators = [torch.Generator("cpu").manual_seed(seed) for seed in (0, 3)]
+        model = Gp(functions=12, fit_steps=3).build(AngleFeatures(D), U, generators[0])
+        model.fit(data, generators[1])
+        found = model.predict(data.states.float(), data.actions.float())
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device("cpu")
+    wanted = expected.predict(data.states.float(), data.actions.float())
+    torch.testing.assert_close(found.mean, wanted.mean, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(found.std, wanted.std, rtol=1e-4, atol=1e-4)
