@@ -140,7 +140,8 @@ def fitting_contents(path: Any) -> Iterator[None]:
     except (
         LookupError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError, AssertionError
     ) as error:  # fmt: skip
-        raise CheckpointError(f"{path}: the checkpoint's contents do not fit together: {error}") from error
+        reason = str(error).partition("\n")[0]  # below it torch may write its own C++ stack
+        raise CheckpointError(f"{path}: the checkpoint's contents do not fit together: {reason}") from error
 
 
 def read_parameters(path: Any) -> dict[str, dict[str, Tensor]]:
