@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from gymnasium.spaces import Box
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -24,7 +25,6 @@ from mbrl_agent.agent.choice_data import (
     plugin_class,
 )
 from mbrl_agent.agent.replay import Episode
-from mbrl_agent.agent.spaces_json import space_from_json, space_to_json
 from mbrl_agent.agent.state import COUNTERS, AgentArguments, AgentState
 from mbrl_agent.agent.task import Task
 from mbrl_agent.agent.task_arguments import NONE, TaskArguments
@@ -42,6 +42,7 @@ from mbrl_agent.search.policy_search import SearchOptions
 # what the user may give instead of the environment
 GIVEN = ("angle_dims", "velocity_dims", "initial_mean", "initial_std", "initial_states", "terminated")
 PLAIN = ("random_trials", "max_episode_steps", "gradient_probe")  # arguments that are numbers
+SPACES = ("observation_space", "action_space")
 CHOICES: dict[str, Registry[Any]] = {
     "resampling": RESAMPLERS,
     "estimator": ESTIMATORS,
@@ -71,8 +72,6 @@ def write_state(path: Any, state: AgentState) -> None:
         **{name: encode_value(getattr(arguments, name), name) for name in PLAIN},
         "seed": arguments.seed,
         "n_envs": state.n_envs,
-        "observation_space": space_to_json(state.observation_space),
-        "action_space": space_to_json(state.action_space),
         "angle_dims": list(state.task.angle_dims),
         "velocity_dims": [list(pair) for pair in state.task.velocity_dims],
         "given": [name for name in GIVEN if state.given.is_set(name)],
@@ -95,8 +94,11 @@ def _tensors(state: AgentState) -> dict[str, Tensor]:
 
 
 def _arrays(state: AgentState) -> dict[str, NDArray[Any]]:
-    """The transitions, and the initial distribution where the task has one."""
+    """The bounds of the spaces, the transitions, and the initial distribution where the task has one."""
     arrays: dict[str, NDArray[Any]] = {}
+    for name in SPACES:
+        space = getattr(state, name)
+        arrays[f"{name}/low"], arrays[f"{name}/high"] = space.low, space.high
     for index, episode in enumerate(state.episodes):
         arrays[f"episodes/{index}/observations"] = episode.observations
         arrays[f"episodes/{index}/actions"] = episode.actions
@@ -208,8 +210,7 @@ def _decode(archive: Archive, custom: Mapping[str, Any]) -> AgentState:
             policy_kwargs={key: decode_value(value) for key, value in config["policy_kwargs"].items()},
             seed=config["seed"],
         ),
-        observation_space=space_from_json(config["observation_space"]),
-        action_space=space_from_json(config["action_space"]),
+        **{name: read_box(arrays, name) for name in SPACES},
         n_envs=config["n_envs"],
         given=_given(archive),
         task=Task(
@@ -229,6 +230,27 @@ def _decode(archive: Archive, custom: Mapping[str, Any]) -> AgentState:
         recent_episodes=[{key: float(info[key]) for key in ("r", "l")} for info in config["recent_episodes"]],
         recent_successes=[bool(success) for success in config["recent_successes"]],
     )
+
+
+def read_box(arrays: Mapping[str, NDArray[Any]], name: str) -> Box:
+    """Make a space from the bounds in a file; their type and shape are those of the space.
+
+    An integer Box that was declared without a bound comes back with the bound of its type: the two are
+    equal, and contain the same values.
+
+    Args:
+        arrays: Of the file.
+        name: Of the space in it.
+
+    Raises:
+        ValueError: The bounds are not those of a Box.
+    """
+    low, high = arrays[f"{name}/low"], arrays[f"{name}/high"]
+    if low.dtype != high.dtype or low.dtype.kind not in "biuf" or low.shape != high.shape:
+        raise ValueError(f"the bounds of {name} are {low.dtype} {low.shape} and {high.dtype} {high.shape}")
+    if not (low <= high).all():  # false for NaN, too
+        raise ValueError(f"a lower bound of {name} is not below the upper one")
+    return Box(low, high, dtype=low.dtype.type)
 
 
 def _given(archive: Archive) -> TaskArguments:

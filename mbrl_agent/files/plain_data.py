@@ -166,6 +166,9 @@ def encode_array(array: NDArray[Any], name: str) -> bytes:
 def decode_array(payload: bytes) -> NDArray[Any]:
     """The inverse of `encode_array`: an array that owns its memory.
 
+    The header is read here, and not by NumPy: that evaluates it as Python text, with a choice of errors,
+    and allocates what it claims before the data are looked at.
+
     Raises:
         ValueError: Not bytes that `encode_array` writes, such as a shape that does not fit the size.
     """

@@ -1,9 +1,10 @@
-"""Numbers of a figure as CSV."""
+"""Tables as text: for people, and as CSV."""
 
 from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 Cell = str | int | float
@@ -27,3 +28,17 @@ class Table:
 
 def _cell(value: Cell) -> str:
     return f"{value:.8g}" if isinstance(value, float) else str(value)
+
+
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Put cells under each other, the first column to the left and the others to the right.
+
+    By hand, since rich folds or cuts what is wider than the terminal, and than 80 columns in a pipe.
+
+    Args:
+        rows: The head among them; all of the same length.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "   ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows
+    ]

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mbrl_agent.files import atomic
-from mbrl_agent.files.archive import Archive, CheckpointError, read_archive, write_archive
+from mbrl_agent.files.archive import VERSION, Archive, CheckpointError, read_archive, write_archive
 from mbrl_agent.files.atomic import write_atomically
 
 NUMBERS = ["bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16"]
@@ -163,7 +163,7 @@ def test_the_file_is_open_to_other_tools(tmp_path):
         assert archive.testzip() is None
         assert json.loads(archive.read("config.json")) == {
             "format": "mbrl_agent",
-            "version": 3,
+            "version": VERSION,
             "config": {"lr": 0.1},
         }
         weight = np.load(io.BytesIO(archive.read("tensors/net.0.weight.npy")), allow_pickle=False)

@@ -17,7 +17,7 @@ from mbrl_agent.run.environment import Environment, make_env
 from mbrl_agent.run.evaluation import Evaluation, Predict, evaluate
 from mbrl_agent.run.intervals import Interval, bootstrap, wilson
 from mbrl_agent.run.open_agent import OpenedAgent
-from mbrl_agent.run.table import Cell, Table
+from mbrl_agent.run.table import Cell, Table, align
 
 HELP = "Run fresh episodes: return, success, and whatever number the info of their last step offers."
 SIDE_BY_SIDE = 200
@@ -114,12 +114,7 @@ def summary(result: Evaluation) -> list[str]:
         share = wilson(int(result.successes.sum()), len(result.successes))
         rows.append(["success", f"{share.value:.1%}", f"{share.low:.1%} to {share.high:.1%}", "", "", ""])
     rows += [_row(name, values) for name, values in result.scalars.items()]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        cells = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("   ".join([row[0].ljust(widths[0]), *cells]).rstrip())
-    return [*lines, "", OF_MEANS + ("" if result.successes is None else OF_SUCCESS)]
+    return [*align(rows), "", OF_MEANS + ("" if result.successes is None else OF_SUCCESS)]
 
 
 def _row(name: str, values: NDArray[np.float64]) -> list[str]:

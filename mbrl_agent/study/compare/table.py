@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from mbrl_agent.run.table import Cell, Table
+from mbrl_agent.run.table import Cell, Table, align
 from mbrl_agent.study.compare.curves import Curve, Measure, time_unit
 from mbrl_agent.study.compare.grouping import Group
 from mbrl_agent.study.compare.statistics import Reached
@@ -95,10 +95,7 @@ def plain(summaries: Sequence[Summary], in_seconds: bool) -> str:
         ]
     ]
     rows += [_cells(summary, in_seconds) for summary in summaries]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(f"{cell:{w}}" for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return "\n".join(align(rows))
 
 
 def runs_table(groups: Sequence[Group]) -> Table:

