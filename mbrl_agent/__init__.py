@@ -6,8 +6,10 @@ import mbrl_agent.agent.headless  # noqa: F401  (first: Stable-Baselines3 import
 from mbrl_agent.agent.agent import ParticlePILCO
 from mbrl_agent.agent.callbacks import TrialCallback
 from mbrl_agent.dynamics.base import DynamicsModel, DynamicsOptions
+from mbrl_agent.dynamics.dropout import Dropout
 from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.dynamics.gp import Gp
+from mbrl_agent.dynamics.simulator import Simulator
 from mbrl_agent.files.archive import CheckpointError
 from mbrl_agent.gaussians.cholesky import robust_cholesky
 from mbrl_agent.gaussians.moments import particle_moments
@@ -37,12 +39,16 @@ from mbrl_agent.search.estimators.likelihood_ratio import LikelihoodRatio
 from mbrl_agent.search.estimators.reparameterization import Reparameterization
 from mbrl_agent.search.estimators.total_propagation import TotalPropagation
 from mbrl_agent.search.policy_search import SearchOptions
+from mbrl_agent.search.rollouts.base import Rollout
+from mbrl_agent.search.rollouts.moment_matching import MomentMatching
+from mbrl_agent.search.rollouts.particles import Particles
 from mbrl_agent.types import Prediction, Resampled
 from mbrl_agent.version import __version__
 
 __all__ = [
     "CheckpointError",
     "DetachedMixture",
+    "Dropout",
     "DynamicsModel",
     "DynamicsOptions",
     "Ensemble",
@@ -60,9 +66,11 @@ __all__ = [
     "Mixture",
     "Mlp",
     "MlpPolicy",
+    "MomentMatching",
     "NoResampling",
     "OptionError",
     "ParticlePILCO",
+    "Particles",
     "PolicyOptions",
     "Prediction",
     "Rbf",
@@ -70,8 +78,10 @@ __all__ = [
     "Reparameterization",
     "Resampled",
     "Resampler",
+    "Rollout",
     "SearchOptions",
     "SearchPolicy",
+    "Simulator",
     "Tangent",
     "TotalPropagation",
     "TrialCallback",

@@ -89,6 +89,11 @@ class Scaling:
         return factor, (new.mean.double() - self.mean.double()) * own
 
 
+def unscaled(scaling: Scaling, values: Tensor) -> Tensor:
+    """From standardised coordinates (..., F) back; what has never varied has its only value."""
+    return scaling.mean + values * inverse(scaling.scale)
+
+
 class StandardizedFeatures:
     """What a policy sees of a state: z = (phi(x) - mean) * scale, with its derivative.
 
@@ -98,21 +103,21 @@ class StandardizedFeatures:
     """
 
     def __init__(self, features: AngleFeatures, scaling: Scaling) -> None:
-        self._features = features
-        self._scaling = scaling
+        self.features = features
+        self.scaling = scaling
 
     def __call__(self, state: Tensor) -> Tensor:
         """(..., D) -> (..., F)."""
-        return self._scaling(self._features(state))
+        return self.scaling(self.features(state))
 
     def vjp(self, state: Tensor) -> tuple[Tensor, PullBack]:
         """Do the same, and return the pull-back by_z -> by_state."""
-        phi = self._features(state)
+        phi = self.features(state)
 
         def pull_back(by_z: Tensor) -> Gradients:
-            return (self._features.pull_back(phi, by_z * self._scaling.scale),)
+            return (self.features.pull_back(phi, by_z * self.scaling.scale),)
 
-        return self._scaling(phi), pull_back
+        return self.scaling(phi), pull_back
 
 
 def visited_scaling(features: AngleFeatures, states: Tensor, dtype: torch.dtype) -> Scaling:

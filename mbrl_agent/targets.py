@@ -194,8 +194,8 @@ class IntegrationRule:
             change: (*R, P, K), mean.
             std: (*R, P, K), of the change.
         """
-        moves, own, noise, count = self.moves, self.own, self.noise, state.shape[-1]
-        if moves is None or own is None or noise is None:
+        moves, own, count = self.moves, self.own, state.shape[-1]
+        if moves is None or own is None:
             return Prediction(state + change, std), lambda by_mean, by_std: (by_mean, by_mean, by_std)
 
         def pull_back(by_mean: Tensor, by_std: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -204,4 +204,24 @@ class IntegrationRule:
             return by_mean + by_both[..., :count], by_both[..., count:], by_own_std
 
         mean = state + torch.cat([state, change], dim=-1) @ moves
-        return Prediction(mean, std @ own + noise), pull_back
+        return Prediction(mean, self.noise_std(std)), pull_back
+
+    def double(self) -> IntegrationRule:
+        """The same in float64."""
+        return IntegrationRule(*(None if value is None else value.double() for value in vars(self).values()))
+
+    def weights(self, dims: int, like: Tensor) -> Tensor:
+        """The way as one matrix W, x' = (x, c) W: (D + K, D).
+
+        Args:
+            dims: D.
+            like: Of the dtype and the device wanted.
+        """
+        identity = torch.eye(dims, dtype=like.dtype, device=like.device)
+        if self.moves is None:
+            return torch.cat([identity, identity])
+        return self.moves.to(like) + torch.cat([identity, identity.new_zeros(len(self.moves) - dims, dims)])
+
+    def noise_std(self, std: Tensor) -> Tensor:
+        """Standard deviation of the noise of next states, (..., D), from that of changes, (..., K)."""
+        return std if self.own is None or self.noise is None else std @ self.own + self.noise

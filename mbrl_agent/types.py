@@ -20,6 +20,9 @@ Parameters = Mapping[str, Tensor]
 Cost = Callable[[Tensor, Tensor], Tensor]
 """States (..., D) and actions (..., U) in [-1, 1] that led to them -> costs (...)."""
 
+Step = Callable[[Tensor, Tensor], Tensor]
+"""States (..., D) and actions (..., U) in [-1, 1] -> next states (..., D), differentiable."""
+
 Terminated = Callable[[Tensor], Tensor]
 """States (..., D) -> whether an episode ends there, (...) bool."""
 

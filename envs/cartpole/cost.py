@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import torch
+
 from envs.cartpole.physics import DEFAULT_PARAMETERS
 from envs.shared.arrays import Array, root, saturate, trigonometry
 
@@ -26,6 +28,18 @@ class AngleCost:
         """Cost in [0, 1], (...), of states (..., 4); the action (..., 1) is ignored."""
         x, theta = state[..., 0], state[..., 2]
         return saturate(x * x + theta * theta)
+
+    def expected(self, mean: torch.Tensor, covariance: torch.Tensor) -> torch.Tensor:
+        """Expected cost of a Gaussian state, (...): mean (..., 4), covariance (..., 4, 4); differentiable.
+
+        E[cost] = 1 - |1 + S|^-1/2 exp(-m^T (1 + S)^-1 m / 2),  of (x, theta)
+        """
+        x, theta = mean[..., 0], mean[..., 2]
+        a, b = 1 + covariance[..., 0, 0], 1 + covariance[..., 2, 2]
+        c = covariance[..., 0, 2]
+        determinant = a * b - c * c
+        distance = (b * x * x - 2 * c * x * theta + a * theta * theta) / determinant
+        return 1 - (-distance / 2).exp() / determinant.sqrt()
 
 
 @dataclass(frozen=True)

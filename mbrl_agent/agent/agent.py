@@ -53,6 +53,7 @@ from mbrl_agent.resampling import RESAMPLERS, Resampler
 from mbrl_agent.search.estimators import ESTIMATORS, Estimator
 from mbrl_agent.search.initial_states import Sampler
 from mbrl_agent.search.policy_search import PolicySearch, SearchOptions, SearchReport
+from mbrl_agent.search.rollouts import ROLLOUTS, Rollout
 from mbrl_agent.types import Cost, Terminated
 
 LOAD_OPTIONS = ("cost", "initial_states", "terminated", "search", "tensorboard_log", "verbose")
@@ -80,6 +81,7 @@ class ParticlePILCO(BaseAlgorithm):
         resampling: Resampling strategy, spelled ("gaussian", "interpolated:0.25") or an instance.
         estimator: Gradient estimator, likewise.
         dynamics: Dynamics model, spelled ("ensemble:members=7,hidden=64x64") or an instance of its options.
+        rollout: How a belief is carried through the model: "particles", or "moment-matching".
         search: Options of the policy search.
         cost: Differentiable cost in torch, (states (..., D), actions (..., U) that led to them) -> (...);
             the actions' range [-1, 1] stands for the bounds of the agent's action space.
@@ -155,6 +157,7 @@ class ParticlePILCO(BaseAlgorithm):
     dynamics_options: DynamicsOptions = held_by("learner")
     resampling: Resampler = held_by("learner")
     estimator: Estimator = held_by("learner")
+    rollout: Rollout = held_by("learner")
     search: SearchOptions = held_by("learner")
     candidates: dict[str, Tensor] | None = held_by("learner")
     candidate_costs: Tensor | None = held_by("learner")
@@ -175,6 +178,7 @@ class ParticlePILCO(BaseAlgorithm):
         resampling: str | Resampler = "gaussian",
         estimator: str | Estimator = "reparameterization",
         dynamics: str | DynamicsOptions = "ensemble",
+        rollout: str | Rollout = "particles",
         search: SearchOptions | None = None,
         cost: Cost | None = None,
         angle_dims: Sequence[int] | str | None = None,
@@ -210,6 +214,7 @@ class ParticlePILCO(BaseAlgorithm):
             raise TypeError(f"search must be SearchOptions(...) or None, got {type(search).__name__}")
         search = search or SearchOptions()
         choices = RESAMPLERS.resolve(resampling), ESTIMATORS.resolve(estimator), DYNAMICS.resolve(dynamics)
+        chosen_rollout = ROLLOUTS.resolve(rollout)
         self._given_task = TaskArguments(
             cost, angle_dims, initial_mean, initial_std, initial_states, terminated, velocity_dims
         )
@@ -225,7 +230,7 @@ class ParticlePILCO(BaseAlgorithm):
             seed=require_seed("seed", seed),
         )
         self._logger = Logger(None, [])  # silent, until `learn` or `set_logger` gives another
-        self.learner = Learner(search, *choices, self.device)
+        self.learner = Learner(search, *choices, chosen_rollout, self.device)
         self.collector = Collector(self, max_episode_steps)
         self.trials = 0
         self._cost_check = CostCheck()
@@ -238,9 +243,10 @@ class ParticlePILCO(BaseAlgorithm):
         if self.env is None:
             raise ValueError("the agent needs an environment: pass env=..., or load a saved agent")
         self.set_random_seed(self.seed)
-        self.task = read_task(self.env, self._given_task)
+        self.task = read_task(self.env, self._given_task, self.dynamics_options.needs_step)
         self.task.check(self.state_dims, self.action_dims, self.device)
         self.build()
+        self.dynamics.attach(self.task.step)
 
     def build(self) -> None:
         """Make the policy and the dynamics model for the task's angles."""
@@ -250,6 +256,7 @@ class ParticlePILCO(BaseAlgorithm):
                 f"policy must be one of {', '.join(self.policy_aliases)} or a subclass of SearchPolicy, "
                 f"got {self.policy_class}"
             )
+        self.rollout.validate(self.dynamics_options, self.policy_class, self.estimator, self.task.terminated)
         generator = derive_generator(self.seed, "dynamics", device=self.device)
         self.learner.build_model(self.state_dims, self.action_dims, generator)
         observation_space, action_space = self.observation_space, self.action_space
@@ -292,7 +299,7 @@ class ParticlePILCO(BaseAlgorithm):
         """Say what learns where, and how far it is."""
         words = [f"{self.policy_class.__name__} on {describe_env(self.env)}"]
         words += [f"resampling={self.resampling}", f"estimator={self.estimator}"]
-        words += [f"dynamics={self.dynamics_options}", f"trials={self.trials}"]
+        words += [f"dynamics={self.dynamics_options}", f"rollout={self.rollout}", f"trials={self.trials}"]
         return f"{type(self).__name__}({', '.join(words)})"
 
     def set_env(self, env: AnyEnv | str, force_reset: bool = True) -> None:
@@ -308,12 +315,13 @@ class ParticlePILCO(BaseAlgorithm):
         made = make_env(env, self.verbose)
         wrapped = self._wrap_env(made)
         check_for_correct_spaces(wrapped, self.observation_space, self.action_space)
-        task = read_task(wrapped, self._given_task)
+        task = read_task(wrapped, self._given_task, self.dynamics_options.needs_step)
         task.check(self.state_dims, self.action_dims, self.device)
         for name in ("angle_dims", "velocity_dims"):
             own, other = getattr(self.task, name), getattr(task, name)
             if own != other:
                 raise ValueError(f"the agent was built for {name} {own}, not {other}")
+        self.dynamics.attach(task.step)
         self.n_envs = wrapped.num_envs
         super().set_env(limit_episodes(made, self.max_episode_steps), force_reset)
         self.task = task
@@ -577,8 +585,8 @@ class ParticlePILCO(BaseAlgorithm):
             env: Environment or Gymnasium id to continue on; None gives an agent that can only predict.
             device: Where the tensors go.
             custom_objects: Classes that the file needs and the package does not have, by what they are:
-                "resampling", "estimator", "dynamics", "policy_class" (or "policy"). A class of the user's is
-                never taken for the package's of the same name, nor the package's for the user's.
+                "resampling", "estimator", "dynamics", "rollout", "policy_class" (or "policy"). A class of the
+                user's is never taken for the package's of the same name, nor the package's for the user's.
             print_system_info: Not used.
             force_reset: As in Stable-Baselines3.
             kwargs: `cost`, `initial_states` and `terminated`, where they were passed as functions, which are

@@ -20,6 +20,7 @@ from mbrl_agent.options.registry import Registry
 from mbrl_agent.policies import POLICIES
 from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.search.estimators import ESTIMATORS
+from mbrl_agent.search.rollouts import ROLLOUTS
 
 CLASS = "class"  # a keyword of Python, so that no option can have this name
 TUPLE, DICT = "tuple", "dict"
@@ -133,7 +134,7 @@ def decode_policy(data: Any, custom: type | None) -> type:
 
 def _is_the_packages(cls: type) -> bool:
     """Whether a class is one of those that the package offers by name."""
-    registries: tuple[Registry[Any], ...] = (RESAMPLERS, ESTIMATORS, DYNAMICS)
+    registries: tuple[Registry[Any], ...] = (RESAMPLERS, ESTIMATORS, DYNAMICS, ROLLOUTS)
     return cls in _policies().values() or any(registry.is_own(cls) for registry in registries)
 
 

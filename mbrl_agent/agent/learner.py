@@ -24,6 +24,7 @@ from mbrl_agent.search.policy_search import (
     SearchOptions,
     SearchReport,
 )
+from mbrl_agent.search.rollouts import Rollout
 from mbrl_agent.targets import Targets
 from mbrl_agent.types import Transitions
 
@@ -38,6 +39,7 @@ class Learner:
         resampling: Strategy between two predicted steps.
         estimator: Of the gradient.
         dynamics_options: What model to make.
+        rollout: How a belief is carried through it.
         device: Of all tensors.
 
     Attributes:
@@ -60,12 +62,14 @@ class Learner:
         resampling: Resampler,
         estimator: Estimator,
         dynamics_options: DynamicsOptions,
+        rollout: Rollout,
         device: torch.device,
     ) -> None:
         self.search = search
         self.resampling = resampling
         self.estimator = estimator
         self.dynamics_options = dynamics_options
+        self.rollout = rollout
         self.candidates: dict[str, Tensor] | None = None
         self.candidate_costs: Tensor | None = None
         self.fit_steps = 0
@@ -162,16 +166,17 @@ class Learner:
         if not len(replay):
             raise ValueError("there is no model yet: call learn first")
         assert self.task.cost is not None
+        start = self.task.initial_states(
+            replay.initial_states(), self._device, visited=replay.episodes[0].observations
+        )
         return PolicySearch(
             self.search,
             self.policy,
             self.dynamics,
             self.task.cost,
             self._resampler,
-            self.estimator,
-            self.task.initial_states(
-                replay.initial_states(), self._device, visited=replay.episodes[0].observations
-            ),
+            self.rollout.gradient(self.estimator, start),
+            start,
             self.search.horizon or self._longest_episode(replay),
             self.task.terminated,
         )

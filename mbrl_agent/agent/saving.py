@@ -38,6 +38,7 @@ from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.search.estimators import ESTIMATORS
 from mbrl_agent.search.initial_states import NotSaved
 from mbrl_agent.search.policy_search import SearchOptions
+from mbrl_agent.search.rollouts import ROLLOUTS
 
 # what the user may give instead of the environment
 GIVEN = ("angle_dims", "velocity_dims", "initial_mean", "initial_std", "initial_states", "terminated")
@@ -47,6 +48,7 @@ CHOICES: dict[str, Registry[Any]] = {
     "resampling": RESAMPLERS,
     "estimator": ESTIMATORS,
     "dynamics": DYNAMICS,
+    "rollout": ROLLOUTS,
 }
 
 
@@ -157,7 +159,7 @@ def read_parameters(path: Any) -> dict[str, dict[str, Tensor]]:
 
 
 def _custom_classes(custom_objects: Mapping[str, Any]) -> dict[str, Any]:
-    """What the user passed for `resampling`, `estimator`, `dynamics` and `policy_class`.
+    """What the user passed for `resampling`, `estimator`, `dynamics`, `rollout` and `policy_class`.
 
     Raises:
         ValueError: A key that is none of these.

@@ -47,6 +47,7 @@ def snapshot(
             resampling=learner.resampling,
             estimator=learner.estimator,
             dynamics=learner.dynamics_options,
+            rollout=learner.rollout,
             search=learner.search,
             policy_kwargs=algorithm.policy_kwargs,
             seed=algorithm.seed,

@@ -18,6 +18,7 @@ from mbrl_agent.resampling import Resampler
 from mbrl_agent.search.estimators import Estimator
 from mbrl_agent.search.initial_states import Sampler
 from mbrl_agent.search.policy_search import SearchOptions
+from mbrl_agent.search.rollouts import Rollout
 from mbrl_agent.types import Cost, Parameters, Terminated
 
 COUNTERS = (
@@ -34,6 +35,7 @@ class AgentArguments:
     resampling: Resampler
     estimator: Estimator
     dynamics: DynamicsOptions
+    rollout: Rollout
     search: SearchOptions
     random_trials: int
     max_episode_steps: int | None

@@ -27,7 +27,7 @@ from mbrl_agent.search.initial_states import (
     on_one_turn,
 )
 from mbrl_agent.targets import Targets
-from mbrl_agent.types import Cost, Terminated
+from mbrl_agent.types import Cost, Step, Terminated
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Task:
         terminated: Where episodes end; None where they do not, or the model is to go on.
         velocity_dims: (position index, velocity index) of each position that models integrate from its
             velocity; see `Targets`.
+        step: The environment's true dynamics, read for a model that needs them alone.
     """
 
     cost: Cost | None
@@ -54,6 +55,7 @@ class Task:
     start: Sampler | NDArray[np.float64] | None = None
     terminated: Terminated | None = None
     velocity_dims: tuple[tuple[int, int], ...] = ()
+    step: Step | None = None
 
     def __repr__(self) -> str:
         """Show what is known, the cost by its name."""

@@ -52,10 +52,15 @@ class TaskArguments:
         return _is_none(getattr(self, name))
 
 
-def read_task(env: VecEnv, given: TaskArguments) -> Task:
+def read_task(env: VecEnv, given: TaskArguments, needs_step: bool = False) -> Task:
     """Take what the user passed, and the rest from the environment's attributes.
 
     Initial states go before their moments, and what the user passed before what the environment offers.
+
+    Args:
+        env: The environments.
+        given: What the user passed.
+        needs_step: Whether the environment's attribute `dynamics` is read as well.
 
     Raises:
         ValueError: The initial moments do not have one finite value a dimension, or a negative std; the
@@ -86,6 +91,7 @@ def read_task(env: VecEnv, given: TaskArguments) -> Task:
         start=start,
         terminated=terminated,
         velocity_dims=_pairs(value("velocity_dims")),
+        step=offers.get("dynamics") if needs_step else None,
     )
     offers.check()
     return task

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from mbrl_agent.features import AngleFeatures
+from mbrl_agent.gaussians.mapped import Mapped
 from mbrl_agent.options import Choice
-from mbrl_agent.targets import Targets
-from mbrl_agent.types import Prediction, Transitions
+from mbrl_agent.targets import IntegrationRule, Targets
+from mbrl_agent.types import Prediction, Step, Transitions
 from mbrl_agent.vjp import PullBack, by_autograd, keep_in_step
 
 
@@ -78,6 +79,22 @@ class Predictor:
         return Prediction(mean, std), pull_back
 
 
+@dataclass(frozen=True)
+class MomentPredictor:
+    """A fitted model that takes Gaussians instead of points; float64.
+
+    Attributes:
+        change: Mean (*R, F + U) and covariance of features and action -> the moments of the K changes that
+            the model's functions predict, without noise.
+        noise: (K), standard deviation of the noise of a change.
+        integration: From changes to next states.
+    """
+
+    change: Callable[[Tensor, Tensor], Mapped]
+    noise: Tensor
+    integration: IntegrationRule
+
+
 class DynamicsModel(nn.Module, ABC):
     """A learned, probabilistic model of one environment step.
 
@@ -124,6 +141,24 @@ class DynamicsModel(nn.Module, ABC):
         """
         return Predictor(self.predict)
 
+    def attach(self, step: Step | None) -> None:
+        """Take the environment's true dynamics, where the options say that the model needs them.
+
+        Args:
+            step: What the environment offers; None where it does not.
+
+        Raises:
+            ValueError: The model needs them, and there are none.
+        """
+
+    def moments(self) -> MomentPredictor:
+        """Prepare the model for uncertain inputs; only some models know the moments of their predictions.
+
+        Raises:
+            ValueError: This one does not.
+        """
+        raise ValueError(f"{type(self).__name__} does not know the moments of its predictions")
+
     @abstractmethod
     def fit(self, transitions: Transitions, generator: torch.Generator) -> FitReport:
         """Fit the model to all transitions so far.
@@ -146,6 +181,8 @@ class DynamicsOptions(Choice, ABC):
 
     name: ClassVar[str]
     """Name on the command line."""
+    needs_step: ClassVar[bool] = False
+    """Whether the model is the environment's own dynamics, which `DynamicsModel.attach` gives it."""
 
     @abstractmethod
     def build(

@@ -19,7 +19,14 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from mbrl_agent.dynamics.base import DynamicsModel, DynamicsOptions, FitReport, Predictor, Score
+from mbrl_agent.dynamics.base import (
+    DynamicsModel,
+    DynamicsOptions,
+    FitReport,
+    MomentPredictor,
+    Predictor,
+    Score,
+)
 from mbrl_agent.dynamics.gp_draws import (
     ChangeScale,
     DrawsPredictor,
@@ -29,6 +36,7 @@ from mbrl_agent.dynamics.gp_draws import (
 )
 from mbrl_agent.dynamics.gp_fit import GpFit, fit_hyperparameters
 from mbrl_agent.dynamics.gp_kernels import KERNELS, Hyperparameters, stack
+from mbrl_agent.dynamics.gp_moments import GpMoments
 from mbrl_agent.dynamics.gp_subset import evenly, recent_and_far
 from mbrl_agent.dynamics.scalings import fit_scalings, standardise
 from mbrl_agent.features import AngleFeatures
@@ -189,6 +197,25 @@ class GpModel(DynamicsModel):
             ChangeScale(self.target_mean, self.target_std, self.log_noise.exp().to(like) * self.target_std),
             self.integration.rule(),
         )
+
+    def moments(self) -> MomentPredictor:
+        """Prepare the posterior for uncertain inputs; see `DynamicsModel.moments`."""
+        if KERNELS["se"] is not self.kernel:
+            raise ValueError(
+                f"moments are known of the kernel 'se' alone, not of {self.options.kernel!r}: "
+                "use dynamics 'gp'"
+            )
+        unit = self.target_std.double()
+        change = GpMoments.of(
+            self.hyperparameters,
+            self.inputs.double(),
+            self.targets_seen.double(),
+            Scaling(self.input_mean.double(), self.input_scale.double()),
+            self.target_mean.double(),
+            unit,
+        )
+        noise = self.log_noise.double().exp() * unit
+        return MomentPredictor(change, noise, self.integration.rule().double())
 
     def fit(self, transitions: Transitions, generator: torch.Generator) -> FitReport:
         """Fit the hyperparameters by marginal likelihood, and draw functions from the posterior."""

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from mbrl_agent.errors import PolicyError
 from mbrl_agent.features import AngleFeatures
+from mbrl_agent.gaussians.mapped import Mapped
 from mbrl_agent.options import Choice
 from mbrl_agent.standardization import Scaling, StandardizedFeatures, visited_scaling
 from mbrl_agent.types import Parameters
@@ -209,6 +210,22 @@ class SearchPolicy(BasePolicy):
     def differentiable_controller(self, parameters: Parameters) -> DifferentiableController:
         """The policy as a function of states that knows its derivatives; by autograd unless overridden."""
         return DifferentiableController(self.controller, parameters)
+
+    def moments(self, parameters: Parameters) -> Callable[[Tensor, Tensor], Mapped]:
+        """The policy as a function of Gaussian features; only some know the moments of their actions.
+
+        Args:
+            parameters: As in `controller`; float64.
+
+        Returns:
+            Mean (*R, F) and covariance (*R, F, F) of the features of a state -> moments of the action.
+
+        Raises:
+            ValueError: This one does not.
+        """
+        raise ValueError(
+            f"{type(self).__name__} does not know the moments of its actions: use policy 'rbf' or 'linear'"
+        )
 
     @abstractmethod
     def initial_parameters(

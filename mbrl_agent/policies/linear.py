@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,6 +10,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from mbrl_agent.gaussians.mapped import Mapped, affine
+from mbrl_agent.gaussians.mapped import squashed as squash_moments
 from mbrl_agent.policies.base import (
     Controller,
     PolicyOptions,
@@ -53,6 +56,14 @@ class LinearPolicy(SearchPolicy):
         weights, bias = parameters["weights"], parameters["bias"].unsqueeze(-2)
         standardized = self.standardized
         return lambda state: squash(standardized(state) @ weights + bias)
+
+    def moments(self, parameters: Parameters) -> Callable[[Tensor, Tensor], Mapped]:
+        """Moments of the actions; see `SearchPolicy.moments`."""
+        scaling = self.standardized.scaling
+        mean, scale = scaling.mean.to(parameters["bias"]), scaling.scale.to(parameters["bias"])
+        weights = scale.unsqueeze(-1) * parameters["weights"]
+        bias = parameters["bias"] - mean @ weights
+        return lambda mean, covariance: squash_moments(affine(mean, covariance, weights, bias))
 
     def change_inputs(self, parameters: Parameters, factor: Tensor, shift: Tensor) -> dict[str, Tensor]:
         """See `SearchPolicy.change_inputs`."""

@@ -10,6 +10,7 @@ Reference:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,6 +18,8 @@ import torch
 from gymnasium import spaces
 from torch import Tensor, nn
 
+from mbrl_agent.gaussians.mapped import Mapped, squared_exponentials
+from mbrl_agent.gaussians.mapped import squashed as squash_moments
 from mbrl_agent.options.validation import require_count, require_positive
 from mbrl_agent.policies.base import (
     Controller,
@@ -26,7 +29,7 @@ from mbrl_agent.policies.base import (
     normal,
     squash,
 )
-from mbrl_agent.standardization import StandardizedFeatures
+from mbrl_agent.standardization import Scaling, StandardizedFeatures, unscaled
 from mbrl_agent.types import Parameters
 from mbrl_agent.vjp import Gradients, PullBack
 
@@ -84,6 +87,17 @@ class RbfPolicy(SearchPolicy):
     def differentiable_controller(self, parameters: Parameters) -> DifferentiableController:
         """The same with its derivatives; see `SearchPolicy.differentiable_controller`."""
         return _RbfController(self.standardized, parameters)
+
+    def moments(self, parameters: Parameters) -> Callable[[Tensor, Tensor], Mapped]:
+        """Moments of the actions; see `SearchPolicy.moments`."""
+        weights, known = parameters["weights"].mT, self.standardized.scaling
+        scaling = Scaling(known.mean.to(weights), known.scale.to(weights))
+        centers = unscaled(scaling, STRIDE * parameters["centers"])
+        precisions = (-2 * parameters["log_lengthscales"]).exp() * scaling.scale.square()
+        shared = precisions.unsqueeze(-2).expand(*weights.shape[:-1], -1)  # by all actions
+        return lambda mean, covariance: squash_moments(
+            squared_exponentials(mean, covariance, centers, shared, weights)
+        )
 
     def change_inputs(self, parameters: Parameters, factor: Tensor, shift: Tensor) -> dict[str, Tensor]:
         """See `SearchPolicy.change_inputs`."""

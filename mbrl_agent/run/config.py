@@ -43,12 +43,14 @@ from mbrl_agent.run.environment import Environment
 from mbrl_agent.run.task_flags import NONE, OFFERED, TASK, check_task_option, named_cost
 from mbrl_agent.search.estimators import ESTIMATORS, Estimator
 from mbrl_agent.search.policy_search import SearchOptions
+from mbrl_agent.search.rollouts import ROLLOUTS, Rollout
 from mbrl_agent.version import __version__
 
 CHOICES: dict[str, Registry[Any]] = {
     "resampling": RESAMPLERS,
     "estimator": ESTIMATORS,
     "dynamics": DYNAMICS,
+    "rollout": ROLLOUTS,
     "policy": POLICIES,
 }
 """Fields whose value is a class chosen by name, with options of its own."""
@@ -106,6 +108,8 @@ class TrainConfig:
     """How the gradient of the expected cost is estimated from a rollout."""
     dynamics: DynamicsOptions = field(default_factory=lambda: DYNAMICS.resolve("ensemble"))
     """Model of one environment step, learned from the real episodes."""
+    rollout: Rollout = field(default_factory=lambda: ROLLOUTS.resolve("particles"))
+    """How a belief about the state is carried through the model."""
     policy: PolicyOptions = field(default_factory=lambda: POLICIES.resolve("rbf"))
     """Controller that is learned: state -> action."""
 
@@ -136,7 +140,7 @@ class TrainConfig:
             raise refused("device", f"must be cpu, cuda or cuda:N, got {self.device!r}")
 
     def choices(self) -> list[Any]:
-        """Strategy, model, policy and estimator."""
+        """Strategy, estimator, model, rollout and policy."""
         return [getattr(self, name) for name in CHOICES]
 
     @property

@@ -21,8 +21,8 @@ GENERAL, TASK_GROUP, ENV_GROUP, ALL = "run", "task", "env", "all"
 WITH_RESUME = ("trials", "quiet")
 """Options that may change when a run is resumed; with any other it would not be the same run."""
 FIRST_PAGE = (
-    "env", "trials", "seed", "resampling", "estimator", "dynamics", "policy", "search.horizon",
-    "eval_episodes", "logdir",
+    "env", "trials", "seed", "resampling", "estimator", "dynamics", "rollout", "policy",
+    "search.horizon", "eval_episodes", "logdir",
 )  # fmt: skip
 """The options that are used most."""
 GROUPS = {
@@ -33,6 +33,7 @@ GROUPS = {
     "resampling": "the strategies and their options",
     "estimator": "the gradient estimators and their options",
     "dynamics": "the models and their options",
+    "rollout": "how a belief is carried through the model",
     "policy": "the controllers and their options",
     ALL: "everything",
 }

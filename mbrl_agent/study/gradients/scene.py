@@ -16,6 +16,7 @@ from torch import Tensor
 from mbrl_agent.agent.agent import ParticlePILCO
 from mbrl_agent.agent.observation_changes import valid_attribute
 from mbrl_agent.dynamics.base import DynamicsModel
+from mbrl_agent.dynamics.simulator import SimulatorModel
 from mbrl_agent.policies.base import PolicyOptions, SearchPolicy
 from mbrl_agent.policies.rbf import Rbf
 from mbrl_agent.randomness import derive_generator
@@ -25,7 +26,6 @@ from mbrl_agent.run.environment import Environment, make_env
 from mbrl_agent.run.experiment import load_agent, state_labels, step_duration
 from mbrl_agent.run.task_flags import load_arguments
 from mbrl_agent.search.initial_states import StartDistribution
-from mbrl_agent.study.gradients.true_dynamics import TrueDynamics
 from mbrl_agent.types import Cost, Terminated
 
 MODEL_NOISE = 0.02
@@ -130,17 +130,18 @@ def untrained_scene(
     visited = _random_states(step, start, agent.action_dims, steps, generator)
     agent.policy.restandardize(visited)
     drawn = agent.policy.initial_parameters(visited, 1, generator)
+    features = agent.policy.features
     return Scene(
         title=f"random policy {seed}, true dynamics",
         policy=agent.policy,
         parameters={name: value[0] for name, value in drawn.items()},
-        dynamics=TrueDynamics(step, agent.state_dims, noise_std),
+        dynamics=SimulatorModel(features, step, noise_std),
         cost=agent.task.cost,
         start=start,
         horizon=steps,
         labels=state_labels(env),
         time_step=step_duration(env),
-        truth=TrueDynamics(step, agent.state_dims),
+        truth=SimulatorModel(features, step),
         terminated=agent.task.terminated,
     )
 
@@ -207,7 +208,7 @@ def run_scene(
         horizon=horizon or search.horizon,
         labels=state_labels(env),
         time_step=step_duration(env),
-        truth=None if step is None else TrueDynamics(step, agent.state_dims),
+        truth=None if step is None else SimulatorModel(agent.policy.features, step),
         steps=agent.num_timesteps,
         terminated=search.terminated,
     )
