@@ -35,6 +35,7 @@ from mbrl_agent.dynamics.gp_draws import (
     draw_functions,
 )
 from mbrl_agent.dynamics.gp_fit import GpFit, fit_hyperparameters
+from mbrl_agent.dynamics.gp_independent import IndependentPredictor, Posterior
 from mbrl_agent.dynamics.gp_kernels import KERNELS, Hyperparameters, stack
 from mbrl_agent.dynamics.gp_moments import GpMoments
 from mbrl_agent.dynamics.gp_subset import evenly, recent_and_far
@@ -181,9 +182,19 @@ class GpModel(DynamicsModel):
 
     def predictor(self) -> Predictor:
         """The processes as they are now, as a function."""
-        if self.options.propagation == "independent":
-            return Predictor(self._posterior())
         like = self.target_std
+        if self.options.propagation == "independent":
+            if self.kernel.linear:
+                return Predictor(self._posterior())
+            known = self.inputs.double(), self.targets_seen.double()
+            return IndependentPredictor(
+                self.features,
+                Scaling(self.input_mean, self.input_scale),
+                Posterior.of(self.kernel, self.hyperparameters, *known, like),
+                self.target_mean,
+                like,
+                self.integration.rule(),
+            )
         draws = (self.frequencies, self.cosines, self.sines, self.corrections, self.slopes)
         return DrawsPredictor(
             self.features,
