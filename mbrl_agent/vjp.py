@@ -77,6 +77,17 @@ def _leaf(value: Tensor) -> Tensor:
     return value.detach().requires_grad_(value.is_floating_point())
 
 
+def recorded(vjp: Callable[..., tuple[Any, PullBack]], record: list[PullBack]) -> Callable[..., Any]:
+    """A function that gives the value alone, and puts the way back on record."""
+
+    def call(*inputs: Any) -> Any:
+        value, pull_back = vjp(*inputs)
+        record.append(pull_back)
+        return value
+
+    return call
+
+
 def total(one: Tensor | None, other: Tensor | None) -> Tensor | None:
     """Sum of two derivatives of which either may be zero."""
     if one is None or other is None:

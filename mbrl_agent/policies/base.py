@@ -44,6 +44,11 @@ def squash(action: Tensor) -> Tensor:
     return torch.lerp(sine * sine * sine, sine, 1.5)
 
 
+def squash_slope(action: Tensor) -> Tensor:
+    """Derivative of `squash`."""
+    return (9 * action.cos() + 3 * (3 * action).cos()) / 8
+
+
 def require_finite_actions(actions: NDArray[Any], observations: NDArray[Any], where: str) -> None:
     """Raise PolicyError if an action is not finite.
 
@@ -210,6 +215,35 @@ class SearchPolicy(BasePolicy):
     def differentiable_controller(self, parameters: Parameters) -> DifferentiableController:
         """The policy as a function of states that knows its derivatives; by autograd unless overridden."""
         return DifferentiableController(self.controller, parameters)
+
+    def jacobian(self, parameters: Parameters, state: Tensor, axes: int) -> dict[str, Tensor]:
+        """Derivatives of each particle's action by all parameters; by autograd unless overridden.
+
+        Args:
+            parameters: As in `controller`, with leading axes *R.
+            state: (*S, *R, P, D), with any further leading axes *S.
+            axes: Number of replicate axes *R.
+
+        Returns:
+            By parameter, (*S, *R, P, U, *shape of the parameter without *R).
+        """
+        # each particle gets parameters of its own, on one more replicate axis
+        copies = {
+            name: value.detach()
+            .unsqueeze(axes)
+            .expand(*state.shape[:-1], *value.shape[axes:])
+            .requires_grad_()
+            for name, value in parameters.items()
+        }
+        with torch.enable_grad():
+            action = self.controller(copies)(state.detach().unsqueeze(-2)).squeeze(-2)  # (*S, *R, P, U)
+            leaves = tuple(copies.values())
+            rows = [
+                torch.autograd.grad(action[..., u].sum(), leaves, retain_graph=True, materialize_grads=True)
+                for u in range(action.shape[-1])
+            ]
+        found = (torch.stack(parts, dim=state.ndim - 1) for parts in zip(*rows, strict=True))
+        return dict(zip(copies, found, strict=True))
 
     def moments(self, parameters: Parameters) -> Callable[[Tensor, Tensor], Mapped]:
         """The policy as a function of Gaussian features; only some know the moments of their actions.

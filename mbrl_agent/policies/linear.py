@@ -19,6 +19,7 @@ from mbrl_agent.policies.base import (
     affine_layer,
     normal,
     squash,
+    squash_slope,
 )
 from mbrl_agent.types import Parameters
 
@@ -64,6 +65,13 @@ class LinearPolicy(SearchPolicy):
         weights = scale.unsqueeze(-1) * parameters["weights"]
         bias = parameters["bias"] - mean @ weights
         return lambda mean, covariance: squash_moments(affine(mean, covariance, weights, bias))
+
+    def jacobian(self, parameters: Parameters, state: Tensor, axes: int) -> dict[str, Tensor]:
+        """Derivatives by the parameters; see `SearchPolicy.jacobian`."""
+        z, weights = self.standardized(state), parameters["weights"]
+        slope = squash_slope(z @ weights + parameters["bias"].unsqueeze(-2))  # (*S, *R, P, U)
+        by_bias = torch.diag_embed(slope)
+        return {"weights": z[..., None, :, None] * by_bias.unsqueeze(-2), "bias": by_bias}
 
     def change_inputs(self, parameters: Parameters, factor: Tensor, shift: Tensor) -> dict[str, Tensor]:
         """See `SearchPolicy.change_inputs`."""

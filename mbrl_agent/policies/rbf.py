@@ -28,6 +28,7 @@ from mbrl_agent.policies.base import (
     SearchPolicy,
     normal,
     squash,
+    squash_slope,
 )
 from mbrl_agent.standardization import Scaling, StandardizedFeatures, unscaled
 from mbrl_agent.types import Parameters
@@ -98,6 +99,28 @@ class RbfPolicy(SearchPolicy):
         return lambda mean, covariance: squash_moments(
             squared_exponentials(mean, covariance, centers, shared, weights)
         )
+
+    def jacobian(self, parameters: Parameters, state: Tensor, axes: int) -> dict[str, Tensor]:
+        """Derivatives by the parameters; see `SearchPolicy.jacobian`.
+
+        With d_jf = (z_f - c_jf) / l_f and b_j of the basis, da/dc_jf = w_j b_j d_jf / l_f,
+        da/d log l_f = sum_j w_j b_j d_jf^2 and da/dw_j = b_j.
+        """
+        weights, scale = parameters["weights"], (-parameters["log_lengthscales"]).exp()
+        z = self.standardized(state)
+        distance = z.unsqueeze(-2) - STRIDE * parameters["centers"].unsqueeze(-3)
+        distance = distance * scale[..., None, None, :]  # (*S, *R, P, C, F)
+        basis = (distance.square().sum(-1) / -2).exp()  # (*S, *R, P, C)
+        slope = squash_slope(basis @ weights)  # (*S, *R, P, U)
+        shares = slope.unsqueeze(-1) * weights.mT.unsqueeze(-3) * basis.unsqueeze(-2)  # (..., P, U, C)
+        pulled = distance.unsqueeze(-3) * shares.unsqueeze(-1)  # (..., P, U, C, F)
+        own = torch.eye(weights.shape[-1], dtype=z.dtype, device=z.device)
+        by_weights = slope[..., None, None] * basis[..., None, :, None] * own.unsqueeze(-2)
+        return {
+            "centers": STRIDE * pulled * scale[..., None, None, None, :],
+            "log_lengthscales": (pulled * distance.unsqueeze(-3)).sum(-2),
+            "weights": by_weights,
+        }
 
     def change_inputs(self, parameters: Parameters, factor: Tensor, shift: Tensor) -> dict[str, Tensor]:
         """See `SearchPolicy.change_inputs`."""

@@ -40,6 +40,7 @@ from mbrl_agent.options.validation import require_count, require_seed
 from mbrl_agent.policies import POLICIES, PolicyOptions
 from mbrl_agent.resampling import RESAMPLERS, Resampler
 from mbrl_agent.run.environment import Environment
+from mbrl_agent.run.presets import NO_PRESET, preset_options
 from mbrl_agent.run.task_flags import NONE, OFFERED, TASK, check_task_option, named_cost
 from mbrl_agent.search.estimators import ESTIMATORS, Estimator
 from mbrl_agent.search.policy_search import SearchOptions
@@ -78,6 +79,8 @@ class TrainConfig:
     """Where episodes end, as module:function states (..., D) -> bool (...); none predicts on past an end."""
     initial_states: str = OFFERED
     """Where rollouts start: FILE.npy of states (N, D), module:function (count, generator), or none."""
+    preset: str = NO_PRESET
+    """Published system whose options go before the defaults; --help preset says what each sets."""
     trials: int = 10
     """Number of trials; each collects one real episode, fits the model and improves the policy."""
     random_trials: int = 1
@@ -122,6 +125,8 @@ class TrainConfig:
         object.__setattr__(self, "plugins", tuple(dict.fromkeys([*self.plugins, *filter(None, used)])))
         for name in TASK:
             check_task_option(name, getattr(self, name))
+        if self.preset != NO_PRESET:
+            _preset(self.preset)
         if self.max_episode_steps is not None:
             require_count("max_episode_steps", self.max_episode_steps)
         require_count("trials", self.trials)
@@ -212,7 +217,8 @@ class TrainConfig:
         Args:
             changes: Plain data as in `to_dict`, only what changes; `{"search.steps": 5}` does for
                 `{"search": {"steps": 5}}`, and a choice may be spelled, `interpolated:0.25`. A choice with
-                another name than the present one starts from its defaults.
+                another name than the present one starts from its defaults. A preset among them goes before
+                what there is, and all other changes go before it.
 
         Raises:
             ValueError: Unknown key, or a value that its option cannot take.
@@ -222,11 +228,12 @@ class TrainConfig:
             load_plugins(convert_option(("plugins",), changes["plugins"], hint))
         changes = _nested(changes)
         _refuse_unknown_keys(changes)
+        base = self.updated(_preset(str(changes["preset"]))) if "preset" in changes else self
         values: dict[str, Any] = {}
-        for key, present in self.to_dict().items():
+        for key, present in base.to_dict().items():
             hint = options_of(TrainConfig)[key].hint
             if key == "env":
-                values |= _build_env(self, _mapping(key, changes.get(key, {})))
+                values |= _build_env(base, _mapping(key, changes.get(key, {})))
             elif key in CHOICES:
                 values[key] = _build_choice(key, present, changes.get(key, {}))
             elif dataclasses.is_dataclass(hint):
@@ -289,6 +296,14 @@ def read_plugins(path: Path) -> tuple[str, ...]:
         return tuple(convert_option(("plugins",), names, tuple[str, ...]))
     except (OSError, ValueError, AttributeError):
         return ()
+
+
+def _preset(name: str) -> dict[str, Any]:
+    """What a preset sets; OptionError where there is none of this name."""
+    try:
+        return preset_options(name)
+    except ValueError as error:
+        raise OptionError(("preset",), str(error)) from error
 
 
 def plain_options() -> dict[str, Option]:

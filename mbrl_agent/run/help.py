@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mbrl_agent.options import SYNTAX, Option, did_you_mean, options_of, placeholder, summary, to_text
+from mbrl_agent.run import presets
 from mbrl_agent.run.config import CHOICES, TrainConfig, plain_options
 from mbrl_agent.run.task_flags import TASK
 
@@ -21,7 +22,7 @@ GENERAL, TASK_GROUP, ENV_GROUP, ALL = "run", "task", "env", "all"
 WITH_RESUME = ("trials", "quiet")
 """Options that may change when a run is resumed; with any other it would not be the same run."""
 FIRST_PAGE = (
-    "env", "trials", "seed", "resampling", "estimator", "dynamics", "rollout", "policy",
+    "env", "preset", "trials", "seed", "resampling", "estimator", "dynamics", "rollout", "policy",
     "search.horizon", "eval_episodes", "logdir",
 )  # fmt: skip
 """The options that are used most."""
@@ -35,6 +36,7 @@ GROUPS = {
     "dynamics": "the models and their options",
     "rollout": "how a belief is carried through the model",
     "policy": "the controllers and their options",
+    "preset": "published systems, and what each sets",
     ALL: "everything",
 }
 INTRODUCTION = """\
@@ -119,6 +121,8 @@ def help_text(group: str = "", env: str = TrainConfig.env, program_name: str = P
             f"the groups are {', '.join(GROUPS)}"
         )
     usage = f"usage: {program_name} [options]\n"
+    if group == "preset":
+        return "\n".join([usage, presets.describe()])
     if group == ENV_GROUP:
         return "\n".join([usage, _env_help(env)])
     chosen = [_format(section) for section in sections() if group in (ALL, section.group)]

@@ -20,9 +20,7 @@ Reference:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,7 +28,7 @@ from torch import Tensor
 from mbrl_agent.search.rollout import Noise, Simulation, rollout
 from mbrl_agent.search.termination import Fill, share_vjp, times_paid
 from mbrl_agent.types import Cost, Parameters, Trajectory
-from mbrl_agent.vjp import PullBack, filled, total
+from mbrl_agent.vjp import PullBack, filled, recorded, total
 
 RECORDED_ROWS = 2**20
 """Particles times steps (times replicates) whose way back is on record at a time, a kilobyte each.
@@ -110,16 +108,16 @@ class _Sweep:
 
     def record(self, start: Tensor | Trajectory, noise: Noise) -> Trajectory:
         """The same, with the way back on record."""
-        policy = _recorded(self.controller.vjp, self._policy)
-        predict = _recorded(self._predictor.vjp, self._model)
-        resample = _recorded(self._simulation.resampler.vjp, self._resampler)
+        policy = recorded(self.controller.vjp, self._policy)
+        predict = recorded(self._predictor.vjp, self._model)
+        resample = recorded(self._simulation.resampler.vjp, self._resampler)
         ending = self._simulation.ending
         if ending is not None:
             fill = Fill(self._simulation.resampler.carry)
             ending = replace(
                 ending,
-                fill=_recorded(fill.vjp, self._fill),
-                share=_recorded(share_vjp, self._share),
+                fill=recorded(fill.vjp, self._fill),
+                share=recorded(share_vjp, self._share),
             )
         return rollout(policy, predict, self._simulation.cost, resample, start, noise, ending)
 
@@ -160,17 +158,6 @@ class _Sweep:
         by_weights, by_mass = self._share.pop()(by_shares)
         self._by_mass = self._by_mass + filled(by_mass, by_shares)
         return by_weights
-
-
-def _recorded(vjp: Callable[..., tuple[Any, PullBack]], record: list[PullBack]) -> Callable[..., Any]:
-    """A function that gives the value alone, and puts the way back on record."""
-
-    def call(*inputs: Any) -> Any:
-        value, pull_back = vjp(*inputs)
-        record.append(pull_back)
-        return value
-
-    return call
 
 
 def _cost_gradients(cost: Cost, trajectory: Trajectory, paid: Tensor | None) -> tuple[Tensor, Tensor | None]:

@@ -102,6 +102,15 @@ def log_density(prediction: Prediction, next_state: Tensor) -> Tensor:
     return -(0.5 * scaled.square() + std.log() + constant).masked_fill(exact, 0.0).sum(-1)
 
 
+def log_density_slopes(prediction: Prediction, next_state: Tensor) -> tuple[Tensor, Tensor]:
+    """Derivatives of `log_density` by the mean and by the standard deviation, (..., D) each."""
+    exact = prediction.std == 0
+    std = prediction.std.masked_fill(exact, 1.0)
+    scaled = (next_state - prediction.mean) / std
+    by_mean, by_std = scaled / std, (scaled.square() - 1) / std
+    return by_mean.masked_fill(exact, 0.0), by_std.masked_fill(exact, 0.0)
+
+
 def advantage(returns: Tensor) -> Tensor:
     """Returns less the leave-one-out baseline, the mean of the OTHER particles' returns: (..., P)."""
     particles = returns.shape[-1]

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from mbrl_agent.options.validation import require_choice
 from mbrl_agent.search.estimators.credit import (
     OwnCreditEstimator,
     Taken,
     advantage,
     cost_to_go,
-    log_density,
-    predict_all,
+    log_density_slopes,
 )
-from mbrl_agent.search.rollout import Simulation
+from mbrl_agent.search.rollout import Simulation, rollout
 from mbrl_agent.types import GradientEstimate, Parameters, Trajectory
+from mbrl_agent.vjp import PullBack, filled, recorded
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class TotalPropagation(OwnCreditEstimator):
 
     One sweep goes backwards through the rollout. At every step the derivative that comes in from the
     future gives a pathwise gradient of the policy's parameters, particle by particle, and the cost-to-go
-    gives a likelihood-ratio one. With V_RP and V_LR their sample variances, summed over all parameters,
+    gives a likelihood-ratio one. With V_RP and V_LR their sample variances,
 
         k_LR = V_RP / (V_RP + V_LR),  k_RP = 1 - k_LR
 
@@ -48,129 +49,124 @@ class TotalPropagation(OwnCreditEstimator):
 
     name: ClassVar[str] = "total-propagation"
 
-    @torch.enable_grad()  # also where the caller has switched gradients off
+    weights: Literal["step", "node", "coordinate"] = "step"
+    """Variances that weigh: summed over all parameters for both; the state's own for what is passed on; or
+    of each coordinate alone."""
+
+    def __post_init__(self) -> None:
+        require_choice("weights", self.weights, ("step", "node", "coordinate"))
+
+    @torch.no_grad()
     def __call__(self, parameters: Parameters, simulation: Simulation) -> GradientEstimate:
         """Estimate the gradient; see `Estimator.__call__`."""
-        with torch.no_grad():
-            trajectory = simulation(parameters)
-        steps = _Derivatives.of(parameters, simulation, trajectory)
-        total = torch.zeros_like(_flat(parameters, trajectory.states.ndim - 3))
-        future = steps.cost_by_state[-1]  # derivative by the state after the last step, (*R, P, D)
-        shares = []
+        sweep = _Sweep(parameters, simulation)
+        trajectory, axes = sweep.trajectory, sweep.trajectory.states.ndim - 3
+        taken = Taken.of(trajectory)
+        jacobian = _flat(
+            simulation.policy.jacobian(parameters, taken.before, axes), axes + 3
+        )  # (T, *R, P, U, N)
+        cost_by_state, cost_by_action = _cost_slopes(simulation, taken)
+        score_by_state, score_by_action = _score_slopes(simulation, taken, trajectory)
+        future = cost_by_state[-1]  # derivative by the state after the last step, (*R, P, D)
+        total, shares = torch.zeros_like(jacobian[0, ..., 0, 0, :]), []
         for t in range(len(trajectory.costs) - 1, -1, -1):
-            jacobian = _policy_jacobian(parameters, simulation, trajectory.states[t])  # (*R, P, U, N)
-            pathwise = steps.pathwise(t, future)
-            ratio = steps.likelihood_ratio(t)
-            by_pathwise = _times(pathwise.by_action, jacobian)  # (*R, P, N)
-            by_ratio = _times(ratio.by_action, jacobian)
-            share = _likelihood_ratio_share(by_pathwise, by_ratio)  # (*R, 1, 1)
+            pathwise_state, pathwise_action = sweep.model(t, future)
+            pathwise_action = pathwise_action + cost_by_action[t]
+            ratio_action = score_by_action[t] + cost_by_action[t]
+            by_pathwise, by_ratio = _times(pathwise_action, jacobian[t]), _times(ratio_action, jacobian[t])
+            share = self._share(by_pathwise, by_ratio)  # (*R, 1, 1 or N)
             total = total + torch.lerp(by_pathwise, by_ratio, share).mean(-2)
-            shares.append(share.flatten(-2).squeeze(-1))
+            shares.append(share.mean((-2, -1)))
             if t > 0:
-                future = torch.lerp(pathwise.by_state, ratio.by_state, share) + steps.cost_by_state[t - 1]
+                action_share = share if self.weights == "step" else _variance_share(
+                    pathwise_action, ratio_action, self.weights == "coordinate"
+                )  # fmt: skip
+                state_share = share if self.weights == "step" else _variance_share(
+                    pathwise_state, score_by_state[t], self.weights == "coordinate"
+                )  # fmt: skip
+                by_action = torch.lerp(pathwise_action, ratio_action, action_share)
+                future = torch.lerp(pathwise_state, score_by_state[t], state_share)
+                future = future + sweep.policy(t, by_action) + cost_by_state[t - 1]
         return GradientEstimate(
-            _unflat(total, parameters, trajectory.states.ndim - 3),
+            _unflat(total, parameters, axes),
             trajectory.expected_cost(),
             {"jitter": trajectory.jittered(), "likelihood_ratio_share": torch.stack(shares).mean(0)},
         )
 
-
-@dataclass(frozen=True)
-class _StepGradient:
-    """Derivative of the cost from one step on: by its action (*R, P, U), and by the state before, in all."""
-
-    by_action: Tensor
-    by_state: Tensor
+    def _share(self, by_pathwise: Tensor, by_ratio: Tensor) -> Tensor:
+        """k_LR of the parameters' gradients (*R, P, N)."""
+        return _variance_share(by_pathwise, by_ratio, self.weights == "coordinate")
 
 
-@dataclass(frozen=True)
-class _Derivatives:
-    """The derivatives of every step at once; leading axis T."""
+class _Sweep:
+    """A rollout with the way back through model and policy on record, one step at a time.
 
-    next_by_state: Tensor  # (T, *R, P, D, D), row d: next state d by each dimension of the state
-    next_by_action: Tensor  # (T, *R, P, D, U)
-    score_by_state: Tensor  # (T, *R, P, D), of the log-density times the advantage
-    score_by_action: Tensor  # (T, *R, P, U)
-    cost_by_state: Tensor  # (T, *R, P, D), by the state after the step
-    cost_by_action: Tensor  # (T, *R, P, U)
-    action_by_state: Tensor  # (T, *R, P, U, D)
+    Attributes:
+        trajectory: The rollout.
+    """
 
-    @classmethod
-    def of(cls, parameters: Parameters, simulation: Simulation, trajectory: Trajectory) -> _Derivatives:
-        taken = Taken.of(trajectory)
-        state, action, after = (
-            value.detach().requires_grad_() for value in (taken.before, taken.actions, taken.after)
+    def __init__(self, parameters: Parameters, simulation: Simulation) -> None:
+        controller = simulation.policy.differentiable_controller(parameters)
+        self._policy: list[PullBack] = []
+        self._model: list[PullBack] = []
+        self.trajectory = rollout(
+            recorded(controller.vjp, self._policy),
+            recorded(simulation.dynamics.predictor().vjp, self._model),
+            simulation.cost,
+            simulation.resampler,
+            simulation.initial_particles,
+            simulation.noise,
+            simulation.ending,
         )
-        noise = simulation.noise.model[..., : state.shape[-1]]
-        with torch.enable_grad():
-            prediction = predict_all(simulation, state, action)
-            sample = torch.addcmul(prediction.mean, prediction.std, noise)
-            score = taken.count(
-                log_density(prediction, after.detach()) * advantage(cost_to_go(trajectory.costs))
-            )
-            chosen = simulation.policy.controller(parameters)(state)
-            cost = taken.pay(simulation.cost(after, action))
-        rows = [_gradients(sample[..., d], (state, action)) for d in range(sample.shape[-1])]
-        score_by_state, score_by_action = _gradients(score, (state, action))
-        cost_by_state, cost_by_action = _gradients(cost, (after, action))
-        actions = [_gradients(chosen[..., u], (state,))[0] for u in range(chosen.shape[-1])]
-        return cls(
-            torch.stack([row[0] for row in rows], dim=-2),
-            torch.stack([row[1] for row in rows], dim=-2),
-            score_by_state,
-            score_by_action,
-            cost_by_state,
-            cost_by_action,
-            torch.stack(actions, dim=-2),
-        )
+        self._noise = simulation.noise.model
 
-    def pathwise(self, t: int, future: Tensor) -> _StepGradient:
-        """From the derivative by the next state, (*R, P, D)."""
-        by_action = _times(future, self.next_by_action[t]) + self.cost_by_action[t]
-        by_state = _times(future, self.next_by_state[t]) + _times(by_action, self.action_by_state[t])
-        return _StepGradient(by_action, by_state)
+    def model(self, t: int, future: Tensor) -> tuple[Tensor, Tensor]:
+        """From the derivative by the next states to that by states and by actions, (*R, P, D) and U."""
+        noise = self._noise[t, ..., : future.shape[-1]]
+        by_state, by_action = self._model[t](future, future * noise)
+        return filled(by_state, future), filled(by_action, self.trajectory.actions[t])
 
-    def likelihood_ratio(self, t: int) -> _StepGradient:
-        """From the cost-to-go of each particle."""
-        by_action = self.score_by_action[t] + self.cost_by_action[t]
-        return _StepGradient(by_action, self.score_by_state[t] + _times(by_action, self.action_by_state[t]))
+    def policy(self, t: int, by_action: Tensor) -> Tensor:
+        """From the derivative by the actions to that by the states."""
+        return filled(self._policy[t](by_action)[0], self.trajectory.states[t])
 
 
-def _gradients(outputs: Tensor, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Derivative of each output by the inputs it depends on; zeros where it does not."""
-    ones = torch.ones_like(outputs)
-    return torch.autograd.grad(outputs, inputs, ones, retain_graph=True, materialize_grads=True)
+def _cost_slopes(simulation: Simulation, taken: Taken) -> tuple[Tensor, Tensor]:
+    """Derivatives of each particle's cost by the state after a step, (T, *R, P, D), and by the action."""
+    after, action = taken.after.clone().requires_grad_(), taken.actions.clone().requires_grad_()
+    with torch.enable_grad():
+        cost = taken.pay(simulation.cost(after, action)).sum()
+        if not cost.requires_grad:
+            return torch.zeros_like(after), torch.zeros_like(action)
+        by_after, by_action = torch.autograd.grad(cost, (after, action), materialize_grads=True)
+    return by_after, by_action
+
+
+def _score_slopes(simulation: Simulation, taken: Taken, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
+    """Derivatives of log-density times advantage by state and action, (T, *R, P, D) and U."""
+    noise, dims = simulation.noise.model, taken.before.shape[-1]
+    extra = noise[..., dims:] if noise.shape[-1] > dims else None
+    prediction, pull_back = simulation.dynamics.predictor().vjp(taken.before, taken.actions, extra)
+    credit = taken.count(advantage(cost_to_go(trajectory.costs))).unsqueeze(-1)
+    by_mean, by_std = log_density_slopes(prediction, taken.after)
+    by_state, by_action = pull_back(credit * by_mean, credit * by_std)
+    return filled(by_state, taken.before), filled(by_action, taken.actions)
 
 
 def _times(row: Tensor, matrix: Tensor) -> Tensor:
     """Vector times matrix, particle by particle: (..., A), (..., A, B) -> (..., B)."""
+    if row.shape[-1] == 1:  # a product of so small matrices costs more than the numbers
+        return row * matrix.squeeze(-2)
     return (row.unsqueeze(-2) @ matrix).squeeze(-2)
 
 
-def _likelihood_ratio_share(by_pathwise: Tensor, by_ratio: Tensor) -> Tensor:
-    """k_LR of per-particle gradients (*R, P, N): (*R, 1, 1), one half where it is not finite."""
-    variance_pathwise, variance_ratio = (g.var(-2).sum(-1) for g in (by_pathwise, by_ratio))
-    share = variance_pathwise / (variance_pathwise + variance_ratio)
-    return torch.where(share.isfinite(), share, 0.5)[..., None, None]
-
-
-def _policy_jacobian(parameters: Parameters, simulation: Simulation, state: Tensor) -> Tensor:
-    """Derivative of each particle's action by all N parameters: (*R, P, D) -> (*R, P, U, N).
-
-    Each particle gets parameters of its own, on one more replicate axis.
-    """
-    axes = state.ndim - 2
-    copies = {
-        name: value.detach().unsqueeze(axes).expand(*state.shape[:-1], *value.shape[axes:]).requires_grad_()
-        for name, value in parameters.items()
-    }
-    with torch.enable_grad():
-        action = simulation.policy.controller(copies)(state.unsqueeze(-2)).squeeze(-2)  # (*R, P, U)
-    rows = []
-    for u in range(action.shape[-1]):
-        gradients = dict(zip(copies, _gradients(action[..., u], tuple(copies.values())), strict=True))
-        rows.append(_flat(gradients, axes + 1))
-    return torch.stack(rows, dim=-2)
+def _variance_share(by_pathwise: Tensor, by_ratio: Tensor, by_coordinate: bool) -> Tensor:
+    """k_LR of per-particle gradients (*R, P, N): (*R, 1, 1), or (*R, 1, N); one half where not finite."""
+    pathwise, ratio = (gradient.var(-2, keepdim=True) for gradient in (by_pathwise, by_ratio))
+    if not by_coordinate:
+        pathwise, ratio = pathwise.sum(-1, keepdim=True), ratio.sum(-1, keepdim=True)
+    share = pathwise / (pathwise + ratio)
+    return torch.where(share.isfinite(), share, 0.5)
 
 
 def _flat(values: Parameters, axes: int) -> Tensor:

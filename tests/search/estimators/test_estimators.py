@@ -7,14 +7,18 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from gymnasium.spaces import Box
 
-from mbrl_agent.contract.estimators import RULES
+from mbrl_agent.contract.estimators import RULES, check_bias
 from mbrl_agent.contract.rules import check_all
 from mbrl_agent.dynamics.base import DynamicsModel, FitReport, Score
 from mbrl_agent.policies.base import SearchPolicy
+from mbrl_agent.policies.linear import LinearPolicy
+from mbrl_agent.policies.rbf import RbfPolicy
 from mbrl_agent.resampling import RESAMPLERS, NoResampling
 from mbrl_agent.search.estimators import ESTIMATORS, reparameterization
 from mbrl_agent.search.estimators.reparameterization import Reparameterization
+from mbrl_agent.search.estimators.total_propagation import TotalPropagation
 from mbrl_agent.search.rollout import Noise, Simulation
 from mbrl_agent.types import Prediction
 
@@ -156,3 +160,28 @@ def test_reparameterization_differentiates_the_rollout(name):
                 shifted.append(simulation(moved).expected_cost())
             numeric = (shifted[0] - shifted[1]) / (2 * step)
             torch.testing.assert_close(gradient[key][replicate, 0], numeric[replicate], rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("policy_class", [RbfPolicy, LinearPolicy])
+@pytest.mark.parametrize("leading", [(), (3,)])
+def test_the_jacobian_of_a_policy_is_that_of_autograd(policy_class, leading):
+    torch.manual_seed(0)
+    policy = policy_class(Box(-9, 9, (4,)), Box(-1, 1, (2,)), angle_dims=(2,)).double()
+    policy.restandardize(torch.randn(30, 4, dtype=torch.float64) + 2)
+    values = {
+        name: torch.randn(*leading, *value.shape, dtype=torch.float64)
+        for name, value in policy.parameter_dict().items()
+    }
+    state = torch.randn(5, *leading, 7, 4, dtype=torch.float64)
+    own, general = (
+        policy.jacobian(values, state, len(leading)),
+        SearchPolicy.jacobian(policy, values, state, len(leading)),
+    )
+    for name, value in general.items():
+        assert value.shape == (5, *leading, 7, 2, *policy.parameter_dict()[name].shape)
+        torch.testing.assert_close(own[name], value)
+
+
+@pytest.mark.parametrize("weights", ["node", "coordinate"])
+def test_other_weights_of_total_propagation_are_right_on_average(weights):
+    check_all([check_bias], TotalPropagation(weights=weights), weights)
