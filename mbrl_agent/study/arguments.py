@@ -11,6 +11,7 @@ from mbrl_agent.options.validation import require_count, require_number, require
 from mbrl_agent.policies import POLICIES
 from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.search.estimators import ESTIMATORS
+from mbrl_agent.study import systems
 from mbrl_agent.study.baseline import command as baseline
 from mbrl_agent.study.compare import command as compare
 from mbrl_agent.study.gallery import command as gallery
@@ -41,6 +42,7 @@ examples:
   python -m mbrl_agent.study baseline --algorithm sac --seeds 0-4 --out sweeps/sac
   python -m mbrl_agent.study speed --particles 300 3000 --resampling gaussian none
   python -m mbrl_agent.study gallery --out sweeps/gallery
+  python -m mbrl_agent.study systems --seeds 0-4 --out sweeps/systems
 
 delta is a distance in policy-parameter space, along a random direction, in units of the size (root
 mean square) of the parameters that the direction moves.
@@ -67,7 +69,7 @@ def make_parser() -> Parser:
         if name != "figures":
             _add_strategies(command)
         _add_own(command, name)
-    for own in (sweep, compare, baseline, speed, gallery):
+    for own in (sweep, compare, systems, baseline, speed, gallery):
         own.add_parser(commands)
     return parser
 

@@ -11,7 +11,7 @@ from typing import Any
 from mbrl_agent.files.yaml_data import read_yaml
 from mbrl_agent.options import did_you_mean, to_text
 
-NO_PRESET = "none"
+NO_PRESET = "defaults"
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def presets() -> dict[str, Preset]:
 
 
 def preset_options(name: str) -> dict[str, Any]:
-    """Return what a preset sets, by dotted name; "none" sets nothing.
+    """Return what a preset sets, by dotted name; "defaults" sets nothing.
 
     Raises:
         ValueError: There is no such preset.
