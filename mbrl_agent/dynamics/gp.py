@@ -142,6 +142,7 @@ class GpModel(DynamicsModel):
         self.integration = Integration(targets, device)
         self.noise_dims = features.state_dims
         self._warned = False
+        self._kept: Posterior | None = None
         dims, tasks = features.feature_dims + action_dims, len(targets)
         slopes = dims if self.kernel.linear else 0
         waves = -(-options.fourier_features // 2)
@@ -186,11 +187,13 @@ class GpModel(DynamicsModel):
         if self.options.propagation == "independent":
             if self.kernel.linear:
                 return Predictor(self._posterior())
-            known = self.inputs.double(), self.targets_seen.double()
+            if self._kept is None:  # factorised once a fit, not at each gradient step
+                known = self.inputs.double(), self.targets_seen.double()
+                self._kept = Posterior.of(self.kernel, self.hyperparameters, *known, like)
             return IndependentPredictor(
                 self.features,
                 Scaling(self.input_mean, self.input_scale),
-                Posterior.of(self.kernel, self.hyperparameters, *known, like),
+                self._kept,
                 self.target_mean,
                 like,
                 self.integration.rule(),
@@ -324,11 +327,18 @@ class GpModel(DynamicsModel):
 
     def _store(self, values: dict[str, Tensor]) -> None:
         """Keep what was found, each in the dtype that it has."""
+        self._kept = None
         for name, value in values.items():
             setattr(self, name, value.detach().to(getattr(self, name)).clone())
 
+    def _apply(self, *arguments: Any, **options: Any) -> Any:
+        """Forget what was prepared in another dtype or on another device."""
+        self._kept = None
+        return super()._apply(*arguments, **options)  # type: ignore[no-untyped-call]
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         """Take over as many data as were saved; all other sizes must be those of the model."""
+        self._kept = None
         count = state_dict.get(f"{prefix}inputs", self.inputs).shape[:1].numel()
         self.inputs = self.inputs.new_zeros(count, self.inputs.shape[1])
         self.targets_seen = self.targets_seen.new_zeros(len(self.targets), count)

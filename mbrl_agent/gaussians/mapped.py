@@ -11,7 +11,7 @@ Reference:
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
@@ -144,13 +144,24 @@ def squared_exponentials(
     else:
         (sums,) = on_tape(partial(_constant_sums, products), *inputs)
     upper = sums * (log_det[..., count:] / -2).exp() - image[..., first] * image[..., second]
-    return Mapped(image, _symmetric(upper, count), gain)
+    return Mapped(image, upper[..., _places(count, upper.device)], gain)
 
 
+@cache  # no CUDA graph can hold a copy from the host
 def pairs(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Give the indices of the pairs k <= l of K sums, (Q) each."""
     first, second = torch.triu_indices(count, count, device=device)
     return first, second
+
+
+@cache
+def _places(count: int, device: torch.device) -> Tensor:
+    """Where each entry of a symmetric matrix is among its pairs, (K, K)."""
+    first, second = pairs(count, device)
+    places = torch.zeros(count, count, dtype=torch.long, device=device)
+    order = torch.arange(len(first), device=device)
+    places[first, second], places[second, first] = order, order
+    return places
 
 
 def pair_products(weights: Tensor, inner: Tensor) -> Tensor:
@@ -165,15 +176,6 @@ def pair_products(weights: Tensor, inner: Tensor) -> Tensor:
     first, second = pairs(len(weights), weights.device)
     products = weights[first].unsqueeze(-1) * weights[second].unsqueeze(-2)
     return products - torch.where((first == second)[:, None, None], inner[first], 0.0)
-
-
-def _symmetric(upper: Tensor, count: int) -> Tensor:
-    """From the values of all pairs (*R, Q) to a matrix (*R, K, K)."""
-    first, second = pairs(count, upper.device)
-    place = torch.zeros(count, count, dtype=torch.long, device=upper.device)
-    order = torch.arange(len(first), device=upper.device)
-    place[first, second], place[second, first] = order, order
-    return upper[..., place]
 
 
 def _inverse_and_log_det(matrix: Tensor) -> tuple[tuple[Tensor, Tensor], PullBack]:

@@ -28,8 +28,8 @@ def whole_turns(particles: Tensor, angle_dims: tuple[int, ...]) -> Tensor:
         tensor([0.0000, 6.2832, 0.0000])
     """
     turns = torch.zeros_like(particles)
-    dims = list(angle_dims)
-    angles = particles[..., dims]
-    centre = torch.atan2(angles.sin().mean(-2, keepdim=True), angles.cos().mean(-2, keepdim=True))
-    turns[..., dims] = 2 * math.pi * ((angles - centre) / (2 * math.pi)).round()
+    for index in angle_dims:  # (a list as the index would be copied to a GPU, which no CUDA graph can do)
+        angle = particles[..., index]
+        centre = torch.atan2(angle.sin().mean(-1, keepdim=True), angle.cos().mean(-1, keepdim=True))
+        turns[..., index] = 2 * math.pi * ((angle - centre) / (2 * math.pi)).round()
     return turns

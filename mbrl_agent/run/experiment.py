@@ -100,7 +100,7 @@ def _make_ready(config: TrainConfig) -> Env:
     """Set up torch as the run wants it, and make the environment."""
     torch.set_num_threads(config.threads)
     device = config.torch_device()  # one that is not there is refused before anything is written
-    if device.type == "cuda":
+    if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)  # a CUDA graph is captured on the current device
     return make_env(config.environment)
 

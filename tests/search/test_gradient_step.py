@@ -415,6 +415,7 @@ def on_cuda(simulation: Simulation) -> Simulation:
     noise = Noise(simulation.noise.model.cuda(), simulation.noise.resampling.cuda())
     return replace(
         simulation,
+        policy=simulation.policy.cuda(),
         dynamics=simulation.dynamics.cuda(),
         initial_particles=simulation.initial_particles.cuda(),
         noise=noise,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, ClassVar
 
 import torch
@@ -120,22 +121,28 @@ class _MomentGradient(Estimator):
     def __call__(self, parameters: Parameters, simulation: Simulation) -> GradientEstimate:
         """Differentiate; the particles of the simulation, and its noise, are not looked at."""
         leaves = {name: value.detach().double().requires_grad_() for name, value in parameters.items()}
-        if not self._prepared:  # a model is fitted anew before each search
-            self._prepared[0] = simulation.dynamics.moments()
         with torch.enable_grad():
             replicates = next(iter(leaves.values())).shape[: simulation.initial_particles.ndim - 2]
             mean, std = self.start.mean.double(), self.start.std.double()
+            model, expected_cost = self._prepare(simulation, mean)
             expected = propagate(
                 simulation.policy,
                 leaves,
-                self._prepared[0],
-                expectation(simulation.cost, self.cost_points, mean),
+                model,
+                expected_cost,
                 (mean.expand(*replicates, -1), torch.diag(std.square()).expand(*replicates, -1, -1)),
                 len(simulation.noise),
             ).costs.sum(0)
             found = torch.autograd.grad(expected.sum(), list(leaves.values()), materialize_grads=True)
         gradient = {name: value.to(parameters[name].dtype) for name, value in zip(leaves, found, strict=True)}
         return GradientEstimate(gradient, expected.detach().to(simulation.initial_particles.dtype))
+
+    def _prepare(self, simulation: Simulation, like: Tensor) -> Any:
+        """Model and cost for Gaussians; made once, since this is made anew for each fitted model."""
+        if not self._prepared:
+            cost = expectation(simulation.cost, self.cost_points, like)
+            self._prepared[0] = simulation.dynamics.moments(), cost
+        return self._prepared[0]
 
 
 def propagate(
@@ -183,19 +190,23 @@ def propagate(
 
 def with_features(mean: Tensor, covariance: Tensor, features: AngleFeatures) -> Mapped:
     """Map a Gaussian state (*R, D) to its features (*R, F): plain dimensions, sines, cosines."""
-    plain, angles = list(features.plain_dims), list(features.angle_dims)
     identity = torch.eye(mean.shape[-1], dtype=mean.dtype, device=mean.device)
-    if not angles:
+    if not features.angle_dims:
         return Mapped(mean, covariance, identity.expand_as(covariance))
+    plain, angles = (_indices(dims, mean.device) for dims in (features.plain_dims, features.angle_dims))
     waves = sines_and_cosines(mean[..., angles], covariance[..., angles, :][..., angles])
     chosen = identity[:, plain].expand(*mean.shape[:-1], -1, -1)
     gain = torch.cat([chosen, identity[:, angles] @ waves.gain], dim=-1)
-    rows = covariance @ gain  # of the state with each feature
-    plain_rows = rows[..., plain, :]
+    plain_rows = (covariance @ gain)[..., plain, :]  # of the plain dimensions with each feature
     below = torch.cat([plain_rows[..., len(plain) :].mT, waves.covariance], dim=-1)
     return Mapped(
         torch.cat([mean[..., plain], waves.mean], dim=-1), torch.cat([plain_rows, below], dim=-2), gain
     )
+
+
+@cache  # no CUDA graph can hold a copy from the host
+def _indices(dims: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.tensor(dims, dtype=torch.long, device=device)
 
 
 def _joined(seen: Mapped, action: Mapped) -> tuple[tuple[Tensor, Tensor], Tensor]:
