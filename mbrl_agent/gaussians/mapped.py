@@ -181,7 +181,11 @@ def pair_products(weights: Tensor, inner: Tensor) -> Tensor:
 def _inverse_and_log_det(matrix: Tensor) -> tuple[tuple[Tensor, Tensor], PullBack]:
     """Invert a positive definite matrix, and take the logarithm of its determinant."""
     factor = torch.linalg.cholesky_ex(matrix).L
-    inverse = torch.cholesky_inverse(factor)
+    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device).expand_as(matrix)
+    root = torch.linalg.solve_triangular(
+        factor, identity, upper=False
+    )  # (a CUDA graph holds no cholesky_inverse)
+    inverse = root.mT @ root
     log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
     def pull_back(by_inverse: Tensor | None, by_log_det: Tensor | None) -> Gradients:
