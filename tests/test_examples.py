@@ -17,7 +17,7 @@ GIVEN = {**EXPORTED, "np": np, "torch": torch, "Box": Box, "AngleFeatures": Angl
 # an error is not made by users, what an interface is for is shown by the classes that have it, and plug-ins
 # are files of the user's
 WITHOUT = {"CheckpointError", "OptionError", "DynamicsModel", "DynamicsOptions", "Estimator", "PolicyOptions",
-           "Resampler", "SearchPolicy", "load_plugin", "unload_plugin"}  # fmt: skip
+           "Resampler", "Rollout", "SearchPolicy", "load_plugin", "unload_plugin"}  # fmt: skip
 
 
 def examples(name: str) -> list[doctest.Example]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -58,6 +59,7 @@ def _main(argv: Sequence[str]) -> int:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if "execute" in arguments:  # a command without a scene
         arguments.train_options = rest
+        arguments.command_line = f"{PROGRAM} {shlex.join(argv)}"
         return int(arguments.execute(arguments))
     check(arguments)
     torch.set_num_threads(arguments.threads)

@@ -1,27 +1,26 @@
-"""The command `study baseline`: a run for each seed, side by side if asked, finished ones left alone."""
+"""The command `study baseline`: a run for each seed, which is a cell of a sweep."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from collections.abc import Iterable
-from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mbrl_agent.files.yaml_data import decode_yaml
 from mbrl_agent.options import to_plain
-from mbrl_agent.options.validation import require_count
-from mbrl_agent.run.directory import RunDirectory
 from mbrl_agent.run.environment import read_env_options
-from mbrl_agent.run.messages import FAILED
+from mbrl_agent.run.experiment import step_duration
 from mbrl_agent.study.baseline.algorithms import ALGORITHMS
+from mbrl_agent.study.baseline.cell import make_cells
 from mbrl_agent.study.baseline.config import BaselineConfig
-from mbrl_agent.study.baseline.jobs import RunFailedError, do_runs
-from mbrl_agent.study.baseline.training import STOP_AFTER, is_finished, make_baseline
+from mbrl_agent.study.baseline.training import STOP_AFTER, make_baseline
 from mbrl_agent.study.parsing import ENV_HELP
 from mbrl_agent.study.seeds import parse_seeds
+from mbrl_agent.study.sweep.command import check_options, run_cells
+from mbrl_agent.study.sweep.request import make_directory
+from mbrl_agent.study.sweep.table import View
 
 SUMMARY = "Stable-Baselines3's own algorithms on the same task, in the same run format"
 EXAMPLES = f"""\
@@ -52,7 +51,7 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.set_defaults(execute=run)
+    parser.set_defaults(execute=run, engine="local", address=None)
     add = parser.add_argument
     budgets = ", ".join(f"{name} {algorithm.steps}" for name, algorithm in ALGORITHMS.items())
     add("--algorithm", required=True, choices=sorted(ALGORITHMS), help="with an MlpPolicy")
@@ -90,7 +89,9 @@ def add_parser(commands: Any) -> None:
         metavar="KEY=VALUE",
         help="argument of the algorithm's constructor, as YAML; may be given several times",
     )
-    add("--jobs", default=1, type=int, metavar="N", help="runs side by side, one thread each (default: 1)")
+    add("--jobs", type=int, metavar="N", help="runs at once (default: the cores)")
+    text = "how often a crashed run is tried again (default: %(default)s)"
+    add("--retries", type=int, default=1, metavar="N", help=text)
 
 
 def parse_options(words: Iterable[str]) -> dict[str, Any]:
@@ -129,15 +130,14 @@ def _is_number(text: str) -> bool:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Do the runs that are missing, one line a run as it ends, and return the exit status.
+    """Do the runs that are missing, as cells of a sweep, and return the exit status.
 
     Raises:
         ValueError: A mistake in the arguments, or a directory that holds a run with other settings.
         OSError: A file cannot be read or written.
-        Interrupted: A signal came; the runs that were not done are ended.
     """
-    require_count("jobs", arguments.jobs)
-    first = BaselineConfig(
+    check_options(arguments)
+    config = BaselineConfig(
         algorithm=arguments.algorithm,
         env=arguments.env,
         env_options=to_plain(read_env_options(arguments.env, arguments.env_options)),
@@ -149,34 +149,13 @@ def run(arguments: argparse.Namespace) -> int:
         observation=arguments.observation,
         options=parse_options(arguments.option),
     )
-    configs = {
-        arguments.out / f"{first.algorithm}_seed{seed}": replace(first, seed=seed)
-        for seed in parse_seeds(arguments.seeds)
-    }
-    make_baseline(first)[1].close()  # refuse what cannot work now, once, not in every process
-    missing = {path: config for path, config in configs.items() if _is_missing(path, config)}
-    failed = 0
-    with closing(do_runs(missing, arguments.jobs)) as results:
-        for path, result in results:
-            if isinstance(result, RunFailedError):
-                failed += 1
-                sys.stderr.write(f"study: {path} failed: {result}\n")
-            else:
-                sys.stderr.write(f"{result}\n")
-    if failed:
-        sys.stderr.write(f"study: {failed} of {len(configs)} runs failed\n")
-        return FAILED
-    where = arguments.out
-    sys.stdout.write(f"{len(configs)} runs in {where}   compare them: study compare {where}\n")
-    return 0
-
-
-def _is_missing(path: Path, config: BaselineConfig) -> bool:
-    """Whether a run has to be done; what is there already is named on stderr."""
-    files = RunDirectory(path)
-    if not files.config.exists():
-        return True
-    finished = is_finished(files, config)
-    state = "is finished, left alone" if finished else "was not finished, starts afresh"
-    sys.stderr.write(f"{path} {state}\n")
-    return not finished
+    cells = make_cells(config, parse_seeds(arguments.seeds), arguments.out)
+    env = make_baseline(config)[1]  # refuse what cannot work now, once, not in every process
+    env.close()
+    for cell in cells:
+        cell.finished()  # likewise a directory that holds another run
+    make_directory(arguments.out)
+    status = run_cells(arguments, cells, View(step_duration(env)), arguments.command_line)
+    if status == 0:
+        sys.stdout.write(f"compare them: study compare {arguments.out}\n")
+    return status

@@ -71,6 +71,21 @@ class BaselineConfig:
         """The environment with its options and its limit."""
         return Environment(self.env, self.env_options, self.max_episode_steps)
 
+    @property
+    def trials(self) -> int:
+        """Evaluations, if the run is not ended before."""
+        return self.steps // self.eval_every
+
+    @property
+    def threads(self) -> int:
+        """CPU threads: the networks are small."""
+        return 1
+
+    @property
+    def device(self) -> str:
+        """Torch device."""
+        return "cpu"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, which YAML can hold; an environment with options is written as in a run."""
         data = {key: _plain(value) for key, value in vars(self).items() if key != "env_options"}

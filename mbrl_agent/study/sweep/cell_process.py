@@ -44,7 +44,7 @@ class CellProcess:
             log.flush()
             self._output_begins = log.tell()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", cell_module.__name__, str(cell.directory)],
+                [sys.executable, "-m", cell.module, str(cell.directory)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

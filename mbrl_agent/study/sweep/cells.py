@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 from mbrl_agent.options import directory_name
 from mbrl_agent.run.config import TrainConfig
@@ -50,13 +51,16 @@ class Cell:
     """One run of a sweep.
 
     Attributes:
+        module: What its process runs.
         label: Its strategy, and whatever else tells it from the others, as the user wrote it.
-        config: The run.
+        config: The run: a TrainConfig, or what else has `seed`, `trials`, `threads`, `device`, `to_dict()`.
         directory: Its run directory; the name is that of the configuration.
     """
 
+    module: ClassVar[str] = "mbrl_agent.study.sweep.cell"
+
     label: str
-    config: TrainConfig
+    config: Any
     directory: Path
 
     @property

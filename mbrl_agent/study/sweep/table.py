@@ -189,4 +189,5 @@ def _pace(tracks: Sequence[Track]) -> float | None:
 def _left(track: Track, pace: float) -> float:
     """Seconds of one cell."""
     under_way = elapsed(track.progress, track.since) - track.progress.seconds
-    return (track.cell.config.trials - track.progress.trials) * pace - min(under_way, pace)
+    trials: int = track.cell.config.trials
+    return (trials - track.progress.trials) * pace - min(under_way, pace)

@@ -1,12 +1,9 @@
 """Baseline runs of a few steps: their files, when they stop, what happens when the command is given again."""
 
 import csv
-import multiprocessing
 import signal
 import subprocess
 import sys
-import threading
-import time
 
 import gymnasium
 import numpy as np
@@ -16,14 +13,17 @@ from gymnasium import spaces
 from stable_baselines3 import SAC
 
 import envs  # noqa: F401
-from mbrl_agent.run.directory import RunDirectory
+from mbrl_agent.run.directory import InUseError, RunDirectory
 from mbrl_agent.run.evaluation import Evaluation
 from mbrl_agent.study.__main__ import main
-from mbrl_agent.study.baseline import jobs, training
+from mbrl_agent.study.baseline import training
+from mbrl_agent.study.baseline.cell import attempt, make_cells
 from mbrl_agent.study.baseline.config import BaselineConfig
 from mbrl_agent.study.baseline.observation import FeatureObservation
 from mbrl_agent.study.baseline.training import make_baseline, run_baseline
 from mbrl_agent.study.compare.read_runs import read_run
+from mbrl_agent.study.sweep.cell_process import CellProcess
+from mbrl_agent.study.sweep.engine import Ending
 from tests.support.sweeps import ROOT, wait_until
 from tests.support.tiny_run import read_events
 
@@ -159,17 +159,18 @@ def test_a_finished_run_is_left_alone_and_an_unfinished_one_starts_afresh(tmp_pa
     words = [*COMMAND, "--seeds", "0-1", "--out", str(tmp_path)]
     assert main(words) == 0
     captured = capsys.readouterr()
-    assert "sac_seed0: not solved within 6 s of interaction" in captured.err
-    assert "2 runs in" in captured.out
+    assert "[2/2]" in captured.out
+    assert f"compare them: study compare {tmp_path}" in captured.out
+    assert "not solved within 6 s of interaction" in (tmp_path / "sac_seed0.log").read_text()
     first, second = tmp_path / "sac_seed0", tmp_path / "sac_seed1"
     before = (first / "agent.zip").stat().st_mtime_ns
     (second / "agent.zip").unlink()
     (second / "progress.csv").write_text("nothing\n")
     (second / "mine.txt").write_text("stays")
     assert main(words) == 0
-    said = capsys.readouterr().err
-    assert f"{first} is finished, left alone" in said
-    assert f"{second} was not finished, starts afresh" in said
+    said = capsys.readouterr().out
+    assert "sac seed 1: running" in said
+    assert "sac seed 0" not in said
     assert (first / "agent.zip").stat().st_mtime_ns == before
     assert len(rows(second)) == 2
     assert len(list(second.glob("events.*"))) == 1
@@ -178,9 +179,9 @@ def test_a_finished_run_is_left_alone_and_an_unfinished_one_starts_afresh(tmp_pa
     assert "holds a run with other settings" in capsys.readouterr().err
 
 
-def test_jobs_in_processes_give_the_same_runs(tmp_path):
-    assert main([*COMMAND, "--seeds", "0-1", "--out", str(tmp_path / "one")]) == 0
-    assert main([*COMMAND, "--seeds", "0-1", "--out", str(tmp_path / "two"), "--jobs", "2"]) == 0
+def test_jobs_side_by_side_give_the_same_runs(tmp_path):
+    for out, jobs in (("one", "1"), ("two", "2")):
+        assert main([*COMMAND, "--seeds", "0-1", "--out", str(tmp_path / out), "--jobs", jobs]) == 0
     for name in ("sac_seed0", "sac_seed1"):
         one, two = (
             [row["eval/mean_reward"] for row in rows(tmp_path / way / name)] for way in ("one", "two")
@@ -188,37 +189,27 @@ def test_jobs_in_processes_give_the_same_runs(tmp_path):
         assert one == two
 
 
-def test_a_run_that_fails_does_not_stop_the_others(tmp_path, monkeypatch, capsys):
-    def run(config, path):
-        if config.seed == 0:
-            raise RuntimeError("the environment\nfell over")
-        return f"{path}: done"
-
-    monkeypatch.setattr(jobs, "run_baseline", run)
-    assert main([*COMMAND, "--seeds", "0-1", "--out", str(tmp_path)]) == 1
+def test_a_run_that_fails_does_not_stop_the_others(tmp_path, capsys):
+    (tmp_path / "sac_seed0" / "progress.csv").mkdir(parents=True)  # where the run wants to write
+    words = [*COMMAND, "--seeds", "0-1", "--out", str(tmp_path), "--retries", "0"]
+    assert main(words) == 1
     captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.splitlines() == [
-        f"study: {tmp_path}/sac_seed0 failed: the environment fell over",
-        f"{tmp_path}/sac_seed1: done",
-        "study: 1 of 2 runs failed",
-    ]
-    assert "RuntimeError" in (tmp_path / "sac_seed0" / "failed.txt").read_text()
+    assert "1 failed" in captured.out
+    assert "1 done" in captured.out
+    assert "study: sac seed 0 failed: " in captured.err
+    assert len(rows(tmp_path / "sac_seed1")) == 2
 
 
 def test_a_run_that_another_process_has_finished_meanwhile_is_left_alone(tmp_path):
-    configs = {tmp_path / "a": BaselineConfig(options=FAST, **TINY)}
-    ((_, first),) = jobs.do_runs(configs, 1)
-    assert "not solved" in first
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").iterdir()}
-    ((_, second),) = jobs.do_runs(configs, 1)  # as by a command that looked before the first was done
-    assert second == f"{tmp_path}/a is finished, left alone"
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "a").iterdir()} == before
-    other = {tmp_path / "a": BaselineConfig(options=FAST, seed=1, **TINY)}
-    ((_, third),) = jobs.do_runs(other, 1)
-    assert "holds a run with other settings" in str(third)
-    assert isinstance(third, jobs.RunFailedError)
-    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "a").iterdir()} == before
+    config, directory = BaselineConfig(options=FAST, **TINY), tmp_path / "a"
+    attempt(config.to_dict(), directory)
+    before = {path: path.stat().st_mtime_ns for path in directory.iterdir()}
+    attempt(config.to_dict(), directory)  # as by a command that looked before the first was done
+    assert {path: path.stat().st_mtime_ns for path in directory.iterdir()} == before
+    other = BaselineConfig(options=FAST, seed=1, **TINY)
+    with pytest.raises(ValueError, match="holds a run with other settings"):
+        attempt(other.to_dict(), directory)
+    assert {path: path.stat().st_mtime_ns for path in directory.iterdir()} == before
 
 
 def test_nothing_is_written_into_a_directory_that_is_in_use(tmp_path):
@@ -226,20 +217,24 @@ def test_nothing_is_written_into_a_directory_that_is_in_use(tmp_path):
     files = RunDirectory(tmp_path)
     files.lock()
     before = list(tmp_path.iterdir())
-    ((_, result),) = jobs.do_runs({tmp_path: BaselineConfig(options=FAST, **TINY)}, 1)
-    assert str(result) == f"{tmp_path} is in use: another process is running it"
+    with pytest.raises(InUseError, match="another process is running it"):
+        attempt(BaselineConfig(options=FAST, **TINY).to_dict(), tmp_path)
     assert list(tmp_path.iterdir()) == before
     files.unlock()
+
+
+ENDLESS = ["--algorithm", "sac", "--steps", "1000000000", "--eval-every", "30", "--eval-episodes", "2",
+           "--option", "learning_starts=1000000", "--retries", "0"]  # fmt: skip
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_command_that_is_killed_leaves_no_process_behind(tmp_path, how):
     pytest.importorskip("fcntl")
-    endless = ["--algorithm", "sac", "--steps", "1000000000", "--eval-every", "30", "--eval-episodes", "2",
-               "--option", "learning_starts=1000000", "--jobs", "2", "--out", str(tmp_path)]  # fmt: skip
-    command = [sys.executable, "-m", "mbrl_agent.study", "baseline", *endless]
+    command = [sys.executable, "-m", "mbrl_agent.study", "baseline", *ENDLESS, "--out", str(tmp_path)]
     files = RunDirectory(tmp_path / "sac_seed0")
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     try:
         wait_until(files.progress.exists)
         process.send_signal(how)
@@ -251,44 +246,17 @@ def test_a_command_that_is_killed_leaves_no_process_behind(tmp_path, how):
     else:
         assert not files.in_use()
         assert process.returncode == 130
-        assert error == "study: interrupted\n"
-
-
-def test_an_interrupt_ends_the_processes_of_all_runs(tmp_path):
-    endless = {"learning_starts": 10**6}
-    configs = {
-        tmp_path / str(seed): BaselineConfig(
-            steps=10**9, seed=seed, eval_every=30, eval_episodes=2, options=endless
-        )
-        for seed in range(2)
-    }
-    configs[tmp_path / "short"] = BaselineConfig(options=FAST, **TINY)
-    results = jobs.do_runs(configs, 3)
-    assert "not solved" in next(results)[1]  # the short one; the others go on
-    children = multiprocessing.active_children()
-    assert len(children) == 2
-    with pytest.raises(KeyboardInterrupt):
-        results.throw(KeyboardInterrupt)
-    for child in children:
-        child.join(timeout=30)
-        assert child.exitcode == -signal.SIGTERM
-    assert not (tmp_path / "0" / "agent.zip").exists()
+        assert error.startswith("study: interrupted: 0 of 1 cells are done; go on with: python -m mbrl_agent")
 
 
 def test_a_process_that_dies_is_a_failed_run(tmp_path):
-    configs = {tmp_path / "a": BaselineConfig(steps=10**9, eval_every=30, options={"learning_starts": 10**6})}
-    results = jobs.do_runs(configs, 2)
-    killer = threading.Thread(target=kill_first_child, daemon=True)
-    killer.start()
-    ((path, result),) = list(results)
-    killer.join()
-    assert (path, str(result)) == (tmp_path / "a", "its process ended with status -9")
-
-
-def kill_first_child():
-    while not (children := multiprocessing.active_children()):
-        time.sleep(0.05)
-    children[0].kill()
+    cell = make_cells(
+        BaselineConfig(steps=10**9, eval_every=30, options={"learning_starts": 10**6}), [0], tmp_path
+    )[0]
+    process = CellProcess(cell)
+    process._process.kill()
+    outcome = process.wait()
+    assert (outcome.ending, outcome.error[:18]) == (Ending.CRASHED, "killed by SIGKILL")
 
 
 class NoAngles(gymnasium.Env):

@@ -10,7 +10,7 @@ from tests.support.sweeps import TINY, cells, troubled, wait_until
 
 
 def test_a_crash_whose_log_is_gone_is_an_outcome_all_the_same(tmp_path, monkeypatch):
-    monkeypatch.setattr("mbrl_agent.study.sweep.cell.__name__", "no_such_module")
+    monkeypatch.setattr("mbrl_agent.study.sweep.cells.Cell.module", "no_such_module")
     (cell,) = cells(tmp_path)
     process = CellProcess(cell)
     cell.log.unlink()
