@@ -18,7 +18,6 @@ from mbrl_agent.study.gallery import command as gallery
 from mbrl_agent.study.gradients.bimodal import Modes
 from mbrl_agent.study.gradients.scene import MODEL_NOISE
 from mbrl_agent.study.parsing import ENV_HELP, Parser, add_plugin, adder, formatter
-from mbrl_agent.study.speed import command as speed
 from mbrl_agent.study.sweep import command as sweep
 
 PROGRAM = "python -m mbrl_agent.study"
@@ -40,7 +39,6 @@ examples:
   python -m mbrl_agent.study sweep --resampling none gaussian mixture --seeds 0-19 --out sweeps/X
   python -m mbrl_agent.study compare runs sweeps/sac
   python -m mbrl_agent.study baseline --algorithm sac --seeds 0-4 --out sweeps/sac
-  python -m mbrl_agent.study speed --particles 300 3000 --resampling gaussian none
   python -m mbrl_agent.study gallery --out sweeps/gallery
   python -m mbrl_agent.study systems --seeds 0-4 --out sweeps/systems
 
@@ -69,7 +67,7 @@ def make_parser() -> Parser:
         if name != "figures":
             _add_strategies(command)
         _add_own(command, name)
-    for own in (sweep, compare, systems, baseline, speed, gallery):
+    for own in (sweep, compare, systems, baseline, gallery):
         own.add_parser(commands)
     return parser
 

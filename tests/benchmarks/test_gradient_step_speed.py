@@ -1,30 +1,83 @@
-"""Wall time of one policy-gradient step with every strategy, next to its matrix products alone.
+"""Wall time of one policy-gradient step: strategies, sizes, and the adjoint sweep next to autograd.
 
-    pytest -m benchmark -s tests/benchmarks/test_gradient_step_speed.py
-
-The full table, over particles, horizons, members and threads: `python -m mbrl_agent.study speed`.
+pytest -m benchmark -s tests/benchmarks/test_gradient_step_speed.py
 """
 
 import statistics
 import time
 
 import pytest
+import torch
 
+from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.resampling import RESAMPLERS
-from mbrl_agent.study.speed.command import speed_text
-from mbrl_agent.study.speed.measure import Setting, gradient_step, measure
+from mbrl_agent.search.estimators.reparameterization import Reparameterization
+from tests.support.timing import (
+    PAIRS,
+    Setting,
+    first_parameters,
+    fitted,
+    gradient_step,
+    interleaved,
+    make_search,
+    matrix_products,
+)
 
-PAIRS = ((0, 1), (2, 3))
+NAMES = ["gaussian", *[name for name in RESAMPLERS.names() if name != "gaussian"]]
 
 
 @pytest.mark.benchmark
 @pytest.mark.parametrize("particles", [300, 3000])
-def test_gradient_step_speed(particles):
-    names = ["gaussian", *[name for name in RESAMPLERS.names() if name != "gaussian"]]
-    settings = [Setting(particles, resampler=RESAMPLERS.resolve(name)) for name in names]
-    timings = measure(settings, rounds=7)
-    print("\n" + speed_text(timings))  # noqa: T201
-    assert [timing.setting for timing in timings] == settings
+def test_strategies_next_to_the_matrix_products(particles, records):
+    settings = [Setting(particles, resampler=RESAMPLERS.resolve(name)) for name in NAMES]
+    runs = [matrix_products(settings[0]), *map(gradient_step, settings)]
+    floor, *steps = interleaved(runs, rounds=7)
+    records.add(f"matrix products, {particles} x 30", floor)
+    for name, times in zip(NAMES, steps, strict=True):
+        records.add(f"gradient step, {particles} x 30, {name}", times)
+        print(f", {statistics.median(times) / statistics.median(floor):.2f} times the products")  # noqa: T201
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("particles", [100, 1000, 10000, 30000]), ("horizon", [10, 30, 100, 300]), ("members", [1, 5, 10])],
+)
+def test_sizes(name, values, records):
+    settings = [Setting(**({"particles": 300} | {name: value})) for value in values]
+    for value, times in zip(values, interleaved([*map(gradient_step, settings)], rounds=5), strict=True):
+        records.add(f"gradient step, gaussian, {name} {value}", times)
+
+
+@pytest.mark.benchmark
+def test_the_adjoint_sweep_next_to_autograd(records):
+    """Both through the same rollout, with the same noise; the ratio is what the sweep gives."""
+    dynamics = fitted(Ensemble(fit_steps=200), 90)
+    runs = []
+    for name in NAMES:
+        search = make_search(Setting(resampler=RESAMPLERS.resolve(name)), dynamics)
+        simulation = search.simulation(1, torch.Generator().manual_seed(0))
+        runs += [adjoint(search, simulation), autograd(search, simulation)]
+    times = interleaved(runs, rounds=9)
+    for name, sweep, tape in zip(NAMES, times[::2], times[1::2], strict=True):
+        records.add(f"gradient by the adjoint sweep, {name}", sweep)
+        records.add(f"gradient by autograd, {name}", tape)
+        print(f", {statistics.median(tape) / statistics.median(sweep):.2f} times the sweep")  # noqa: T201
+
+
+def adjoint(search, simulation):
+    parameters = first_parameters(search)
+    return lambda: Reparameterization()(parameters, simulation)
+
+
+def autograd(search, simulation):
+    parameters = {name: value.requires_grad_() for name, value in first_parameters(search).items()}
+
+    def run():
+        cost = simulation(parameters).expected_cost().sum()
+        return torch.autograd.grad(cost, list(parameters.values()))
+
+    return run
 
 
 @pytest.mark.benchmark

@@ -8,7 +8,6 @@ backward pass for each, and nothing else.
 from __future__ import annotations
 
 import itertools
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,20 +17,24 @@ import torch
 from gymnasium import spaces
 from torch import Tensor
 
+from mbrl_agent.dynamics.base import DynamicsModel, DynamicsOptions
 from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.policies.rbf import RbfPolicy
 from mbrl_agent.resampling.base import Resampler
 from mbrl_agent.resampling.gaussian import Gaussian
+from mbrl_agent.search.estimators.base import Estimator
 from mbrl_agent.search.estimators.reparameterization import Reparameterization
 from mbrl_agent.search.gradient_step import GradientStep
 from mbrl_agent.search.initial_states import InitialStates
 from mbrl_agent.search.policy_search import PolicySearch, SearchOptions
+from mbrl_agent.search.rollouts.base import Rollout
 from mbrl_agent.targets import Targets
 from mbrl_agent.types import Transitions
 
 STATE_DIMS, ACTION_DIMS, ANGLE = 4, 1, 2
 FEATURES = AngleFeatures(STATE_DIMS, (ANGLE,))
+PAIRS = ((0, 1), (2, 3))
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,8 @@ class Setting:
     members: int = 5
     hidden: tuple[int, ...] = (64, 64)
     centers: int = 50
+    candidates: int = 1
     resampler: Resampler = field(default_factory=Gaussian)
-    threads: int = 1
     device: str = "cpu"
     velocity_dims: tuple[tuple[int, int], ...] = ()
 
@@ -61,58 +64,17 @@ class Setting:
         return Targets(FEATURES, self.velocity_dims)
 
 
-@dataclass(frozen=True)
-class Timing:
-    """Median times of a setting.
+def interleaved(runs: Sequence[Callable[[], object]], rounds: int, device: str = "cpu") -> list[list[float]]:
+    """Wall times [s] of several functions, which take turns: a busy machine slows down all alike.
 
-    Attributes:
-        setting: What was timed.
-        step: [s], of a gradient step.
-        floor: [s], of its matrix products.
+    Each does its work twice in a turn, and the second time counts: in a search, too, a step finds caches and
+    memory as a step has left them.
     """
-
-    setting: Setting
-    step: float
-    floor: float
-
-    @property
-    def ratio(self) -> float:
-        """Step over floor."""
-        return self.step / self.floor
-
-    @property
-    def particle_steps(self) -> float:
-        """Particles times time steps that go forward and back in a second."""
-        return self.setting.particles * self.setting.horizon / self.step
-
-
-def measure(
-    settings: Sequence[Setting], rounds: int, on_round: Callable[[], object] = lambda: None
-) -> list[Timing]:
-    """Time every setting and its floor side by side.
-
-    All of them take turns, so that a busy machine slows down all alike. Each does its work twice in a turn,
-    and the second time counts: in a search, too, a step finds caches and memory as a step has left them.
-
-    Args:
-        settings: What to time.
-        rounds: How often.
-        on_round: Called after each turn of a setting.
-    """
-    runs = [(setting, gradient_step(setting), matrix_products(setting)) for setting in settings]
-    times: list[list[tuple[float, float]]] = [[] for _ in settings]
-    threads = torch.get_num_threads()
-    try:
-        for _ in range(rounds):
-            for (setting, *work), own in zip(runs, times, strict=True):
-                torch.set_num_threads(setting.threads)
-                step, floor = ([seconds(run, setting.device) for _ in range(2)][1] for run in work)
-                own.append((step, floor))
-                on_round()
-    finally:
-        torch.set_num_threads(threads)
-    medians = ([statistics.median(column) for column in zip(*own, strict=True)] for own in times)
-    return [Timing(setting, *found) for setting, found in zip(settings, medians, strict=True)]
+    times: list[list[float]] = [[] for _ in runs]
+    for _ in range(rounds):
+        for run, own in zip(runs, times, strict=True):
+            own.append([seconds(run, device) for _ in range(2)][1])
+    return times
 
 
 def seconds(run: Callable[[], object], device: str = "cpu") -> float:
@@ -134,35 +96,53 @@ def angle_cost(state: Tensor, action: Tensor) -> Tensor:
     return 1 - (-0.5 * (state[..., 0] ** 2 + state[..., ANGLE] ** 2)).exp()
 
 
-def gradient_step(setting: Setting) -> Callable[[], object]:
-    """A function that takes one gradient step, fresh noise included."""
-    generator = torch.Generator(setting.device).manual_seed(0)
-    options = Ensemble(members=setting.members, hidden=setting.hidden)
-    dynamics = options.build(FEATURES, ACTION_DIMS, generator, setting.targets).to(setting.device)
-    dynamics.target_std.fill_(0.1)
+def make_search(
+    setting: Setting,
+    dynamics: DynamicsModel,
+    rollout: Rollout | None = None,
+    estimator: Estimator | None = None,
+) -> PolicySearch:
+    """A search in a model, with a policy that fits it."""
     box = spaces.Box(-np.inf, np.inf, (STATE_DIMS,), np.float32)
     bounds = spaces.Box(-1, 1, (ACTION_DIMS,), np.float32)
     policy = RbfPolicy(box, bounds, angle_dims=(ANGLE,), centers=setting.centers).to(setting.device)
     mean = torch.zeros(STATE_DIMS, device=setting.device)
     mean[ANGLE] = torch.pi
     start = InitialStates(mean, torch.full_like(mean, 0.1))
-    search = PolicySearch(
-        SearchOptions(num_particles=setting.particles, candidates=1),
+    chosen = estimator or Reparameterization()
+    policy.restandardize(start.sample(1, 100, torch.Generator(setting.device).manual_seed(0))[0])
+    return PolicySearch(
+        SearchOptions(num_particles=setting.particles, candidates=setting.candidates),
         policy,
         dynamics,
         angle_cost,
         setting.resampler,
-        Reparameterization(),
+        chosen if rollout is None else rollout.gradient(chosen, start),
         start,
         setting.horizon,
     )
-    visited = start.sample(1, 100, generator)[0]
-    policy.restandardize(visited)
-    parameters = policy.initial_parameters(visited, 1, generator)
-    step = GradientStep(search.estimator, parameters, search.simulation(1, generator), 1e-2, 1.0)
+
+
+def first_parameters(search: PolicySearch, candidates: int = 1) -> dict[str, Tensor]:
+    """Fresh parameters of the search's policy."""
+    generator = torch.Generator(search.initial_states.mean.device).manual_seed(1)
+    visited = search.initial_states.sample(1, 100, generator)[0]
+    return search.policy.initial_parameters(visited, candidates, generator)
+
+
+def gradient_step(setting: Setting, search: PolicySearch | None = None) -> Callable[[], object]:
+    """A function that takes one gradient step, fresh noise included; in an unfitted ensemble by default."""
+    generator = torch.Generator(setting.device).manual_seed(0)
+    if search is None:
+        options = Ensemble(members=setting.members, hidden=setting.hidden)
+        dynamics = options.build(FEATURES, ACTION_DIMS, generator, setting.targets).to(setting.device)
+        dynamics.target_std.fill_(0.1)
+        search = make_search(setting, dynamics)
+    count, parameters = setting.candidates, first_parameters(search, setting.candidates)
+    step = GradientStep(search.estimator, parameters, search.simulation(count, generator), 1e-2, 1.0)
 
     def run() -> None:
-        step.renew(search.simulation(1, generator))
+        step.renew(search.simulation(count, generator))
         step()
 
     return run
@@ -201,17 +181,18 @@ def matrix_products(setting: Setting) -> Callable[[], object]:
     return run
 
 
-def fit_seconds(transitions: int, options: Ensemble, threads: int = 1, device: str = "cpu") -> float:
-    """Wall time of one fit of the ensemble to this many transitions of a smooth system."""
-    generator = torch.Generator(device).manual_seed(0)
-    states = torch.randn(transitions, STATE_DIMS, generator=generator, device=device)
-    actions = 2 * torch.rand(transitions, ACTION_DIMS, generator=generator, device=device) - 1
-    after = states + 0.1 * torch.sin(states + actions)
-    data = Transitions(states, actions, after)
-    model = options.build(FEATURES, ACTION_DIMS, generator).to(device)
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        return seconds(lambda: model.fit(data, generator), device)
-    finally:
-        torch.set_num_threads(before)
+def smooth_transitions(count: int) -> Transitions:
+    """Transitions of a smooth system of the cart-pole's shape; float64."""
+    generator = torch.Generator().manual_seed(0)
+    double = {"generator": generator, "dtype": torch.float64}
+    states = torch.randn(count, STATE_DIMS, **double)
+    actions = 2 * torch.rand(count, ACTION_DIMS, **double) - 1
+    noise = 0.02 * torch.randn(count, STATE_DIMS, **double)
+    return Transitions(states, actions, states + 0.3 * torch.sin(states + actions) + noise)
+
+
+def fitted(options: DynamicsOptions, count: int) -> DynamicsModel:
+    """A model that was fitted to so many transitions."""
+    model = options.build(FEATURES, ACTION_DIMS, torch.Generator().manual_seed(0), Targets(FEATURES, PAIRS))
+    model.fit(smooth_transitions(count), torch.Generator().manual_seed(0))
+    return model

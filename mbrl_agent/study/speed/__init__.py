@@ -1,1 +1,0 @@
-"""How long a gradient step takes, next to its matrix products alone."""
