@@ -80,7 +80,7 @@ class TrainConfig:
     initial_states: str = OFFERED
     """Where rollouts start: FILE.npy of states (N, D), module:function (count, generator), or none."""
     preset: str = NO_PRESET
-    """Published system whose options go before the defaults; --help preset says what each sets."""
+    """Options of a published system: deep-pilco, mc-pilco, pilco, pipps, pipps-gr; see --help preset."""
     trials: int = 10
     """Number of trials; each collects one real episode, fits the model and improves the policy."""
     random_trials: int = 1

@@ -72,6 +72,10 @@ def test_a_preset_that_does_not_exist(capsys):
     assert "--preset: there is no preset 'pilko'" in capsys.readouterr().err
 
 
+def test_the_first_page_of_the_help_names_them():
+    assert all(name in " ".join(help_text().replace("-\n", "- ").split()) for name in ("pilco", "mc-pilco"))
+
+
 def test_the_help_says_what_each_sets_and_from_which_paper():
     text = help_text("preset")
     for name, preset in presets().items():
