@@ -36,8 +36,8 @@ PROGRAMS = {
     ("mbrl-agent",): "",
 }
 """How the programs are called, and the command that each call stands for; a longer call comes first."""
-ELSEWHERE = ("python -m venv",)
-"""Commands of others."""
+ELSEWHERE = ("python -m venv", "python -m tests.benchmarks.compare")
+"""Commands of others, and of the tests, which have tests of their own."""
 PLACEHOLDERS = {"...", "COMMAND", "NAME"}
 BLOCK = re.compile(r"(?:`(\w+)\.py`:\n\n)?```python\n(.*?)```", re.DOTALL)
 FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)
@@ -94,6 +94,8 @@ def parse_study(words: list[str]) -> None:
     arguments, rest = make_parser().parse_known_args(words)
     if arguments.command == "sweep":
         assert read_grid(rest, arguments.resampling or []).points
+    elif arguments.command == "systems":
+        assert read_grid(["--preset", *arguments.presets, *rest], []).points
     else:
         assert rest == [], f"study {arguments.command} does not take {rest}"
         parse_options(getattr(arguments, "option", []))
