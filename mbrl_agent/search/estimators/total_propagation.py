@@ -62,9 +62,9 @@ class TotalPropagation(OwnCreditEstimator):
         sweep = _Sweep(parameters, simulation)
         trajectory, axes = sweep.trajectory, sweep.trajectory.states.ndim - 3
         taken = Taken.of(trajectory)
-        jacobian = _flat(
-            simulation.policy.jacobian(parameters, taken.before, axes), axes + 3
-        )  # (T, *R, P, U, N)
+        # (T, *R, P, U, N)
+        jacobian = _flat(simulation.policy.jacobian(parameters, taken.before, axes), axes + 3)
+        squares = self._squares(jacobian)
         cost_by_state, cost_by_action = _cost_slopes(simulation, taken)
         score_by_state, score_by_action = _score_slopes(simulation, taken, trajectory)
         future = cost_by_state[-1]  # derivative by the state after the last step, (*R, P, D)
@@ -73,19 +73,15 @@ class TotalPropagation(OwnCreditEstimator):
             pathwise_state, pathwise_action = sweep.model(t, future)
             pathwise_action = pathwise_action + cost_by_action[t]
             ratio_action = score_by_action[t] + cost_by_action[t]
-            by_pathwise, by_ratio = _times(pathwise_action, jacobian[t]), _times(ratio_action, jacobian[t])
-            share = self._share(by_pathwise, by_ratio)  # (*R, 1, 1 or N)
-            total = total + torch.lerp(by_pathwise, by_ratio, share).mean(-2)
+            known = jacobian[t], None if squares is None else squares[t]
+            pathwise, variance = self._moments(pathwise_action, *known)
+            ratio, other_variance = self._moments(ratio_action, *known)
+            share = _share(variance, other_variance)  # (*R, 1, 1 or N)
+            total = total + torch.lerp(pathwise, ratio, share).squeeze(-2)
             shares.append(share.mean((-2, -1)))
             if t > 0:
-                action_share = share if self.weights == "step" else _variance_share(
-                    pathwise_action, ratio_action, self.weights == "coordinate"
-                )  # fmt: skip
-                state_share = share if self.weights == "step" else _variance_share(
-                    pathwise_state, score_by_state[t], self.weights == "coordinate"
-                )  # fmt: skip
-                by_action = torch.lerp(pathwise_action, ratio_action, action_share)
-                future = torch.lerp(pathwise_state, score_by_state[t], state_share)
+                by_action = self._mixed(pathwise_action, ratio_action, share)
+                future = self._mixed(pathwise_state, score_by_state[t], share)
                 future = future + sweep.policy(t, by_action) + cost_by_state[t - 1]
         return GradientEstimate(
             _unflat(total, parameters, axes),
@@ -93,9 +89,37 @@ class TotalPropagation(OwnCreditEstimator):
             {"jitter": trajectory.jittered(), "likelihood_ratio_share": torch.stack(shares).mean(0)},
         )
 
-    def _share(self, by_pathwise: Tensor, by_ratio: Tensor) -> Tensor:
-        """k_LR of the parameters' gradients (*R, P, N)."""
-        return _variance_share(by_pathwise, by_ratio, self.weights == "coordinate")
+    def _squares(self, jacobian: Tensor) -> Tensor | None:
+        """Squared derivatives of the only action, (T, *R, P, N), or summed (T, *R, P, 1); None of several."""
+        if jacobian.shape[-2] > 1:
+            return None
+        squares = jacobian.squeeze(-2).square()
+        return squares if self.weights == "coordinate" else squares.sum(-1, keepdim=True)
+
+    def _moments(self, by_action: Tensor, jacobian: Tensor, squares: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Mean and variance over the particles of the parameters' gradient: (*R, 1, N), (*R, 1, 1 or N).
+
+        Of one action g_i = b_i J_i, both are products with the derivatives J of all particles, and no
+        particle's own gradient is written down.
+        """
+        alone, count = self.weights == "coordinate", by_action.shape[-2]
+        if squares is None:
+            each = (by_action.unsqueeze(-2) @ jacobian).squeeze(-2)
+            variance = each.var(-2, keepdim=True)
+            return each.mean(-2, keepdim=True), variance if alone else variance.sum(-1, keepdim=True)
+        mean = by_action.mT @ jacobian.squeeze(-2) / count
+        explained = mean.square() if alone else mean.square().sum(-1, keepdim=True)
+        second = by_action.square().mT @ squares / count
+        return mean, (second - explained).clamp_min(0) * (count / (count - 1))
+
+    def _mixed(self, pathwise: Tensor, ratio: Tensor, share: Tensor) -> Tensor:
+        """What is passed on of two derivatives by states or actions, (*R, P, .)."""
+        if self.weights != "step":
+            variances = [value.var(-2, keepdim=True) for value in (pathwise, ratio)]
+            if self.weights == "node":
+                variances = [value.sum(-1, keepdim=True) for value in variances]
+            share = _share(*variances)
+        return torch.lerp(pathwise, ratio, share)
 
 
 class _Sweep:
@@ -153,18 +177,8 @@ def _score_slopes(simulation: Simulation, taken: Taken, trajectory: Trajectory) 
     return filled(by_state, taken.before), filled(by_action, taken.actions)
 
 
-def _times(row: Tensor, matrix: Tensor) -> Tensor:
-    """Vector times matrix, particle by particle: (..., A), (..., A, B) -> (..., B)."""
-    if row.shape[-1] == 1:  # a product of so small matrices costs more than the numbers
-        return row * matrix.squeeze(-2)
-    return (row.unsqueeze(-2) @ matrix).squeeze(-2)
-
-
-def _variance_share(by_pathwise: Tensor, by_ratio: Tensor, by_coordinate: bool) -> Tensor:
-    """k_LR of per-particle gradients (*R, P, N): (*R, 1, 1), or (*R, 1, N); one half where not finite."""
-    pathwise, ratio = (gradient.var(-2, keepdim=True) for gradient in (by_pathwise, by_ratio))
-    if not by_coordinate:
-        pathwise, ratio = pathwise.sum(-1, keepdim=True), ratio.sum(-1, keepdim=True)
+def _share(pathwise: Tensor, ratio: Tensor) -> Tensor:
+    """k_LR from two variances; one half where it is not finite."""
     share = pathwise / (pathwise + ratio)
     return torch.where(share.isfinite(), share, 0.5)
 

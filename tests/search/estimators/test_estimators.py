@@ -185,3 +185,14 @@ def test_the_jacobian_of_a_policy_is_that_of_autograd(policy_class, leading):
 @pytest.mark.parametrize("weights", ["node", "coordinate"])
 def test_other_weights_of_total_propagation_are_right_on_average(weights):
     check_all([check_bias], TotalPropagation(weights=weights), weights)
+
+
+@pytest.mark.parametrize("weights", ["step", "coordinate"])
+def test_moments_of_total_propagation_are_those_of_each_particles_gradient(weights):
+    """Of one action they are products of matrices, of several they are taken from the gradients."""
+    torch.manual_seed(0)
+    estimator = TotalPropagation(weights=weights)
+    by_action, jacobian = torch.randn(3, 50, 1, dtype=DTYPE), torch.randn(3, 50, 1, 7, dtype=DTYPE)
+    fast = estimator._moments(by_action, jacobian, estimator._squares(jacobian.unsqueeze(0))[0])
+    for found, expected in zip(fast, estimator._moments(by_action, jacobian, None), strict=True):
+        torch.testing.assert_close(found, expected)

@@ -71,10 +71,8 @@ def test_every_estimator_works_without_resampling(name: str):
 
 def test_total_propagation_without_likelihood_ratio_is_the_pathwise_gradient(monkeypatch):
     monkeypatch.setattr(
-        "mbrl_agent.search.estimators.total_propagation._variance_share",
-        lambda by_pathwise, by_ratio, alone: torch.zeros(
-            *by_pathwise.shape[:-2], 1, 1, dtype=by_pathwise.dtype
-        ),
+        "mbrl_agent.search.estimators.total_propagation._share",
+        lambda pathwise, ratio: torch.zeros_like(pathwise),
     )
     problem = simulate(2, NoResampling(), particles=30)
     swept = TotalPropagation()(copies(2), problem)
@@ -85,10 +83,8 @@ def test_total_propagation_without_likelihood_ratio_is_the_pathwise_gradient(mon
 
 def test_total_propagation_with_likelihood_ratio_alone_is_the_likelihood_ratio_gradient(monkeypatch):
     monkeypatch.setattr(
-        "mbrl_agent.search.estimators.total_propagation._variance_share",
-        lambda by_pathwise, by_ratio, alone: torch.ones(
-            *by_pathwise.shape[:-2], 1, 1, dtype=by_pathwise.dtype
-        ),
+        "mbrl_agent.search.estimators.total_propagation._share",
+        lambda pathwise, ratio: torch.ones_like(pathwise),
     )
     problem = simulate(2, NoResampling(), particles=30)
     swept = TotalPropagation()(copies(2), problem)
