@@ -9,7 +9,7 @@ from pathlib import Path
 from mbrl_agent.options import SYNTAX
 from mbrl_agent.options.validation import require_count, require_number, require_positive, require_seed
 from mbrl_agent.policies import POLICIES
-from mbrl_agent.resampling import RESAMPLERS
+from mbrl_agent.resampling import RESAMPLERS, Gaussian
 from mbrl_agent.search.estimators import ESTIMATORS
 from mbrl_agent.study import systems
 from mbrl_agent.study.baseline import command as baseline
@@ -25,6 +25,7 @@ HELPS = {
     "landscape": "gradient variance and expected cost along random directions, one curve a strategy",
     "trajectories": "predicted trajectory distributions at chosen places of a direction",
     "bias": "mean gradients against finite differences; predicted cost from bimodal starts",
+    "moments": "of a run with gp: PILCO's moment matching, and what Gaussian resampling makes of it",
     "figures": "the paper's four figures, and one for what goes beyond it",
 }
 RESAMPLING = ("none", "gaussian", "interpolated:0.5", "mixture:3,3", "detached-mixture:3")
@@ -37,6 +38,7 @@ examples:
   python -m mbrl_agent.study trajectories --run runs/X --resampling none gaussian --delta 0 2
   python -m mbrl_agent.study bias --run runs/X --resampling none gaussian detached-mixture:5 --delta 0 1
   python -m mbrl_agent.study sweep --resampling none gaussian mixture --seeds 0-19 --out sweeps/X
+  python -m mbrl_agent.study moments --run runs/X
   python -m mbrl_agent.study compare runs sweeps/sac
   python -m mbrl_agent.study baseline --algorithm sac --seeds 0-4 --out sweeps/sac
   python -m mbrl_agent.study gallery --out sweeps/gallery
@@ -64,7 +66,7 @@ def make_parser() -> Parser:
         add_plugin(command)
         _add_scene(command)
         _add_sampling(command, repeats=64 if name == "bias" else 16)
-        if name != "figures":
+        if name not in ("figures", "moments"):
             _add_strategies(command)
         _add_own(command, name)
     for own in (sweep, compare, systems, baseline, gallery):
@@ -127,6 +129,8 @@ def _add_own(command: Parser, name: str) -> None:
         add("--directions", "random directions", 1, type=int, metavar="N")
     if name == "trajectories":
         add("--delta", "places on the line", [0.0, 2.0], type=float, nargs="+", metavar="X")
+    if name == "moments":
+        add("--counts", "particles", [30, 100, 300, 1000, 3000], type=int, nargs="+", metavar="N")
     if name == "bias":
         add("--delta", "places on the line", [0.0], type=float, nargs="+", metavar="X")
         add("--directions", "random directions on which slopes are compared", 32, type=int, metavar="N")
@@ -167,8 +171,10 @@ def check(arguments: argparse.Namespace) -> None:
     require_count("horizon", arguments.horizon, minimum=0)
     if "seed" in arguments:
         require_seed("seed", arguments.seed)
-    for value in arguments.delta:
+    for value in getattr(arguments, "delta", ()):
         require_number("delta", value)
+    for value in getattr(arguments, "counts", ()):
+        require_count("counts", value, minimum=Gaussian().min_particles(0))
     if "points" in arguments:
         require_count("points", arguments.points, minimum=2)
         low, high = arguments.delta

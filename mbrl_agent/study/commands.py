@@ -18,7 +18,9 @@ from mbrl_agent.study.gradients.colours import looks
 from mbrl_agent.study.gradients.directions import random_directions
 from mbrl_agent.study.gradients.drawing import landscape_figure, trajectories_figure, values_figure
 from mbrl_agent.study.gradients.drawing_bias import bias_figure, forward_figure
+from mbrl_agent.study.gradients.drawing_moments import moments_figure
 from mbrl_agent.study.gradients.landscape import Array, Landscape, landscape, value_landscape
+from mbrl_agent.study.gradients.moments import compare_moments
 from mbrl_agent.study.gradients.paper import FINE_POINTS, SHOWN, draw_figures, work
 from mbrl_agent.study.gradients.sampling import Sampling
 from mbrl_agent.study.gradients.scene import Scene
@@ -29,6 +31,8 @@ from mbrl_agent.study.output import (
     forward_table,
     landscape_table,
     log10,
+    moments_gradient_table,
+    moments_table,
     trajectories_table,
     values_table,
 )
@@ -160,6 +164,25 @@ def run_bias(job: Job) -> str:
     return "\n".join([*map(bias_line, rows), *(forward_line(row, scene) for row in errors)])
 
 
+def run_moments(job: Job) -> str:
+    """Moment matching, and particles that are redrawn from the fitted Gaussian at every step."""
+    counts, scene = job.arguments.counts, job.scene
+    with job.bar(len(counts) * job.sampling.repeats) as bar:
+        exact, *sampled = compare_moments(scene, counts, job.sampling.repeats, job.sampling.seed, bar.update)
+    title = f"moment matching and its particles: {scene.title}"
+    figure = moments_figure([exact, *sampled], scene.labels, title, scene.time_step)
+    job.output.write("moments", figure, moments_table([exact, *sampled], scene.labels))
+    job.output.write("moments_gradient", None, moments_gradient_table(exact, sampled))
+    lines = [f"moment matching: expected cost {exact.cost[0]:.3f}"]
+    for entry in sampled:
+        errors = entry.gradient_errors(exact)
+        lines.append(
+            f"{entry.particles} particles: expected cost {entry.cost.mean():.3f} +- {entry.cost.std():.3f}, "
+            f"error of the gradient {np.median(errors):.3g} (median), of its mean {entry.bias(exact):.3g}"
+        )
+    return "\n".join(lines)
+
+
 def summary(landscapes: list[Landscape]) -> str:
     """One line a strategy and direction."""
     width = max(len(entry.strategy) for entry in landscapes)
@@ -198,5 +221,6 @@ COMMANDS = {
     "landscape": run_landscape,
     "trajectories": run_trajectories,
     "bias": run_bias,
+    "moments": run_moments,
     "figures": run_figures,
 }

@@ -18,6 +18,7 @@ from mbrl_agent.run.table import Cell, Table
 from mbrl_agent.study.gradients.bias import STATISTICS, Bias
 from mbrl_agent.study.gradients.bimodal import ForwardError
 from mbrl_agent.study.gradients.landscape import Landscape, Values
+from mbrl_agent.study.gradients.moments import Moments
 from mbrl_agent.study.gradients.trajectories import Prediction, weighted_percentiles
 
 PERCENTILES = (5.0, 25.0, 50.0, 75.0, 95.0)
@@ -117,6 +118,27 @@ def trajectories_table(predictions: Sequence[Prediction], labels: Sequence[str])
             for step, row in enumerate(levels.T):
                 rows.append([entry.strategy, entry.delta, label, step, *map(float, row)])
     return Table(columns, rows)
+
+
+def moments_table(found: Sequence[Moments], labels: Sequence[str]) -> Table:
+    """One row a number of particles (0: moment matching), state dimension and step, of the first repeat."""
+    rows: list[list[Cell]] = [
+        [entry.particles, label, step, float(entry.mean[0, step, index]), float(entry.std[0, step, index])]
+        for entry in found
+        for index, label in enumerate(labels)
+        for step in range(entry.mean.shape[1])
+    ]
+    return Table(["particles", "dimension", "step", "mean", "std"], rows)
+
+
+def moments_gradient_table(exact: Moments, sampled: Sequence[Moments]) -> Table:
+    """One row a number of particles and repeat."""
+    rows: list[list[Cell]] = [
+        [entry.particles, number, float(cost), float(exact.cost[0]), float(error)]
+        for entry in sampled
+        for number, (cost, error) in enumerate(zip(entry.cost, entry.gradient_errors(exact), strict=True))
+    ]
+    return Table(["particles", "repeat", "expected_cost", "exact_cost", "relative_gradient_error"], rows)
 
 
 def bias_table(rows: Sequence[Bias]) -> Table:
