@@ -15,6 +15,7 @@ import mbrl_agent
 from mbrl_agent.options import convert, options_of, to_text
 from mbrl_agent.run import cli
 from mbrl_agent.run.config import CHOICES, TrainConfig, known_keys
+from mbrl_agent.run.presets import NO_PRESET, presets
 
 few = settings(
     max_examples=60,
@@ -24,7 +25,7 @@ few = settings(
 )
 many = settings(few, max_examples=250)
 
-FRACTIONS = {"ratio"}  # numbers that must be from 0 to 1
+LARGEST = {"ratio": 1.0, "rate": 0.5}  # of numbers that are not unbounded
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(lambda text: "\0" not in text)
 
 
@@ -38,7 +39,7 @@ def values_of(name: str, hint: Any) -> st.SearchStrategy[Any]:
     if origin is tuple:
         return st.lists(values_of(name, arguments[0]), min_size=1, max_size=3).map(tuple)
     if hint is float:
-        return st.floats(0, 1) if name in FRACTIONS else st.floats(5e-324, 1e308)
+        return st.floats(5e-324, LARGEST.get(name, 1e308))
     return {int: st.integers(1, 2**62) | st.integers(1, 9), bool: st.booleans(), str: TEXT}[hint]
 
 
@@ -72,6 +73,7 @@ def configs(draw):
             values[name] = draw(st.sampled_from(TASK_TEXTS[name]))
         elif name not in ("plugins", "env_options") and draw(st.booleans()):  # these import modules
             values[name] = draw(values_of(name, option.hint))
+    values["preset"] = draw(st.sampled_from([NO_PRESET, *presets()]))
     values["device"] = "cpu"
     values["threads"] = draw(st.integers(1, 1024))
     values["trials"] = draw(st.integers(10, 2**62))
