@@ -93,9 +93,9 @@ class ParticlePILCO(BaseAlgorithm):
         initial_std: (D), their standard deviation; likewise.
         initial_states: Where rollouts start, instead of the two above: a function (count,
             torch.Generator on the agent's device) -> states (count, D), or states (N, D) to draw from.
-            Where nothing is known, rollouts start from the first observations of the N real episodes and,
-            with a share of 1 / (N + 1), from what the first of these visited; angles that are wrapped are
-            put on one turn.
+            Where nothing is known, rollouts start from the N starts that were seen, of real episodes and of
+            those that the environment began after them, and with a share of 1 / (N + 1) from what the first
+            episode visited; angles that are wrapped are put on one turn.
         terminated: States (..., D) -> (...) of torch.bool, whether an episode ends there. A particle that
             gets there stays, and pays its last cost until the horizon. Without it the model goes on past
             the end of an episode, say a fall, where it has seen nothing, and may find there what costs

@@ -29,6 +29,7 @@ class _Recorder:
     actions: list[FloatArray] = field(default_factory=list)
     rewards: list[float] = field(default_factory=list)
     done: bool = False
+    following: FloatArray | None = None  # where the episode after it began
 
     def add(self, action: FloatArray, observation: FloatArray, reward: float, done: bool) -> None:
         """Record a step."""
@@ -96,11 +97,13 @@ def collect_episodes(
     on_step: Callable[[Step], bool],
     max_steps: int,
     keep: Callable[[Episode], None],
+    keep_start: Callable[[FloatArray], None],
 ) -> bool:
     """Run every environment for one episode, from a reset to its end.
 
     Environments that end early idle through a next episode, which is not recorded, with the action 0.
     Whatever happens, the steps recorded so far are handed to `keep`: nothing that was collected is lost.
+    Neither is the start of the episode that a vectorised environment begins as soon as another has ended.
 
     Args:
         env: The environments; seed them beforehand.
@@ -109,6 +112,7 @@ def collect_episodes(
         on_step: Called after each step; returning False ends the collection.
         max_steps: Where an episode is truncated that has not ended by then.
         keep: Called with each environment's episode.
+        keep_start: Called with the first observation (D) of each episode that followed.
 
     Returns:
         False if `on_step` asked to stop.
@@ -146,6 +150,8 @@ def collect_episodes(
         for recorder in recorders:
             if recorder.rewards:
                 keep(recorder.episode())
+            if recorder.following is not None:
+                keep_start(recorder.following)
 
 
 def _copied(result: tuple[Any, Any, Any, Any], recorded: NDArray[np.bool_]) -> Step:
@@ -174,6 +180,9 @@ def _record(
                 "['terminal_observation'], which every VecEnv of Stable-Baselines3 has to give"
             )
         after = step.infos[index]["terminal_observation"]
+        following = step.observations[index].astype(np.float64)
+        if np.isfinite(following).all():  # otherwise nobody minds: that episode is not recorded
+            recorder.following = following
     observation = _observation(after, env, number)
     reward = float(np.asarray(step.rewards[index], dtype=np.float64).reshape(()))
     if not np.isfinite(reward):

@@ -86,6 +86,7 @@ class Collector:
                 lambda step: self._count(step, callback),
                 limit,
                 self.replay.add,
+                self.replay.further_starts.append,
             )
         finally:
             self.collections += 1

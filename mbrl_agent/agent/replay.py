@@ -12,6 +12,8 @@ from torch import Tensor
 
 from mbrl_agent.types import Transitions
 
+FloatArray = NDArray[np.float64]
+
 
 @dataclass(frozen=True)
 class Episode:
@@ -40,12 +42,19 @@ class Replay:
 
     Args:
         episodes: To begin with.
+        further_starts: To begin with.
+
+    Attributes:
+        episodes: As recorded.
+        further_starts: First observations, (D) each, of episodes that were not recorded. A vectorised
+            environment begins one as soon as another has ended.
     """
 
-    def __init__(self, episodes: Iterable[Episode] = ()) -> None:
+    def __init__(self, episodes: Iterable[Episode] = (), further_starts: Iterable[FloatArray] = ()) -> None:
         self.episodes: list[Episode] = []
         for episode in episodes:
             self.add(episode)
+        self.further_starts = list(further_starts)
 
     def __len__(self) -> int:
         """Number of transitions."""
@@ -101,8 +110,8 @@ class Replay:
         )
 
     def initial_states(self) -> NDArray[np.float64]:
-        """(number of episodes, D), the first observation of each episode; there must be one."""
-        return np.stack([episode.observations[0] for episode in self.episodes])
+        """Return all starts that were seen, (N, D), those of the episodes first; there must be one."""
+        return np.stack([*(episode.observations[0] for episode in self.episodes), *self.further_starts])
 
 
 def _widths(episode: Episode) -> tuple[int, int]:

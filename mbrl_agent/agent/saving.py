@@ -105,6 +105,7 @@ def _arrays(state: AgentState) -> dict[str, NDArray[Any]]:
         arrays[f"episodes/{index}/observations"] = episode.observations
         arrays[f"episodes/{index}/actions"] = episode.actions
         arrays[f"episodes/{index}/rewards"] = episode.rewards
+    arrays["further_starts"] = state.further_starts
     for name in ("initial_mean", "initial_std"):
         value = getattr(state.task, name)
         if value is not None:
@@ -228,6 +229,7 @@ def _decode(archive: Archive, custom: Mapping[str, Any]) -> AgentState:
         candidates=_below(tensors, "candidates/") if config["has_candidates"] else None,
         candidate_costs=tensors["candidate_costs"] if config["has_candidates"] else None,
         episodes=_episodes(arrays),
+        further_starts=arrays["further_starts"],
         counters={name: int(config["counters"][name]) for name in COUNTERS},
         recent_episodes=[{key: float(info[key]) for key in ("r", "l")} for info in config["recent_episodes"]],
         recent_successes=[bool(success) for success in config["recent_successes"]],

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -63,6 +64,7 @@ def snapshot(
         candidates=None if learner.candidates is None else _copied(learner.candidates),
         candidate_costs=None if learner.candidate_costs is None else learner.candidate_costs.clone(),
         episodes=tuple(collector.replay.episodes),
+        further_starts=np.reshape(collector.replay.further_starts, (-1, *space.shape)).astype(np.float64),
         counters=counters,
         # without Monitor's time of day: equal runs, equal states
         recent_episodes=[{key: float(info[key]) for key in ("r", "l")} for info in episodes],
@@ -85,7 +87,7 @@ def restore(algorithm: BaseAlgorithm, learner: Learner, collector: Collector, st
         learner.candidates = _copied({name: state.candidates[name] for name in names}, algorithm.device)
         learner.candidate_costs = state.candidate_costs.to(algorithm.device, copy=True)
     state.check_episodes()
-    collector.replay = Replay(state.episodes)
+    collector.replay = Replay(state.episodes, state.further_starts)
     for name in COUNTERS:
         setattr(algorithm, name, state.counters[name])
     window = algorithm._stats_window_size

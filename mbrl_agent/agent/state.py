@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mbrl_agent.agent.replay import Episode
@@ -61,6 +63,7 @@ class AgentState:
         candidates: Parameters of all candidate policies, with a leading axis R; None before the first search.
         candidate_costs: (R,), their predicted costs; None likewise.
         episodes: All real episodes.
+        further_starts: (N, D), first observations of episodes that were not recorded.
         counters: By the names in `COUNTERS`.
         recent_episodes: Return "r" and length "l" of the episodes over which means are logged.
         recent_successes: Whether those succeeded whose environment tells.
@@ -78,6 +81,7 @@ class AgentState:
     candidates: Parameters | None
     candidate_costs: Tensor | None
     episodes: Sequence[Episode]
+    further_starts: NDArray[np.float64]
     counters: Mapping[str, int]
     recent_episodes: Sequence[Mapping[str, float]]
     recent_successes: Sequence[bool]
@@ -114,6 +118,9 @@ class AgentState:
         dims = (self.observation_space.shape[0], self.action_space.shape[0])
         for episode in self.episodes:
             _check_shape("the episodes", episode.observations.shape[1:] + episode.actions.shape[1:], dims)
+        _check_shape("the further starts", self.further_starts.shape, (len(self.further_starts), dims[0]))
+        if not np.isfinite(self.further_starts).all():
+            raise ValueError("a further start is not finite")
 
     def check_candidates(self, policy: SearchPolicy) -> None:
         """Raise ValueError unless there is a cost for each candidate, and each is one of the policy's."""

@@ -1,6 +1,6 @@
 """Checkpoints: one zip file of plain data, written atomically and read without running code from it.
 
-    config.json         {"format": "mbrl_agent", "version": 4, "config": ...}
+    config.json         {"format": "mbrl_agent", "version": 5, "config": ...}
     manifest.json       {"sha256": {member: digest}} of every other member
     arrays/NAME.npy     NumPy arrays
     tensors/NAME.npy    tensors, on the CPU
@@ -41,7 +41,7 @@ from mbrl_agent.files.plain_data import (
 )
 
 FORMAT = "mbrl_agent"
-VERSION = 4
+VERSION = 5
 MAX_BYTES = 4 * 2**30
 """The largest file [bytes] that is read unless the caller allows more."""
 

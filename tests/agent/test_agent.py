@@ -188,7 +188,20 @@ def test_a_single_candidate_goes_on():
 
 def test_every_trial_starts_from_another_state():
     starts = make().learn(3 * STEPS).replay.initial_states()
-    assert len(np.unique(starts[:, 0])) == 3
+    assert len(np.unique(starts[:, 0])) == 6  # of each episode, and of the one that begins after it
+
+
+def test_starts_of_the_episodes_in_between_are_saved(tmp_path):
+    whole = make().learn(3 * STEPS)
+    first = make().learn(STEPS)
+    first.save(tmp_path / "agent")
+    loaded = ParticlePILCO.load(tmp_path / "agent", env=limited())
+    np.testing.assert_array_equal(loaded.replay.further_starts, first.replay.further_starts)
+    loaded.learn(2 * STEPS, reset_num_timesteps=False)
+    np.testing.assert_array_equal(loaded.replay.initial_states(), whole.replay.initial_states())
+    np.testing.assert_array_equal(
+        loaded.policy_search().initial_states.mean, whole.policy_search().initial_states.mean
+    )
 
 
 def test_the_horizon_is_that_of_the_longest_episode_unless_given():
@@ -267,7 +280,7 @@ def test_trial_callbacks_hear_of_trials_and_progress():
 def test_several_environments_give_several_episodes_a_trial():
     agent = make(DummyVecEnv([limited] * 3)).learn(6 * STEPS)
     assert (agent.trials, agent.num_timesteps, len(agent.replay.episodes)) == (2, 6 * STEPS, 6)
-    assert len(np.unique(agent.replay.initial_states()[:, 0])) == 6
+    assert len(np.unique(agent.replay.initial_states()[:, 0])) == 12
 
 
 def test_an_environment_that_ends_early_waits_for_the_others():
@@ -388,7 +401,13 @@ def test_initial_states_are_estimated_where_nobody_knows_them():
     states, first = agent.policy_search().initial_states, agent.replay.initial_states()
     np.testing.assert_allclose(states.mean, first.mean(0), rtol=1e-5)
     np.testing.assert_allclose(states.std, first.std(0, ddof=1), rtol=1e-5)
-    assert make().learn(STEPS).policy_search().initial_states.std.tolist() == [0.0, 0.0]
+
+
+def test_the_spread_of_one_start_is_not_known():
+    agent = make(PointMass())  # which has no time limit: no other episode begins
+    agent.learn(STEPS)
+    assert len(agent.replay.initial_states()) == 1
+    assert agent.policy_search().initial_states.std.tolist() == [0.0, 0.0]
 
 
 # errors ----------------------------------------------------------------------------------------------------

@@ -93,9 +93,10 @@ class OwnVecEnv(VecEnv):
         return [False, False]
 
 
-def collect(env, act=None, max_steps=50):
-    """Episodes and steps of one collection."""
+def collect(env, act=None, max_steps=50, starts=None):
+    """Episodes and steps of one collection; starts of the episodes after them go into a list."""
     episodes, steps = [], []
+    starts = [] if starts is None else starts
     try:
         collect_episodes(
             env,
@@ -104,6 +105,7 @@ def collect(env, act=None, max_steps=50):
             lambda step: steps.append(step) or True,
             max_steps,
             episodes.append,
+            starts.append,
         )
     finally:
         env.close()
@@ -132,7 +134,9 @@ VEC_ENVS = {
 
 @pytest.mark.parametrize("kind", VEC_ENVS)
 def test_arrays_that_are_used_again(kind):
-    episodes, steps = collect(VEC_ENVS[kind]())
+    starts = []
+    episodes, steps = collect(VEC_ENVS[kind](), starts=starts)
+    np.testing.assert_array_equal(starts, np.full((len(episodes), len(starts[0])), 100.0))
     for episode in episodes:
         np.testing.assert_array_equal(episode.observations[:, 0], 100.0 - np.arange(END + 1))
         np.testing.assert_array_equal(episode.rewards, 99.0 - np.arange(END))
@@ -154,6 +158,27 @@ def test_processes_end_episodes_one_by_one():
     assert steps[1].infos[0]["TimeLimit.truncated"] is False
 
 
+def test_of_an_episode_that_is_cut_short_nothing_follows():
+    starts = []
+    episodes, _ = collect(DummyVecEnv([Countdown, lambda: Countdown(end=3)]), max_steps=4, starts=starts)
+    assert [len(episode) for episode in episodes] == [4, 3]
+    assert len(starts) == 1
+
+
+def test_a_start_that_is_not_finite_is_not_kept():
+    class Broken(Countdown):
+        resets = 0
+
+        def reset(self, **options):
+            observation, info = super().reset(**options)
+            Broken.resets += 1
+            return (observation if Broken.resets == 1 else np.full_like(observation, np.nan)), info
+
+    starts = []
+    episodes, _ = collect(DummyVecEnv([Broken]), starts=starts)
+    assert (len(episodes), starts) == (1, [])
+
+
 def test_between_the_calls_everything_is_as_it_was():
     """Callbacks set attributes of the environments themselves, and a second collection finds them."""
     env = DummyVecEnv([Countdown])
@@ -166,6 +191,7 @@ def test_between_the_calls_everything_is_as_it_was():
         lambda step: seen.append(env.envs[0]) or bool(env.set_attr("start", 7) is None),
         END,
         lambda episode: None,
+        lambda start: None,
     )
     assert seen == [original] * END
     assert original.start == 7
@@ -173,7 +199,13 @@ def test_between_the_calls_everything_is_as_it_was():
     try:
         before = dict(vars(workers))
         collect_episodes(
-            workers, lambda o: np.zeros((1, 1)), lambda a: a, lambda s: True, END, lambda e: None
+            workers,
+            lambda o: np.zeros((1, 1)),
+            lambda a: a,
+            lambda s: True,
+            END,
+            lambda e: None,
+            lambda start: None,
         )
         assert vars(workers).keys() == before.keys()
         observations = workers.reset()
@@ -206,7 +238,7 @@ def test_processes_have_no_answers_left_after_one_was_refused():
     env = subproc(lambda: Countdown(fault=END), Countdown)
     try:
         with pytest.raises(ShapeError):
-            collect_episodes(env, zeros, zeros, lambda step: True, END, [].append)
+            collect_episodes(env, zeros, zeros, lambda step: True, END, [].append, [].append)
         assert not any(remote.poll(0.5) for remote in env.remotes)
     finally:
         env.close()

@@ -265,6 +265,12 @@ def test_initial_states_are_the_first_observations():
     assert replay.initial_states().dtype == np.float64
 
 
+def test_initial_states_have_those_of_other_episodes_last():
+    replay = Replay([episode(2, start=5)], [np.array([1.0, 2.0])])
+    replay.add(episode(1, start=9))
+    assert replay.initial_states().tolist() == [[5, 6], [9, 10], [1, 2]]
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_transitions_have_the_dtype_asked_for(dtype):
     transitions = replay_of(episode(2)).transitions(dtype)

@@ -28,12 +28,13 @@ def test_an_agent_made_from_a_state_is_the_same(agent):
     state = agent.get_state()
     again = ParticlePILCO.from_state(state).get_state()
     plain = {field.name for field in fields(AgentState)} - {
-        "policy", "dynamics", "candidates", "candidate_costs", "episodes"
+        "policy", "dynamics", "candidates", "candidate_costs", "episodes", "further_starts"
     }  # fmt: skip
     assert {name: getattr(again, name) for name in plain} == {name: getattr(state, name) for name in plain}
     assert all(torch.equal(one, two) for one, two in zip(weights(again), weights(state), strict=True))
     for one, two in zip(again.episodes, state.episodes, strict=True):
         np.testing.assert_array_equal(one.observations, two.observations)
+    np.testing.assert_array_equal(again.further_starts, state.further_starts)
     assert again.counters["trials"] == 2
 
 
@@ -75,6 +76,8 @@ def test_a_state_whose_parts_do_not_fit_is_refused(agent):
     wide = Episode(np.zeros((3, 9)), np.zeros((2, 1)), np.zeros(2))
     with pytest.raises(ValueError, match="the episodes have the shape"):
         ParticlePILCO.from_state(replace(state, episodes=(wide,)))
+    with pytest.raises(ValueError, match="the further starts have the shape"):
+        ParticlePILCO.from_state(replace(state, further_starts=np.zeros((1, 9))))
     with pytest.raises(ValueError, match="candidates/weights have the shape"):
         ParticlePILCO.from_state(replace(state, candidate_costs=torch.zeros(7)))
     double = {name: value.double() for name, value in state.candidates.items()}

@@ -21,7 +21,7 @@ from tests.support.point_mass import STEPS, PointMass, distance_cost, limited
 
 
 def starts(agent) -> list[float]:
-    return [float(x) for x in agent.replay.initial_states()[:, 0]]
+    return [float(episode.observations[0, 0]) for episode in agent.replay.episodes]
 
 
 def beginnings(agent):
@@ -174,8 +174,9 @@ def test_added_episodes_take_the_place_of_random_trials(tmp_path):
     agent.learn(2 * STEPS)
     assert (agent.trials, loaded.trials, len(agent.replay.episodes)) == (3, 3, 3)
     assert same(agent, loaded)
-    np.testing.assert_allclose(agent.policy_search().initial_states.mean, np.mean(
-        [e.observations[0] for e in agent.replay.episodes], axis=0), rtol=1e-5)  # fmt: skip
+    starts = [episode.observations[0] for episode in agent.replay.episodes] + agent.replay.further_starts
+    mean = agent.policy_search().initial_states.mean
+    np.testing.assert_allclose(mean, np.mean(starts, axis=0), rtol=1e-5)
 
 
 def test_fewer_added_episodes_leave_some_random_trials():
