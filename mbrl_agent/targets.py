@@ -10,6 +10,8 @@ step h comes from the data, by least squares, and not from the environment's tim
 (degrees and rad/s), and the sign or a gear may lie between the two. What is left over is the noise of the
 position.
 
+A dimension that holds what another one was a step before, or the action (a state that remembers), is copied.
+
 Reference:
     Amadio, Dalla Libera, Antonello, Nikovski, Carli, Romeres (2022), Model-Based Policy Search Using Monte
     Carlo Gradient Estimation with Real Systems Application.
@@ -29,7 +31,10 @@ from mbrl_agent.standardization import resolution
 from mbrl_agent.types import Prediction, Transitions
 
 Pairs = Sequence[tuple[int, int]]
-"""Which velocity belongs to which position: (position index, velocity index) each."""
+"""Which dimension belongs to which: (position, velocity) indices each, or (copy, source)."""
+
+Pulled = tuple[Tensor, Tensor | None, Tensor, Tensor | None]
+"""Gradients by state, action, mean change and its standard deviation."""
 
 
 class Targets:
@@ -38,15 +43,19 @@ class Targets:
     Args:
         features: What the model sees of a state; knows which dimensions are angles.
         velocity_dims: (position index, velocity index) of each position that is integrated.
+        copied_dims: (index, index of its source) of each dimension that is copied, from the D dimensions of
+            the state before and, after them, from the action.
 
     Attributes:
         predicted: Indices of the K dimensions whose change is predicted, in their order.
-        positions: Indices of the others.
+        positions: Indices of those that are integrated.
         velocities: Of each of these, the index of its velocity.
+        copies: Indices of those that are copied.
+        sources: Of each of these, the index of its source.
 
     Raises:
-        ValueError: An index is out of range, a position is given twice, a velocity is an angle or is itself
-            integrated.
+        ValueError: An index is out of range, a position or a copy is given twice, a velocity is an angle or
+            is itself integrated or copied, or nothing is left to predict.
 
     Example:
         >>> targets = Targets(AngleFeatures(4, (2,)), ((0, 1), (2, 3)))
@@ -54,12 +63,16 @@ class Targets:
         ((1, 3), (0, 2), (1, 3))
     """
 
-    def __init__(self, features: AngleFeatures, velocity_dims: Pairs = ()) -> None:
+    def __init__(self, features: AngleFeatures, velocity_dims: Pairs = (), copied_dims: Pairs = ()) -> None:
         self.features = features
         self.positions = tuple(position for position, _ in velocity_dims)
         self.velocities = tuple(velocity for _, velocity in velocity_dims)
+        self.copies = tuple(index for index, _ in copied_dims)
+        self.sources = tuple(source for _, source in copied_dims)
         self._check(velocity_dims)
-        self.predicted = tuple(i for i in range(features.state_dims) if i not in self.positions)
+        self._check_copies(copied_dims)
+        others = {*self.positions, *self.copies}
+        self.predicted = tuple(i for i in range(features.state_dims) if i not in others)
 
     def __len__(self) -> int:
         """K."""
@@ -88,12 +101,26 @@ class Targets:
         if len(set(self.positions)) != len(self.positions):
             raise ValueError(f"velocity_dims {text} gives a position twice")
 
+    def _check_copies(self, copied_dims: Pairs) -> None:
+        text = ",".join(f"{index}:{source}" for index, source in copied_dims)
+        count = self.features.state_dims
+        for index, source in copied_dims:
+            if not 0 <= index < count or source < 0:
+                raise ValueError(f"copied_dims {text}: a state has dimensions 0 to {count - 1}")
+            if index in self.positions or index in self.velocities:
+                raise ValueError(f"copied_dims {text}: dimension {index} is one of velocity_dims, too")
+        if len(set(self.copies)) != len(self.copies):
+            raise ValueError(f"copied_dims {text} gives a dimension twice")
+        if len({*self.positions, *self.copies}) == count:
+            raise ValueError(f"copied_dims {text}: no dimension is left to predict")
+
 
 class Integration(nn.Module):
     """The way from predicted changes to next states; a part of a model, which is saved with it.
 
     Args:
         targets: What is predicted.
+        action_dims: U.
         device: Of the model.
 
     Attributes:
@@ -107,9 +134,15 @@ class Integration(nn.Module):
     _predicted: Tensor
     _positions: Tensor
     _velocities: Tensor
+    _sources: Tensor
 
-    def __init__(self, targets: Targets, device: torch.device | str = "cpu") -> None:
+    def __init__(self, targets: Targets, action_dims: int, device: torch.device | str = "cpu") -> None:
         super().__init__()
+        if any(source >= targets.features.state_dims + action_dims for source in targets.sources):
+            raise ValueError(
+                f"copied_dims: sources are the {targets.features.state_dims} dimensions of a state and the "
+                f"{action_dims} of an action, got {max(targets.sources)}"
+            )
         self.targets = targets
         for name in ("step", "noise"):
             zeros = torch.zeros(len(targets.positions), dtype=torch.float32, device=device)
@@ -120,6 +153,12 @@ class Integration(nn.Module):
             for row, index in zip(rows, getattr(targets, name), strict=True):
                 row[index] = 1
             self.register_buffer(f"_{name}", rows.to(device), persistent=False)
+        dims = targets.features.state_dims
+        takes_action = any(source >= dims for source in targets.sources)
+        sources = torch.zeros(dims + takes_action * action_dims, dims, dtype=torch.float32, device="cpu")
+        for index, source in zip(targets.copies, targets.sources, strict=True):
+            sources[source, index] = 1
+        self.register_buffer("_sources", sources.to(device), persistent=False)
 
     def fit(self, transitions: Transitions) -> None:
         """Find each position's step h by least squares, and the standard deviation of what is left over.
@@ -159,59 +198,79 @@ class Integration(nn.Module):
         sums over rows of zeros and ones stand for indexing (sums, and not products of matrices, which TF32
         would round).
         """
-        if not self.targets.positions:
+        if not self.targets.positions and not self.targets.copies:
             return IntegrationRule()
         own, velocities = self._predicted, self._velocities
         moved = self.step[:, None] * self._positions
         by_velocity = (velocities[:, :, None] * moved[:, None]).sum(0)
         by_change = own + ((own[:, None] * velocities).sum(-1)[:, :, None] * moved).sum(1) / 2
         noise = (self.noise[:, None] * self._positions).sum(0)
-        return IntegrationRule(torch.cat([by_velocity, by_change]), own, noise)
+        if not self.targets.copies:
+            return IntegrationRule(torch.cat([by_velocity, by_change]), own, noise)
+        dims = own.shape[-1]
+        by_state, by_action = self._sources[:dims], self._sources[dims:]
+        moves = torch.cat([by_velocity + by_state, by_change, by_action])
+        return IntegrationRule(moves, own, noise, 1 - self._sources.sum(0))
 
 
 @dataclass(frozen=True)
 class IntegrationRule:
-    """Next states from states and predicted changes: x' = x + (x, c) A, s' = s B + n.
+    """Next states from states, predicted changes and actions: x' = k x + (x, c, u) A, s' = s B + n.
 
     Attributes:
-        moves: A, (D + K, D), how positions follow from velocities, and states from the changes c; None where
-            no position is integrated: x' = x + c.
+        moves: A, (D + K, D) or, where actions are copied, (D + K + U, D): how positions follow from
+            velocities, states from the changes c, and copies from their sources; None where there are
+            neither positions nor copies: x' = x + c.
         own: B, (K, D), which dimension is which predicted one.
         noise: n, (D), standard deviation of the integrated positions, zero elsewhere.
+        kept: k, (D), zero for dimensions that are copied and one for others; None where none is.
     """
 
     moves: Tensor | None = None
     own: Tensor | None = None
     noise: Tensor | None = None
+    kept: Tensor | None = None
+
+    @property
+    def takes_action(self) -> bool:
+        """Whether a part of the action is copied into the next state."""
+        return self.moves is not None and self.own is not None and len(self.moves) > sum(self.own.shape)
 
     def vjp(
-        self, state: Tensor, change: Tensor, std: Tensor
-    ) -> tuple[Prediction, Callable[[Tensor, Tensor | None], tuple[Tensor, Tensor, Tensor | None]]]:
-        """Integrate, and return the pull-back (by_mean, by_std) -> (by_state, by_change, by_std).
+        self, state: Tensor, action: Tensor, change: Tensor, std: Tensor
+    ) -> tuple[Prediction, Callable[[Tensor, Tensor | None], Pulled]]:
+        """Integrate, and return the pull-back (by_mean, by_std) -> (by_state, by_action, by_change, by_std).
 
         Args:
             state: (*R, P, D).
+            action: (*R, P, U).
             change: (*R, P, K), mean.
             std: (*R, P, K), of the change.
         """
-        moves, own, count = self.moves, self.own, state.shape[-1]
+        moves, own = self.moves, self.own
         if moves is None or own is None:
-            return Prediction(state + change, std), lambda by_mean, by_std: (by_mean, by_mean, by_std)
+            return Prediction(state + change, std), lambda by_mean, by_std: (by_mean, None, by_mean, by_std)
+        parts = [state, change, action] if self.takes_action else [state, change]
 
-        def pull_back(by_mean: Tensor, by_std: Tensor | None) -> tuple[Tensor, Tensor, Tensor | None]:
-            by_both = by_mean @ moves.mT
+        def pull_back(by_mean: Tensor, by_std: Tensor | None) -> Pulled:
+            by_all = by_mean @ moves.mT
+            dims, end = state.shape[-1], state.shape[-1] + change.shape[-1]
+            by_action = by_all[..., end:] if self.takes_action else None
             by_own_std = None if by_std is None else by_std @ own.mT
-            return by_mean + by_both[..., :count], by_both[..., count:], by_own_std
+            return self._keep(by_mean) + by_all[..., :dims], by_action, by_all[..., dims:end], by_own_std
 
-        mean = state + torch.cat([state, change], dim=-1) @ moves
+        mean = self._keep(state) + torch.cat(parts, dim=-1) @ moves
         return Prediction(mean, self.noise_std(std)), pull_back
+
+    def _keep(self, values: Tensor) -> Tensor:
+        return values if self.kept is None else self.kept * values
 
     def double(self) -> IntegrationRule:
         """The same in float64."""
         return IntegrationRule(*(None if value is None else value.double() for value in vars(self).values()))
 
     def weights(self, dims: int, like: Tensor) -> Tensor:
-        """The way as one matrix W, x' = (x, c) W: (D + K, D).
+        """The way as one matrix W, x' = (x, c) W, or (x, c, u) W where actions are copied.
 
         Args:
             dims: D.
@@ -220,7 +279,8 @@ class IntegrationRule:
         identity = torch.eye(dims, dtype=like.dtype, device=like.device)
         if self.moves is None:
             return torch.cat([identity, identity])
-        return self.moves.to(like) + torch.cat([identity, identity.new_zeros(len(self.moves) - dims, dims)])
+        rest = identity.new_zeros(len(self.moves) - dims, dims)
+        return self.moves.to(like) + torch.cat([self._keep(identity), rest])
 
     def noise_std(self, std: Tensor) -> Tensor:
         """Standard deviation of the noise of next states, (..., D), from that of changes, (..., K)."""

@@ -52,12 +52,12 @@ def test_only_the_other_dimensions_are_predicted():
 @pytest.mark.parametrize("unit", [1.0, -1.0, 180 / math.pi, 1e-3])
 def test_the_step_is_found_and_the_rule_is_exact(unit):
     data = falling(unit=unit)
-    integration = Integration(targets(angles=())).double()
+    integration = Integration(targets(angles=()), 1).double()
     integration.fit(data)
     torch.testing.assert_close(integration.step, torch.full((2,), unit * STEP, dtype=torch.float64))
     assert float(integration.noise.max()) < 1e-12 * max(1, abs(unit))
     change = (data.next_states - data.states)[:, [1, 3]]
-    prediction, _ = integration.rule().vjp(data.states, change, torch.full_like(change, 0.3))
+    prediction, _ = integration.rule().vjp(data.states, data.actions, change, torch.full_like(change, 0.3))
     torch.testing.assert_close(prediction.mean, data.next_states)
     torch.testing.assert_close(prediction.std[:, [1, 3]], torch.full_like(change, 0.3))
     assert float(prediction.std[:, [0, 2]].max()) < 1e-12 * max(1, abs(unit))
@@ -66,7 +66,7 @@ def test_the_step_is_found_and_the_rule_is_exact(unit):
 def test_a_wrapped_angle_is_followed_over_its_seam():
     data = falling(400, wrapped=True)
     assert float((data.next_states - data.states)[:, 2].abs().max()) > 3  # some steps cross it
-    integration = Integration(targets()).double()
+    integration = Integration(targets(), 1).double()
     integration.fit(data)
     torch.testing.assert_close(integration.step, torch.full((2,), STEP, dtype=torch.float64))
 
@@ -74,7 +74,7 @@ def test_a_wrapped_angle_is_followed_over_its_seam():
 def test_what_is_left_over_is_the_noise_of_the_position():
     data = falling(4000)
     data.next_states[:, 0] += 0.05 * torch.randn(4000, generator=generator(1), dtype=torch.float64)
-    integration = Integration(targets()).double()
+    integration = Integration(targets(), 1).double()
     integration.fit(data)
     assert integration.noise.tolist() == pytest.approx([0.05, 0.0], abs=0.003)
 
@@ -84,7 +84,7 @@ def test_a_position_that_never_moves_is_predicted_exactly():
     states, after = data.states.clone(), data.next_states.clone()
     states[:, :2], after[:, :2] = 7.0, 7.0
     states[:, 1], after[:, 1] = 0.0, 0.0
-    integration = Integration(targets())
+    integration = Integration(targets(), 1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         integration.fit(Transitions(states, data.actions, after))
@@ -96,7 +96,7 @@ def test_a_velocity_of_something_else_is_told():
     noise = torch.randn(200, 2, generator=generator(1), dtype=torch.float64)
     data.states[:, 1], data.next_states[:, 1] = noise[:, 0], noise[:, 1]
     with pytest.warns(UserWarning, match="0:1: dimension 1 tells nothing of how dimension 0 changes"):
-        Integration(targets()).fit(
+        Integration(targets(), 1).fit(
             Transitions(data.states, data.actions, data.states.flip(0) * torch.tensor([5.0, 1, 0, 0]))
         )
 
@@ -104,11 +104,11 @@ def test_a_velocity_of_something_else_is_told():
 def test_two_positions_may_share_a_velocity():
     data = falling()
     data.next_states[:, 2] = data.states[:, 2] - (data.next_states[:, 0] - data.states[:, 0])
-    integration = Integration(targets(((0, 1), (2, 1)), angles=())).double()
+    integration = Integration(targets(((0, 1), (2, 1)), angles=()), 1).double()
     integration.fit(data)
     torch.testing.assert_close(integration.step, torch.tensor([STEP, -STEP], dtype=torch.float64))
     change = (data.next_states - data.states)[:, [1, 3]]
-    prediction, _ = integration.rule().vjp(data.states, change, torch.zeros_like(change))
+    prediction, _ = integration.rule().vjp(data.states, data.actions, change, torch.zeros_like(change))
     torch.testing.assert_close(prediction.mean, data.next_states)
 
 
@@ -124,7 +124,7 @@ def cruising(noise=0.0, seen=0.7, origin=0.0, count=200):
 @pytest.mark.parametrize("origin", [0.0, 1e5])
 def test_a_constant_velocity_is_not_blamed(noise, origin):
     data = cruising(noise, origin=origin)
-    integration = Integration(Targets(AngleFeatures(2), ((0, 1),))).double()
+    integration = Integration(Targets(AngleFeatures(2), ((0, 1),)), 1).double()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         integration.fit(data)
@@ -133,7 +133,7 @@ def test_a_constant_velocity_is_not_blamed(noise, origin):
 
 def test_a_velocity_that_is_always_zero_is_blamed_where_the_position_moves():
     with pytest.warns(UserWarning, match="dimension 1 tells nothing of how dimension 0 changes") as told:
-        Integration(Targets(AngleFeatures(2), ((0, 1),))).fit(cruising(seen=0.0))
+        Integration(Targets(AngleFeatures(2), ((0, 1),)), 1).fit(cruising(seen=0.0))
     assert len(told) == 1
 
 
@@ -151,24 +151,39 @@ class Operations(TorchDispatchMode):
 
 def test_the_rule_takes_nothing_from_the_host():
     """It is made anew in each gradient step, where a CUDA graph has no place for copies and indices."""
-    integration = Integration(targets())
+    integration = Integration(targets(), 1)
     integration.fit(falling())
     with Operations() as seen:
         rule = integration.rule()
-        rule.vjp(torch.zeros(3, 4), torch.zeros(3, 2), torch.zeros(3, 2))
+        rule.vjp(torch.zeros(3, 4), torch.zeros(3, 1), torch.zeros(3, 2), torch.zeros(3, 2))
     assert "mul" in seen.names
     assert not seen.names & {"index", "index_put_", "copy_", "_to_copy", "lift_fresh", "_local_scalar_dense"}
 
 
-@pytest.mark.parametrize("pairs", [(), PAIRS, ((2, 1),)])
+@pytest.mark.parametrize(
+    ("pairs", "copies"),
+    [
+        ((), ()),
+        (PAIRS, ()),
+        (((2, 1),), ()),
+        ((), ((1, 0), (3, 4))),
+        (((2, 1),), ((0, 3),)),
+        (((2, 1),), ((0, 5), (3, 0))),
+    ],
+)
 @pytest.mark.parametrize("with_std", [True, False])
-def test_the_pull_back_is_that_of_autograd(pairs, with_std):
-    integration = Integration(targets(pairs)).double()
+def test_the_pull_back_is_that_of_autograd(pairs, copies, with_std):
+    integration = Integration(Targets(AngleFeatures(4, (2,)), pairs, copies), 2).double()
     integration.fit(falling())
     rule, g = integration.rule(), generator(2)
-    count = 4 - len(pairs)
-    state, change, std = (torch.randn(2, 3, n, generator=g, dtype=torch.float64) for n in (4, count, count))
-    prediction, pull_back = rule.vjp(state, change, std)
+    count = 4 - len(pairs) - len(copies)
+    sizes = (4, 2, count, count)
+    state, action, change, std = (torch.randn(2, 3, n, generator=g, dtype=torch.float64) for n in sizes)
+    prediction, pull_back = rule.vjp(state, action, change, std)
+    before = torch.cat([state, action], dim=-1)
+    for index, source in copies:
+        assert torch.equal(prediction.mean[..., index], before[..., source])
+        assert not prediction.std[..., index].any()
     by_mean = torch.randn(2, 3, 4, generator=g, dtype=torch.float64)
     by_std = torch.randn(2, 3, 4, generator=g, dtype=torch.float64) if with_std else None
 
@@ -176,10 +191,12 @@ def test_the_pull_back_is_that_of_autograd(pairs, with_std):
         found = rule.vjp(*inputs)[0]
         return found.mean, found.std
 
-    (mean, _), expected = by_autograd(values, state, change, std)
+    (mean, _), expected = by_autograd(values, state, action, change, std)
     torch.testing.assert_close(prediction.mean, mean)
     for ours, theirs in zip(pull_back(by_mean, by_std), expected(by_mean, by_std), strict=True):
-        if with_std or theirs is not None:
+        if ours is None or theirs is None:
+            assert not any(value.any() for value in (ours, theirs) if value is not None)
+        else:
             torch.testing.assert_close(ours, theirs)
 
 
@@ -198,6 +215,23 @@ def test_the_pull_back_is_that_of_autograd(pairs, with_std):
 def test_pairs_that_cannot_be(pairs, message):
     with pytest.raises(ValueError, match=message):
         targets(pairs)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "copies", "message"),
+    [
+        ((), ((4, 0),), "4:0: a state has dimensions 0 to 3"),
+        ((), ((1, -1),), "a state has dimensions 0 to 3"),
+        (((2, 3),), ((3, 1),), "dimension 3 is one of velocity_dims, too"),
+        (((2, 3),), ((2, 1),), "dimension 2 is one of velocity_dims, too"),
+        ((), ((0, 1), (0, 4)), "gives a dimension twice"),
+        ((), ((0, 1), (1, 4), (2, 1), (3, 1)), "no dimension is left to predict"),
+        ((), ((0, 6),), "sources are the 4 dimensions of a state and the 2 of an action, got 6"),
+    ],
+)
+def test_copies_that_cannot_be(pairs, copies, message):
+    with pytest.raises(ValueError, match=message):
+        Integration(Targets(AngleFeatures(4), pairs, copies), 2)
 
 
 def test_an_ensemble_learns_velocities_and_its_positions_agree_with_them():

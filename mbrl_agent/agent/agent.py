@@ -88,6 +88,8 @@ class ParticlePILCO(BaseAlgorithm):
         angle_dims: Indices of the angles [rad] of an observation.
         velocity_dims: {position index: velocity index} of an observation, where the one is the integral of
             the other. Models then predict changes of velocities alone and integrate the positions.
+        copied_dims: {index: index of its source} of an observation, where the one is what the other was a
+            step before; D + u stands for dimension u of the action, in [-1, 1]. `History` offers it.
         initial_mean: (D), mean of initial states that are normal and independent in every dimension; an
             estimate from the observed ones where only `initial_std` is known.
         initial_std: (D), their standard deviation; likewise.
@@ -183,6 +185,7 @@ class ParticlePILCO(BaseAlgorithm):
         cost: Cost | None = None,
         angle_dims: Sequence[int] | str | None = None,
         velocity_dims: Mapping[int, int] | str | None = None,
+        copied_dims: Mapping[int, int] | str | None = None,
         initial_mean: ArrayLike | None = None,
         initial_std: ArrayLike | None = None,
         initial_states: Sampler | ArrayLike | None = None,
@@ -216,7 +219,14 @@ class ParticlePILCO(BaseAlgorithm):
         choices = RESAMPLERS.resolve(resampling), ESTIMATORS.resolve(estimator), DYNAMICS.resolve(dynamics)
         chosen_rollout = ROLLOUTS.resolve(rollout)
         self._given_task = TaskArguments(
-            cost, angle_dims, initial_mean, initial_std, initial_states, terminated, velocity_dims
+            cost,
+            angle_dims,
+            initial_mean,
+            initial_std,
+            initial_states,
+            terminated,
+            velocity_dims,
+            copied_dims,
         )
         super().__init__(
             policy_class,
@@ -317,7 +327,7 @@ class ParticlePILCO(BaseAlgorithm):
         check_for_correct_spaces(wrapped, self.observation_space, self.action_space)
         task = read_task(wrapped, self._given_task, self.dynamics_options.needs_step)
         task.check(self.state_dims, self.action_dims, self.device)
-        for name in ("angle_dims", "velocity_dims"):
+        for name in ("angle_dims", "velocity_dims", "copied_dims"):
             own, other = getattr(self.task, name), getattr(task, name)
             if own != other:
                 raise ValueError(f"the agent was built for {name} {own}, not {other}")

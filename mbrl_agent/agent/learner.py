@@ -84,7 +84,7 @@ class Learner:
             ValueError: The choices do not fit together, or not to the dimensions.
         """
         features = AngleFeatures(state_dims, self.task.angle_dims)
-        targets = Targets(features, self.task.velocity_dims)
+        targets = Targets(features, self.task.velocity_dims, self.task.copied_dims)
         self.dynamics = self.dynamics_options.build(features, action_dims, generator, targets)
         self.dynamics = self.dynamics.to(self._device)
         self._resampler.validate(self.search.num_particles, state_dims)

@@ -41,7 +41,8 @@ from mbrl_agent.search.policy_search import SearchOptions
 from mbrl_agent.search.rollouts import ROLLOUTS
 
 # what the user may give instead of the environment
-GIVEN = ("angle_dims", "velocity_dims", "initial_mean", "initial_std", "initial_states", "terminated")
+PAIRS = ("velocity_dims", "copied_dims")
+GIVEN = ("angle_dims", *PAIRS, "initial_mean", "initial_std", "initial_states", "terminated")
 PLAIN = ("random_trials", "max_episode_steps", "gradient_probe")  # arguments that are numbers
 SPACES = ("observation_space", "action_space")
 CHOICES: dict[str, Registry[Any]] = {
@@ -75,7 +76,7 @@ def write_state(path: Any, state: AgentState) -> None:
         "seed": arguments.seed,
         "n_envs": state.n_envs,
         "angle_dims": list(state.task.angle_dims),
-        "velocity_dims": [list(pair) for pair in state.task.velocity_dims],
+        **{name: [list(pair) for pair in getattr(state.task, name)] for name in PAIRS},
         "given": [name for name in GIVEN if state.given.is_set(name)],
         "declined": [name for name in GIVEN if state.given.is_declined(name)],
         "counters": dict(state.counters),
@@ -222,7 +223,8 @@ def _decode(archive: Archive, custom: Mapping[str, Any]) -> AgentState:
             initial_mean=arrays.get("initial_mean"),
             initial_std=arrays.get("initial_std"),
             start=arrays.get("initial_states"),
-            velocity_dims=_pairs(config),
+            velocity_dims=_pairs(config, "velocity_dims"),
+            copied_dims=_pairs(config, "copied_dims"),
         ),
         policy=_below(tensors, "policy/"),
         dynamics=_below(tensors, "dynamics/"),
@@ -262,7 +264,7 @@ def _given(archive: Archive) -> TaskArguments:
     config = archive.config
     stored = {
         "angle_dims": tuple(config["angle_dims"]),
-        "velocity_dims": dict(_pairs(config)),
+        **{name: dict(_pairs(config, name)) for name in PAIRS},
         **archive.arrays,
     }
     given: dict[str, Any] = {}
@@ -273,9 +275,9 @@ def _given(archive: Archive) -> TaskArguments:
     return TaskArguments(**given)
 
 
-def _pairs(config: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
-    """Each position's index with that of its velocity."""
-    return tuple((int(position), int(velocity)) for position, velocity in config["velocity_dims"])
+def _pairs(config: Mapping[str, Any], name: str) -> tuple[tuple[int, int], ...]:
+    """Each index with that which belongs to it."""
+    return tuple((int(index), int(other)) for index, other in config[name])
 
 
 def _episodes(arrays: Mapping[str, NDArray[Any]]) -> list[Episode]:

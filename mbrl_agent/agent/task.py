@@ -1,8 +1,8 @@
 """What the agent needs beyond the Gymnasium API: a differentiable cost, angles, initial states, ends.
 
-An environment offers them as attributes (`cost`, `angle_dims`, `velocity_dims`, `initial_mean` and
-`initial_std` or `initial_states`, `terminated`; CartPoleSwingUp-v0 does); for any other environment the user
-passes them to the agent.
+An environment offers them as attributes (`cost`, `angle_dims`, `velocity_dims`, `copied_dims`, `initial_mean`
+and `initial_std` or `initial_states`, `terminated`; CartPoleSwingUp-v0 does); for any other environment the
+user passes them to the agent.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from mbrl_agent.search.initial_states import (
     moments,
     on_one_turn,
 )
-from mbrl_agent.targets import Targets
+from mbrl_agent.targets import Integration, Targets
 from mbrl_agent.types import Cost, Step, Terminated
 
 
@@ -45,6 +45,7 @@ class Task:
         terminated: Where episodes end; None where they do not, or the model is to go on.
         velocity_dims: (position index, velocity index) of each position that models integrate from its
             velocity; see `Targets`.
+        copied_dims: (index, index of its source) of each dimension that models copy; see `Targets`.
         step: The environment's true dynamics, read for a model that needs them alone.
     """
 
@@ -55,6 +56,7 @@ class Task:
     start: Sampler | NDArray[np.float64] | None = None
     terminated: Terminated | None = None
     velocity_dims: tuple[tuple[int, int], ...] = ()
+    copied_dims: tuple[tuple[int, int], ...] = ()
     step: Step | None = None
 
     def __repr__(self) -> str:
@@ -103,10 +105,11 @@ class Task:
         Raises:
             ValueError: There is no cost, it fails, returns the wrong shape or is not differentiable; so does
                 `terminated`, or is not of bool; initial states cannot be drawn; or an index in `angle_dims`
-                or `velocity_dims` is out of range.
+                or `velocity_dims` is out of range, or they contradict each other.
             TypeError: The cost or `terminated` is not callable.
         """
-        Targets(AngleFeatures(state_dims, self.angle_dims), self.velocity_dims)
+        targets = Targets(AngleFeatures(state_dims, self.angle_dims), self.velocity_dims, self.copied_dims)
+        Integration(targets, action_dims)
         self._check_cost(state_dims, action_dims, device)
         self._check_terminated(state_dims, device)
         if callable(self.start):

@@ -33,6 +33,7 @@ class TaskArguments:
         initial_states: As `Sampler`, or states (N, D).
         terminated: As `Terminated`.
         velocity_dims: {position index: velocity index}.
+        copied_dims: {index: index of its source}.
     """
 
     cost: Cost | None = None
@@ -42,6 +43,7 @@ class TaskArguments:
     initial_states: Sampler | ArrayLike | None = None
     terminated: Terminated | str | None = None
     velocity_dims: Mapping[int, int] | str | None = None
+    copied_dims: Mapping[int, int] | str | None = None
 
     def is_set(self, name: str) -> bool:
         """Whether a value was passed, not None and not "none"."""
@@ -66,7 +68,7 @@ def read_task(env: VecEnv, given: TaskArguments, needs_step: bool = False) -> Ta
         ValueError: The initial moments do not have one finite value a dimension, or a negative std; the
             initial states are not finite states; both were passed; or a wrapper has changed the
             observations, and something that the environment offers does not hold any more.
-        TypeError: `angle_dims` or `velocity_dims` are not indices.
+        TypeError: `angle_dims`, `velocity_dims` or `copied_dims` are not indices.
     """
     moments = [name for name in ("initial_mean", "initial_std") if given.is_set(name)]
     if given.is_set("initial_states") and moments:
@@ -90,7 +92,8 @@ def read_task(env: VecEnv, given: TaskArguments, needs_step: bool = False) -> Ta
         initial_std=None if start is not None else _moment("initial_std", value("initial_std"), dims),
         start=start,
         terminated=terminated,
-        velocity_dims=_pairs(value("velocity_dims")),
+        velocity_dims=_pairs("velocity_dims", value("velocity_dims")),
+        copied_dims=_pairs("copied_dims", value("copied_dims")),
         step=offers.get("dynamics") if needs_step else None,
     )
     offers.check()
@@ -155,16 +158,14 @@ def _indices(angle_dims: Any) -> tuple[int, ...]:
         ) from error
 
 
-def _pairs(velocity_dims: Any) -> tuple[tuple[int, int], ...]:
-    """Positions and their velocities as pairs, sorted; TypeError where they are not whole numbers."""
-    if velocity_dims is None:
+def _pairs(name: str, value: Any) -> tuple[tuple[int, int], ...]:
+    """Indices and those that belong to them as pairs, sorted; TypeError where they are not whole numbers."""
+    if value is None:
         return ()
     try:
-        pairs = velocity_dims.items() if isinstance(velocity_dims, Mapping) else velocity_dims
-        found = [(operator.index(position), operator.index(velocity)) for position, velocity in pairs]
+        pairs = value.items() if isinstance(value, Mapping) else value
+        found = [(operator.index(index), operator.index(other)) for index, other in pairs]
     except (TypeError, ValueError) as error:
-        raise TypeError(
-            "velocity_dims must say which velocity belongs to which position, for example {0: 1, 2: 3}, "
-            f"got {velocity_dims!r}"
-        ) from error
+        what = "velocity belongs to which position" if name == "velocity_dims" else "dimension copies which"
+        raise TypeError(f"{name} must say which {what}, for example {{0: 1, 2: 3}}, got {value!r}") from error
     return tuple(sorted(found))  # in whatever order they are named, the model is the same

@@ -38,6 +38,8 @@ CONSTANT = 2
 """The dimension that never changes in `make_transitions(constant=True)`."""
 POSITION, VELOCITY, STEP = 0, 2, 0.1
 """The dimension that is the integral of another in `make_mechanical_transitions`, and the time step."""
+COPIES = ((0, 1), (2, D + 1))
+"""Copies and their sources in `make_remembering_transitions`: a dimension, and the second of the actions."""
 
 Inputs = tuple[Tensor, Tensor, Tensor | None]
 """State, action and the columns of noise that the model asks for."""
@@ -63,11 +65,22 @@ def make_mechanical_transitions(model: DynamicsModel) -> Transitions:
     return transitions
 
 
-def build(options: DynamicsOptions, integrated: bool = False) -> DynamicsModel:
-    """A model that is not fitted, told or not that one dimension is the integral of another."""
+def make_remembering_transitions(model: DynamicsModel) -> Transitions:
+    """The same, of which two dimensions hold what another one and an action were a step before."""
+    transitions = make_transitions(model)
+    before = torch.cat([transitions.states, transitions.actions], dim=-1)
+    for index, source in COPIES:
+        transitions.next_states[:, index] = before[:, source]
+    return transitions
+
+
+def build(options: DynamicsOptions, integrated: bool = False, remembering: bool = False) -> DynamicsModel:
+    """A model that is not fitted, told or not that one dimension is the integral of another, or a copy."""
     features = AngleFeatures(D, (ANGLE,))
-    if integrated:
-        return options.build(features, U, generator(), Targets(features, ((POSITION, VELOCITY),)))
+    if integrated or remembering:
+        pairs = ((POSITION, VELOCITY),) if integrated else ()
+        targets = Targets(features, pairs, COPIES if remembering else ())
+        return options.build(features, U, generator(), targets)
     return options.build(features, U, generator())
 
 
@@ -254,9 +267,20 @@ def _require_saved(model: DynamicsModel, other: DynamicsModel) -> None:
 
 
 def check_integration(options: DynamicsOptions) -> None:
-    """With targets, it still predicts, scores, differentiates and saves whole states."""
-    model = build(options, integrated=True).to(torch.float64)
-    transitions = make_mechanical_transitions(model)
+    """Where a position follows from its velocity, it predicts, scores, differentiates and saves the same."""
+    _check_targets(options, make_mechanical_transitions, integrated=True)
+
+
+def check_copies(options: DynamicsOptions) -> None:
+    """Where dimensions are copies of others and of actions, it does so, too."""
+    _check_targets(options, make_remembering_transitions, remembering=True)
+
+
+def _check_targets(
+    options: DynamicsOptions, make: Callable[[DynamicsModel], Transitions], **kind: bool
+) -> None:
+    model = build(options, **kind).to(torch.float64)
+    transitions = make(model)
     model.fit(transitions, generator(1))
     inputs = make_inputs(model, 2)
     prediction, pull_back = model.predictor().vjp(*inputs)
@@ -268,7 +292,7 @@ def check_integration(options: DynamicsOptions) -> None:
     reference = Predictor(model.predict).vjp(*inputs)[1]
     for own, expected in zip(pull_back(*by), reference(*by), strict=True):
         require_close(own, expected, "with targets, the derivative must be that of the prediction")
-    _require_saved(model, build(options, integrated=True))
+    _require_saved(model, build(options, **kind))
 
 
 def check_in_agent(options: DynamicsOptions) -> None:
@@ -289,6 +313,7 @@ RULES: tuple[Callable[[Any], None], ...] = (
     check_constant_dimension,
     check_saving,
     check_integration,
+    check_copies,
     check_in_agent,
 )
 

@@ -128,7 +128,7 @@ class DropoutModel(DynamicsModel):
     ) -> None:
         super().__init__()
         self.options, self.features, self.targets = options, features, targets
-        self.integration = Integration(targets, generator.device)
+        self.integration = Integration(targets, action_dims, generator.device)
         extra = sum(options.hidden) if options.propagation == "per-step" else 0
         self.noise_dims = features.state_dims + extra
         inputs, outputs = features.feature_dims + action_dims, len(targets)

@@ -17,7 +17,7 @@ from mbrl_agent.features import AngleFeatures
 from mbrl_agent.standardization import Scaling
 from mbrl_agent.targets import IntegrationRule
 from mbrl_agent.types import Prediction
-from mbrl_agent.vjp import Gradients, PullBack
+from mbrl_agent.vjp import Gradients, PullBack, total
 
 Network = list[tuple[Tensor, Tensor]]
 """Weights (in, out) and biases (out) of each layer."""
@@ -95,15 +95,15 @@ class DropoutPredictor(Predictor):
             hidden = silu(before[-1]) * mask
         weight, bias = self.network[-1]
         change = hidden @ weight + bias
-        prediction, pull_back_next = self.integration.vjp(state, change, self.std.expand_as(change))
+        prediction, pull_back_next = self.integration.vjp(state, action, change, self.std.expand_as(change))
 
         def pull_back(by_mean: Tensor, by_std: Tensor | None) -> Gradients:
-            by_state, gradient, _ = pull_back_next(by_mean, by_std)
+            by_state, by_action, gradient, _ = pull_back_next(by_mean, by_std)
             for (weight, _), linear, mask in zip(self.network[:0:-1], before[::-1], masks[::-1], strict=True):
                 gradient = torch.ops.aten.silu_backward((gradient @ weight.mT) * mask, linear)
             by_inputs = (gradient @ self.network[0][0].mT) * self.scaling.scale
             count = self.features.feature_dims
             by_features = self.features.pull_back(inputs[..., :count], by_inputs[..., :count])
-            return by_state + by_features, by_inputs[..., count:]
+            return by_state + by_features, total(by_action, by_inputs[..., count:])
 
         return prediction, pull_back

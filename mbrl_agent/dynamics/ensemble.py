@@ -132,7 +132,7 @@ class EnsembleModel(DynamicsModel):
         self.options = options
         self.features = features
         self.targets = targets = targets or Targets(features)
-        self.integration = Integration(targets, generator.device)
+        self.integration = Integration(targets, action_dims, generator.device)
         self.noise_dims = features.state_dims + (1 if options.propagation == "per-step" else 0)
         inputs = features.feature_dims + action_dims
         self._sizes = (inputs, *options.hidden, 2 * len(targets))

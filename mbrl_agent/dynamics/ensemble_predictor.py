@@ -14,7 +14,7 @@ from mbrl_agent.dynamics.ensemble_fit import LOG_STD_MAX, LOG_STD_MIN, Layers
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.targets import IntegrationRule
 from mbrl_agent.types import Prediction
-from mbrl_agent.vjp import Gradients, PullBack
+from mbrl_agent.vjp import Gradients, PullBack, total
 
 
 class EnsemblePredictor(Predictor):
@@ -72,10 +72,10 @@ class EnsemblePredictor(Predictor):
         change, raw = outputs.chunk(2, dim=-1)
         gate = raw.sigmoid()
         std = torch.add(self.least_log_std, gate, alpha=LOG_STD_MAX - LOG_STD_MIN).exp()
-        prediction, pull_back_next = self.integration.vjp(state, change, std)
+        prediction, pull_back_next = self.integration.vjp(state, action, change, std)
 
         def pull_back(by_mean: Tensor, by_std: Tensor | None) -> Gradients:
-            by_state, by_change, by_own_std = pull_back_next(by_mean, by_std)
+            by_state, by_action, by_change, by_own_std = pull_back_next(by_mean, by_std)
             by_log_std = torch.zeros_like(change) if by_own_std is None else by_own_std * std
             by_raw = torch.ops.aten.sigmoid_backward(by_log_std, gate) * (LOG_STD_MAX - LOG_STD_MIN)
             gradient = self._to_blocks(torch.cat([by_change, by_raw], dim=-1))
@@ -84,7 +84,7 @@ class EnsemblePredictor(Predictor):
             by_inputs = self._from_blocks(torch.bmm(gradient, self.layers[0][0].mT), state)
             count = self.features.feature_dims
             by_features = self.features.pull_back(inputs[..., :count], by_inputs[..., :count])
-            return by_state + by_features, by_inputs[..., count:]
+            return by_state + by_features, total(by_action, by_inputs[..., count:])
 
         return prediction, pull_back
 

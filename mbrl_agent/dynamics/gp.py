@@ -139,7 +139,7 @@ class GpModel(DynamicsModel):
         super().__init__()
         self.options, self.features, self.targets = options, features, targets
         self.kernel = KERNELS[options.kernel]
-        self.integration = Integration(targets, device)
+        self.integration = Integration(targets, action_dims, device)
         self.noise_dims = features.state_dims
         self._warned = False
         self._kept: Posterior | None = None
@@ -296,7 +296,7 @@ class GpModel(DynamicsModel):
             unit = self.target_std.double()
             change = (self.target_mean.double() + unit * mean).to(state).view(*state.shape[:-1], tasks)
             std = (unit * variance.sqrt().mT).to(state).view_as(change)
-            return rule.vjp(state, change, std)[0]
+            return rule.vjp(state, action, change, std)[0]
 
         return predict
 

@@ -28,7 +28,7 @@ from mbrl_agent.features import AngleFeatures
 from mbrl_agent.standardization import Scaling
 from mbrl_agent.targets import IntegrationRule
 from mbrl_agent.types import Prediction
-from mbrl_agent.vjp import Gradients, PullBack
+from mbrl_agent.vjp import Gradients, PullBack, total
 
 
 @dataclass(frozen=True)
@@ -174,14 +174,16 @@ class DrawsPredictor(Predictor):
         z = self.scaling(seen)
         value, pull_back_value = self._functions(z)
         change = self.mean + value
-        prediction, pull_back_next = self.integration.vjp(state, change, self.noise.expand_as(change))
+        prediction, pull_back_next = self.integration.vjp(state, action, change, self.noise.expand_as(change))
 
         def pull_back(by_mean: Tensor, by_std: Tensor | None) -> Gradients:
-            by_state, by_change, _ = pull_back_next(by_mean, None)  # the noise does not depend on the state
+            by_state, by_action, by_change, _ = pull_back_next(
+                by_mean, None
+            )  # the noise does not depend on the state
             by_seen = pull_back_value(by_change) * self.scaling.scale
             count = self.features.feature_dims
             by_features = self.features.pull_back(seen[..., :count], by_seen[..., :count])
-            return by_state + by_features, by_seen[..., count:]
+            return by_state + by_features, total(by_action, by_seen[..., count:])
 
         return prediction, pull_back
 

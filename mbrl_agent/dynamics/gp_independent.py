@@ -21,7 +21,7 @@ from mbrl_agent.features import AngleFeatures
 from mbrl_agent.standardization import Scaling
 from mbrl_agent.targets import IntegrationRule
 from mbrl_agent.types import Prediction
-from mbrl_agent.vjp import Gradients, PullBack
+from mbrl_agent.vjp import Gradients, PullBack, total
 
 
 @dataclass(frozen=True)
@@ -125,10 +125,10 @@ class IndependentPredictor(Predictor):
         shape = (*state.shape[:-1], tasks)
         change = (self.zero + self.unit * value.mT).view(shape)
         std = (self.unit * deviation.mT).view(shape)
-        prediction, pull_back_next = self.integration.vjp(state, change, std)
+        prediction, pull_back_next = self.integration.vjp(state, action, change, std)
 
         def pull_back(by_mean: Tensor, by_std: Tensor | None) -> Gradients:
-            by_state, by_change, by_own_std = pull_back_next(by_mean, by_std)
+            by_state, by_action, by_change, by_own_std = pull_back_next(by_mean, by_std)
             by_value = (by_change * self.unit).view(-1, tasks).mT
             by_kernel = by_value.unsqueeze(-1) * known.weights.unsqueeze(1)
             if by_own_std is not None:
@@ -140,6 +140,6 @@ class IndependentPredictor(Predictor):
             by_z = torch.addcmul(by_inputs[..., :dims], z, by_inputs[..., dims : 2 * dims], value=2)
             by_seen, count = by_z * self.scaling.scale, self.features.feature_dims
             by_features = self.features.pull_back(seen[..., :count], by_seen[..., :count])
-            return by_state + by_features, by_seen[..., count:]
+            return by_state + by_features, total(by_action, by_seen[..., count:])
 
         return prediction, pull_back

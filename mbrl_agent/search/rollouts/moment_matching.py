@@ -172,15 +172,20 @@ def propagate(
         inputs, gain = _joined(seen, action)
         change = model.change(*inputs)
         weights = model.integration.weights(dims, mean)
-        # of (x, c), then of the next state, and of that with the action
+        # of (x, c), perhaps with the action, then of the next state, and of that with the action
         state_change = covariance @ gain @ change.gain
         joint = _blocks(covariance, state_change, change.covariance)
-        after = (torch.cat([mean, change.mean], dim=-1).unsqueeze(-2) @ weights).squeeze(-2)
-        spread = weights.mT @ joint @ weights
-        spread = spread + torch.diag(model.integration.noise_std(model.noise).square())
         by_action = torch.cat([covariance @ gain, (inputs[1] @ change.gain).mT], dim=-2)[
             ..., features.feature_dims :
         ]
+        parts = [mean, change.mean]
+        if model.integration.takes_action:
+            parts.append(action.mean)
+            joint = _blocks(joint, by_action, action.covariance)
+            by_action = torch.cat([by_action, action.covariance], dim=-2)
+        after = (torch.cat(parts, dim=-1).unsqueeze(-2) @ weights).squeeze(-2)
+        spread = weights.mT @ joint @ weights
+        spread = spread + torch.diag(model.integration.noise_std(model.noise).square())
         both = _blocks(spread, weights.mT @ by_action, action.covariance)
         costs.append(expected_cost(torch.cat([after, action.mean], dim=-1), both))
         means.append(after)
