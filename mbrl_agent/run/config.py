@@ -69,6 +69,10 @@ class TrainConfig:
     """What its constructor takes, by name: plain data."""
     max_episode_steps: int | None = None
     """Truncate episodes after this many steps; none takes the limit that the environment has."""
+    observe: tuple[int, ...] = ()
+    """Indices of the dimensions that are observed, such as 0,2 for positions alone; empty observes all."""
+    history: int = 1
+    """How many observations, and the actions between them, make the state: with 3, also the two before."""
     cost: str = OFFERED
     """Differentiable cost in torch: module:function, states (..., D) and actions (..., U) -> (...)."""
     angle_dims: str = OFFERED
@@ -129,6 +133,9 @@ class TrainConfig:
             _preset(self.preset)
         if self.max_episode_steps is not None:
             require_count("max_episode_steps", self.max_episode_steps)
+        require_count("history", self.history)
+        if any(index < 0 for index in self.observe) or len(set(self.observe)) != len(self.observe):
+            raise refused("observe", f"must be indices from 0, each once, got {to_text(self.observe)}")
         require_count("trials", self.trials)
         require_count("random_trials", self.random_trials)
         if self.random_trials > self.trials:
@@ -151,7 +158,9 @@ class TrainConfig:
     @property
     def environment(self) -> Environment:
         """The environment with its options and its limit."""
-        return Environment(self.env, self.env_options, self.max_episode_steps)
+        return Environment(
+            self.env, self.env_options, self.max_episode_steps, self.observe or None, self.history
+        )
 
     @property
     def task(self) -> dict[str, str]:

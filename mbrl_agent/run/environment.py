@@ -1,22 +1,25 @@
 """The environment of a run: every environment of every command is made here.
 
 An environment is an id of Gymnasium's with options, which its constructor takes, and perhaps another limit of
-its episodes. The same goes to training, evaluation, films, scenes of the studies and baselines.
+its episodes, a part that is observed, and a history. The same goes to training, evaluation, films, scenes of
+the studies and baselines.
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
 import inspect
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gymnasium
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
+from mbrl_agent.agent.history import History
 from mbrl_agent.options import Option, OptionError, did_you_mean
 from mbrl_agent.options.modules import OURS, find_module, is_ours, load_file, place_of, reason_of
 from mbrl_agent.run.env_values import hint_of, read_value, to_argument, type_hints
@@ -42,11 +45,15 @@ class Environment:
         name: Gymnasium id, or `module:id`.
         options: Arguments of its constructor, over those that it was registered with.
         max_episode_steps: Steps after which an episode is truncated; None takes the registered limit.
+        observed: Indices of the dimensions that are observed; None for all.
+        history: How many observations, and the actions between them, a state holds; see `History`.
     """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     max_episode_steps: int | None = None
+    observed: tuple[int, ...] | None = None
+    history: int = 1
 
     def __hash__(self) -> int:
         return hash(repr(self))
@@ -54,6 +61,13 @@ class Environment:
     def with_options(self, options: Mapping[str, Any]) -> Environment:
         """The same with some other options."""
         return replace(self, options={**self.options, **options})
+
+    @property
+    def wrappers(self) -> list[Callable[[Env], gymnasium.Wrapper[Any, Any, Any, Any]]]:
+        """What stands around the environment."""
+        if self.observed is None and self.history == 1:
+            return []
+        return [functools.partial(History, length=self.history, observed=self.observed)]
 
 
 def find_spec(name: str) -> EnvSpec:
@@ -216,6 +230,12 @@ def make_env(environment: Environment | str, render_mode: str | None = None) -> 
             f"env {wanted.name!r} has no time limit: give --max-episode-steps N, or register it with "
             "max_episode_steps"
         )
+    try:
+        for wrap in wanted.wrappers:
+            env = wrap(env)
+    except ValueError as error:
+        env.close()
+        raise ValueError(f"env {wanted.name!r}: {error}") from error
     return env
 
 
@@ -244,8 +264,11 @@ def make_vector_env(environment: Environment | str, count: int) -> gymnasium.vec
     wanted = Environment(environment) if isinstance(environment, str) else environment
     spec = find_spec(wanted.name)
     arguments = _arguments(wanted)
-    mode = None if _has_batch(spec, arguments) else "sync"
-    return gymnasium.make_vec(spec, num_envs=count, vectorization_mode=mode, **arguments)
+    if wanted.wrappers or not _has_batch(spec, arguments):
+        return gymnasium.make_vec(
+            spec, num_envs=count, vectorization_mode="sync", wrappers=wanted.wrappers, **arguments
+        )
+    return gymnasium.make_vec(spec, num_envs=count, **arguments)
 
 
 def _has_batch(spec: EnvSpec, arguments: Mapping[str, Any]) -> bool:

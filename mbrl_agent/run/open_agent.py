@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import gymnasium
@@ -63,7 +63,7 @@ class OpenedAgent:
         wanted = self.config.environment if name is None and self.config else Environment(name or "")
         read = read_env_options(wanted.name, options or {})
         limit = max_episode_steps or wanted.max_episode_steps or self._limit_of_the_agent(wanted.name)
-        wanted = Environment(wanted.name, {**wanted.options, **read}, limit)
+        wanted = replace(wanted, options={**wanted.options, **read}, max_episode_steps=limit)
         env = make_env(wanted)
         try:
             check_for_correct_spaces(env, self.agent.observation_space, self.agent.action_space)

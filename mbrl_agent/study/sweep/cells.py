@@ -21,7 +21,7 @@ from mbrl_agent.study.sweep.grid import Point
 
 NOT_RESULT = ("logdir", "quiet")
 """Options that do not change what a run computes; all others make another cell."""
-UNNAMED = ("max_episode_steps", *TASK)
+UNNAMED = ("max_episode_steps", "observe", "history", *TASK)
 """Options that name a cell only where they are given: cells of a time before them keep their names."""
 MAX_NAME = 150
 """Characters of a directory's name before seed and hash; file systems allow 255 in all."""
