@@ -5,6 +5,7 @@ import mbrl_agent.agent.headless  # noqa: F401  (first: Stable-Baselines3 import
 # isort: split
 from mbrl_agent.agent.agent import ParticlePILCO
 from mbrl_agent.agent.callbacks import TrialCallback
+from mbrl_agent.agent.history import History
 from mbrl_agent.dynamics.base import DynamicsModel, DynamicsOptions
 from mbrl_agent.dynamics.dropout import Dropout
 from mbrl_agent.dynamics.ensemble import Ensemble
@@ -58,6 +59,7 @@ __all__ = [
     "Gaussian",
     "GaussianShaping",
     "Gp",
+    "History",
     "Interpolated",
     "LikelihoodRatio",
     "Linear",

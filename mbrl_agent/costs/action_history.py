@@ -60,7 +60,7 @@ class ActionHistory(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Recor
 
     What the environment offers of the task (`cost`, `angle_dims`, `velocity_dims`, `initial_mean`,
     `initial_std`, `initial_states`, `terminated`, `observation_labels`) is handed on, as it has to be for
-    the longer observations.
+    the longer observations. `copied_dims` tells models where the actions come from.
 
     Args:
         env: Observations are a Box with one axis, actions a bounded Box with one axis.
@@ -115,6 +115,13 @@ class ActionHistory(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.Recor
     def velocity_dims(self) -> dict[int, int]:
         """The environment's: the actions come last."""
         return dict(self.env.get_wrapper_attr("velocity_dims"))
+
+    @property
+    def copied_dims(self) -> dict[int, int]:
+        """Where the actions come from: the latest from the one that is taken, behind the state."""
+        end = self._dims + 2 * self._count
+        latest = dict(zip(self.latest_action_dims, range(end, end + self._count), strict=True))
+        return latest | dict(zip(self.previous_action_dims, self.latest_action_dims, strict=True))
 
     @property
     def terminated(self) -> EndOfFirstDimensions:

@@ -60,7 +60,9 @@ class OpenedAgent:
                 f"{self.file} does not say in which environment it acts, since no config.yaml of a run lies "
                 "beside it: give --env ID"
             )
-        wanted = self.config.environment if name is None and self.config else Environment(name or "")
+        wanted = self.config.environment if self.config else Environment("")
+        if name is not None:  # another one, of which the agent observes and remembers the same
+            wanted = replace(wanted, name=name, options={}, max_episode_steps=None)
         read = read_env_options(wanted.name, options or {})
         limit = max_episode_steps or wanted.max_episode_steps or self._limit_of_the_agent(wanted.name)
         wanted = replace(wanted, options={**wanted.options, **read}, max_episode_steps=limit)

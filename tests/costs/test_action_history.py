@@ -35,6 +35,18 @@ def test_observations_end_with_the_last_two_actions_in_their_own_scale():
     assert (env.latest_action_dims, env.previous_action_dims) == ((2,), (3,))
 
 
+def test_copied_dims_are_what_happens():
+    env = costs.ActionHistory(limited(bound=2.0))
+    before, _ = env.reset(seed=0)
+    for action in (1.0, -2.0, 0.5):
+        after = env.step(np.array([action], np.float32))[0]
+        joined = [*before, action / 2]
+        assert env.copied_dims == {2: 4, 3: 2}
+        assert [after[index] for index in (2, 3)] == [joined[source] for source in (4, 2)]
+        before = after
+    assert ParticlePILCO("RbfPolicy", env, **OPTIONS).task.copied_dims == ((2, 4), (3, 2))
+
+
 def test_observations_are_in_their_space():
     env = wrapped()
     env.action_space.seed(0)
