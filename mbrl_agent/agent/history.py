@@ -134,6 +134,13 @@ class History(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConst
     Raises:
         ValueError: The spaces are others, N is not positive, or an index is out of range or given twice.
 
+    Example:
+        >>> env = History(gymnasium.make("Pendulum-v1"), length=2, observed=(0, 1))
+        >>> env.observation_space.shape
+        (5,)
+        >>> env.copied_dims
+        {2: 0, 3: 1, 4: 5}
+
     Reference:
         Amadio, Dalla Libera, Antonello, Nikovski, Carli, Romeres (2022), Model-Based Policy Search Using
         Monte Carlo Gradient Estimation with Real Systems Application, section on partial measurements.
