@@ -135,6 +135,7 @@ class History(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConst
         ValueError: The spaces are others, N is not positive, or an index is out of range or given twice.
 
     Example:
+        >>> import gymnasium
         >>> env = History(gymnasium.make("Pendulum-v1"), length=2, observed=(0, 1))
         >>> env.observation_space.shape
         (5,)
