@@ -20,7 +20,7 @@ from mbrl_agent.contract import check_resampler
 from mbrl_agent.run import cli
 from mbrl_agent.run.commands import command_line
 from mbrl_agent.run.config import TrainConfig
-from mbrl_agent.run.help import GROUPS, asks_for_help
+from mbrl_agent.run.help_page import GROUPS, asks_for_help
 from mbrl_agent.study.arguments import make_parser
 from mbrl_agent.study.baseline.command import parse_options
 from mbrl_agent.study.sweep.grid import read_grid
