@@ -63,13 +63,17 @@ def main(argv: Sequence[str] | None = None, program_ends: bool = False, name: st
 
 def _run(command: str, argv: list[str], program_ends: bool, name: str) -> int:
     if command == "train":
-        from mbrl_agent.run import cli
+        from mbrl_agent.run.start import load
 
-        return cli.main(argv, program_ends, name)
+        return load(argv, name)(program_ends)
     if command == "study":
         from mbrl_agent.study.__main__ import main as study
 
         return study(argv, program_ends)
+    from mbrl_agent.run.stored_help import command_answer, show
+
+    if (text := command_answer(command, argv, name)) is not None:
+        return show(text)
     from mbrl_agent.run.commands.command_line import run_command
 
     return run_command(_module(command), argv, name, program_ends)
@@ -82,8 +86,18 @@ def available() -> list[str]:
 
 def help_text(name: str = MODULE) -> str:
     """The program's help: a line a command."""
-    lines = [f"  {command:9} {HELPS.get(command) or _module(command).HELP}" for command in available()]
+    lines = [f"  {command:9} {_summary(command)}" for command in available()]
     return "\n".join([f"usage: {name} COMMAND ...\n", "commands:", *lines, "", EXAMPLES.format(name=name)])
+
+
+def _summary(command: str) -> str:
+    """What a command does, one line; without an import of the command where that can be had."""
+    from mbrl_agent.run.stored_help import read
+
+    if command in HELPS:
+        return HELPS[command]
+    stored = read()
+    return str(_module(command).HELP) if stored is None else stored.command(command).summary
 
 
 def _module(command: str) -> Any:

@@ -20,7 +20,7 @@ from mbrl_agent.contract import check_resampler
 from mbrl_agent.run import cli
 from mbrl_agent.run.commands import command_line
 from mbrl_agent.run.config import TrainConfig
-from mbrl_agent.run.help import GROUPS, asks_for_help
+from mbrl_agent.run.help_page import GROUPS, asks_for_help
 from mbrl_agent.study.arguments import make_parser
 from mbrl_agent.study.baseline.command import parse_options
 from mbrl_agent.study.sweep.grid import read_grid
@@ -36,8 +36,8 @@ PROGRAMS = {
     ("mbrl-agent",): "",
 }
 """How the programs are called, and the command that each call stands for; a longer call comes first."""
-ELSEWHERE = ("python -m venv", "python -m tests.benchmarks.compare")
-"""Commands of others, and of the tests, which have tests of their own."""
+ELSEWHERE = ("python -m venv", "python -m tests.benchmarks.compare", "python -m mbrl_agent.run.stored_help")
+"""Commands of others, and those for contributors, which have tests of their own."""
 PLACEHOLDERS = {"...", "COMMAND", "NAME"}
 BLOCK = re.compile(r"(?:`(\w+)\.py`:\n\n)?```python\n(.*?)```", re.DOTALL)
 FENCE = re.compile(r"^```.*?^```$", re.DOTALL | re.MULTILINE)

@@ -196,7 +196,7 @@ def test_the_graph_sees_what_is_there():
     graph = import_graph(read_modules(ROOT))
     assert "mbrl_agent.dynamics" in graph["mbrl_agent.run.config"]
     assert {"mbrl_agent.run.config", "mbrl_agent.options"} <= graph["mbrl_agent.run.cli"]
-    assert graph["train"] == {"mbrl_agent.run", "mbrl_agent.run.cli"}
+    assert graph["train"] == {"mbrl_agent.run", "mbrl_agent.run.start"}
 
 
 def test_every_module_has_a_storey():

@@ -14,7 +14,7 @@ def main(argv: Sequence[str]) -> int:
     if not argv or argv[0].startswith("-"):
         sys.stderr.write(USAGE)
         return 0 if argv[:1] in (["-h"], ["--help"]) else 2
-    from mbrl_agent.options.plugins import load_plugin
+    from mbrl_agent import load_plugin
 
     try:
         for name in argv[0].split(","):

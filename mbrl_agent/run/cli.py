@@ -18,18 +18,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from mbrl_agent.options import OptionError, did_you_mean, to_plain
 from mbrl_agent.run.config import TrainConfig, load_plugins, read_plugins
 from mbrl_agent.run.environment import ELSEWHERE, read_env_options
-from mbrl_agent.run.help import (
-    PLUGIN,
-    PROGRAM,
-    WITH_RESUME,
-    add_commands,
-    add_option,
-    asks_for_help,
-    call,
-    flag,
-    help_text,
-    sections,
-)
+from mbrl_agent.run.help import add_option, help_text, sections
+from mbrl_agent.run.help_page import PLUGIN, PROGRAM, WITH_RESUME, add_commands, asks_for_help, call, flag
 from mbrl_agent.run.interrupts import Interrupted
 from mbrl_agent.run.messages import FAILED, INTERRUPTED, USAGE_ERROR, one_line
 from mbrl_agent.run.program import program

@@ -17,48 +17,16 @@ from mbrl_agent.study.compare import command as compare
 from mbrl_agent.study.gallery import command as gallery
 from mbrl_agent.study.gradients.bimodal import Modes
 from mbrl_agent.study.gradients.scene import MODEL_NOISE
+from mbrl_agent.study.overview import HELPS, make_overview
 from mbrl_agent.study.parsing import ENV_HELP, Parser, add_plugin, adder, formatter
 from mbrl_agent.study.sweep import command as sweep
 
-PROGRAM = "python -m mbrl_agent.study"
-HELPS = {
-    "landscape": "gradient variance and expected cost along random directions, one curve a strategy",
-    "trajectories": "predicted trajectory distributions at chosen places of a direction",
-    "bias": "mean gradients against finite differences; predicted cost from bimodal starts",
-    "moments": "of a run with gp: PILCO's moment matching, and what Gaussian resampling makes of it",
-    "figures": "the paper's four figures, and one for what goes beyond it",
-}
 RESAMPLING = ("none", "gaussian", "interpolated:0.5", "mixture:3,3", "detached-mixture:3")
-EXAMPLES = """\
-examples:
-  python -m mbrl_agent.study figures --run runs/X
-  python -m mbrl_agent.study landscape --untrained --resampling none gaussian interpolated:0.5
-  python -m mbrl_agent.study landscape --run runs/X --resampling none mixture:components=3,em-iterations=3
-  python -m mbrl_agent.study landscape --run runs/X --estimator reparameterization total-propagation
-  python -m mbrl_agent.study trajectories --run runs/X --resampling none gaussian --delta 0 2
-  python -m mbrl_agent.study bias --run runs/X --resampling none gaussian detached-mixture:5 --delta 0 1
-  python -m mbrl_agent.study sweep --resampling none gaussian mixture --seeds 0-19 --out sweeps/X
-  python -m mbrl_agent.study moments --run runs/X
-  python -m mbrl_agent.study compare runs sweeps/sac
-  python -m mbrl_agent.study baseline --algorithm sac --seeds 0-4 --out sweeps/sac
-  python -m mbrl_agent.study gallery --out sweeps/gallery
-  python -m mbrl_agent.study systems --seeds 0-4 --out sweeps/systems
-
-delta is a distance in policy-parameter space, along a random direction, in units of the size (root
-mean square) of the parameters that the direction moves.
-"""
 
 
 def make_parser() -> Parser:
     """The commands and their options."""
-    parser = Parser(
-        prog=PROGRAM,
-        description="Which resampling methods tame the gradient, and which learn? Figures and numbers.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+    parser, commands = make_overview()
     for name, text in HELPS.items():
         command = commands.add_parser(
             name, help=text, description=text, formatter_class=formatter, allow_abbrev=False

@@ -9,10 +9,11 @@ from typing import Any
 from mbrl_agent.options import did_you_mean
 from mbrl_agent.run.presets import NO_PRESET, presets
 from mbrl_agent.study.compare import command as compare
+from mbrl_agent.study.overview import SUMMARIES
 from mbrl_agent.study.sweep import command as sweep
 
 PROGRAM = "python -m mbrl_agent.study systems"
-HELP = "train the presets (PILCO, Deep PILCO, PIPPS, ...) and the defaults side by side, and compare them"
+HELP = SUMMARIES["systems"]
 DESCRIPTION = """\
 Train every preset of train.py, and the package's defaults, with every seed: a sweep over --preset, then
 `study compare --by preset`. Give the same command again and it goes on.

@@ -19,7 +19,8 @@ from mbrl_agent.resampling import Gaussian, Interpolated, Mixture, NoResampling
 from mbrl_agent.run import cli
 from mbrl_agent.run.cli import parse
 from mbrl_agent.run.config import CHOICES, TrainConfig
-from mbrl_agent.run.help import EXAMPLES, FIRST_PAGE, GROUPS, Section, flag, help_text, sections
+from mbrl_agent.run.help import Section, help_text, sections
+from mbrl_agent.run.help_page import EXAMPLES, FIRST_PAGE, GROUPS, flag
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERY_CLASS = [(key, name) for key, registry in CHOICES.items() for name in registry.names()]

@@ -175,6 +175,6 @@ def test_interrupted(monkeypatch, capsys):
     def interrupt(job):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(sys.modules["mbrl_agent.study.__main__"].COMMANDS, "landscape", interrupt)
+    monkeypatch.setitem(sys.modules["mbrl_agent.study.cli"].COMMANDS, "landscape", interrupt)
     assert main(["landscape", *UNTRAINED]) == 130
     assert capsys.readouterr().err == "study: interrupted\n"

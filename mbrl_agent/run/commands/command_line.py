@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn, Protocol
 
 from mbrl_agent.options import OptionError, construct, convert_option, did_you_mean, options_of, to_text
 from mbrl_agent.run.cli import split_env_words, split_names
-from mbrl_agent.run.help import add_option, asks_for_help, flag, formatter
+from mbrl_agent.run.help import option_line
+from mbrl_agent.run.help_page import CommandPage, asks_for_help, command_parser, flag
 from mbrl_agent.run.interrupts import Interrupted
 from mbrl_agent.run.messages import INTERRUPTED, USAGE_ERROR, one_line
 from mbrl_agent.run.program import program
@@ -98,27 +100,19 @@ def parse(command: Command, argv: Sequence[str], name: str) -> Any:
 
 def make_parser(command: Command, name: str) -> argparse.ArgumentParser:
     """The parser of a command, for its help as well."""
+    return command_parser(page_of(command), name, _Parser)
+
+
+def page_of(command: Command) -> CommandPage:
+    """What the help of a command says."""
     options = options_of(command.Options)
-    words = "PATH [options]" if POSITIONAL in options else "[options]"
-    parser = _Parser(
-        prog=name,
-        usage=f"{name} {words}",
-        description=command.HELP,
-        formatter_class=formatter,
-        allow_abbrev=False,
-        add_help=False,
-    )
-    if POSITIONAL in options:
-        parser.add_argument(POSITIONAL, metavar="PATH", help=options[POSITIONAL].help)
-    group = parser.add_argument_group("options")
-    group.add_argument("--help", "-h", action="store_true", default=argparse.SUPPRESS, help="Show this help.")
-    for key, option in options.items():
-        if key == ENV_OPTIONS:
-            group.add_argument(f"{ENV_PREFIX}OPTION", metavar="VALUE", default=argparse.SUPPRESS,
-                               dest=ENV_OPTIONS, help=option.help)  # fmt: skip
-        elif key != POSITIONAL:
-            add_option(group.add_argument, key, option)
-    return parser
+    lines = {key: option_line(key, option) for key, option in options.items()}
+    path = lines.pop(POSITIONAL, None)
+    if ENV_OPTIONS in lines:
+        lines[ENV_OPTIONS] = dataclasses.replace(
+            lines[ENV_OPTIONS], flag=f"{ENV_PREFIX}OPTION", metavar="VALUE", help=options[ENV_OPTIONS].help
+        )
+    return CommandPage(command.HELP, None if path is None else path.help, tuple(lines.values()))
 
 
 def _env_words(argv: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -16,13 +16,14 @@ from mbrl_agent.study.baseline.algorithms import ALGORITHMS
 from mbrl_agent.study.baseline.cell import make_cells
 from mbrl_agent.study.baseline.config import BaselineConfig
 from mbrl_agent.study.baseline.training import STOP_AFTER, make_baseline
+from mbrl_agent.study.overview import SUMMARIES
 from mbrl_agent.study.parsing import ENV_HELP
 from mbrl_agent.study.seeds import parse_seeds
 from mbrl_agent.study.sweep.command import check_options, run_cells
 from mbrl_agent.study.sweep.request import make_directory
 from mbrl_agent.study.sweep.table import View
 
-SUMMARY = "Stable-Baselines3's own algorithms on the same task, in the same run format"
+SUMMARY = SUMMARIES["baseline"]
 EXAMPLES = f"""\
 examples:
   python -m mbrl_agent.study baseline --algorithm sac --seeds 0-4 --out sweeps/sac

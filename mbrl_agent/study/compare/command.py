@@ -16,8 +16,9 @@ from mbrl_agent.study.compare.read_runs import find_runs
 from mbrl_agent.study.compare.summaries import summarise
 from mbrl_agent.study.compare.table import curves_table, markdown, plain, runs_table
 from mbrl_agent.study.output import Output
+from mbrl_agent.study.overview import SUMMARIES
 
-SUMMARY = "learning curves, interaction and wall clock to SOLVED of finished runs, grouped and with intervals"
+SUMMARY = SUMMARIES["compare"]
 EXAMPLES = """\
 examples:
   python -m mbrl_agent.study compare runs                       # every run below, by resampling strategy

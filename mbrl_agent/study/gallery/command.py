@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from mbrl_agent.options import did_you_mean
 from mbrl_agent.run.messages import INTERRUPTED
+from mbrl_agent.study.overview import SUMMARIES
 
 if TYPE_CHECKING:
     from mbrl_agent.study.gallery.entries import Entry
 
 PROGRAM = "python -m mbrl_agent.study gallery"
-HELP = "train on known tasks, of Gymnasium and MuJoCo, and write a table of what is learned"
+HELP = SUMMARIES["gallery"]
 DESCRIPTION = """\
 Train on every task of the gallery with every seed, several runs side by side, and write study_gallery.md (a
 table), study_gallery.csv (every evaluation), study_gallery.png (learning curves), and a film of each task.

@@ -15,6 +15,7 @@ from mbrl_agent.options.validation import require_count
 from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.run.interrupts import handling
 from mbrl_agent.run.messages import FAILED, INTERRUPTED
+from mbrl_agent.study.overview import SUMMARIES
 from mbrl_agent.version import __version__
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from mbrl_agent.study.sweep.table import View
 
 PROGRAM = "python -m mbrl_agent.study sweep"
-HELP = "train every strategy, and every value of any option, with every seed, several runs side by side"
+HELP = SUMMARIES["sweep"]
 DESCRIPTION = """\
 Train every strategy with every seed, several runs side by side. Any option of train.py may have several
 values: then every combination of values and strategies is trained. Every cell, one combination with one

@@ -13,7 +13,7 @@ from mbrl_agent.options import OptionError, options_of
 from mbrl_agent.run.commands import evaluate, watch
 from mbrl_agent.run.commands.agent_options import ActingOptions
 from mbrl_agent.run.commands.command_line import make_parser, parse, run_command
-from mbrl_agent.run.help import flag
+from mbrl_agent.run.help_page import flag
 from tests.support.programs import NAME, error_line, run
 
 ROOT = Path(__file__).resolve().parents[3]
