@@ -258,6 +258,21 @@ class WrongPredictor(Predictor):
         return prediction, lambda *by: tuple(-v for v in pull_back(*by))
 
 
+class OneShot(Predictor):
+    """Whose pull-back works in place."""
+
+    def vjp(self, state, action, extra_noise=None):
+        prediction, pull_back = super().vjp(state, action, extra_noise)
+        factor = torch.ones_like(state[..., :1])
+
+        def once(*by):
+            found = tuple(factor * v for v in pull_back(*by))
+            factor.mul_(0.5)
+            return found
+
+        return prediction, once
+
+
 def greedy(self, transitions, generator):
     transitions.states[0] = 0.0
     return sound.LinearModel.fit(self, transitions, generator)
@@ -273,6 +288,7 @@ def greedy(self, transitions, generator):
             {"predictor": lambda self: WrongPredictor(self.predict)},
             "derivative must be that of its prediction",
         ),
+        ({"predictor": lambda self: OneShot(self.predict)}, "the same whenever it is called"),
         ({"min_transitions": 0}, "min_transitions must be"),
     ],
 )
