@@ -19,6 +19,7 @@ from mbrl_agent.contract import (
 )
 from mbrl_agent.dynamics.base import Predictor
 from mbrl_agent.policies.base import DifferentiableController, SearchPolicy
+from mbrl_agent.policies.jacobian import ExplicitJacobian
 from tests.support import plugin_of_each_kind as sound
 
 
@@ -318,6 +319,16 @@ class WrongController(DifferentiableController):
         return {key: 2 * value for key, value in super().gradient().items()}
 
 
+class WrongJacobian(ExplicitJacobian):
+    def square_sum(self, by_action):
+        return {key: value.sqrt() for key, value in super().square_sum(by_action).items()}
+
+
+def with_wrong_squares(self, parameters):
+    general = SearchPolicy.jacobian(self, parameters)
+    return lambda state: WrongJacobian(general(state).rows, general(state).shapes)
+
+
 def fixed(self, states, replicates, generator):
     drawn = sound.CubicPolicy.initial_parameters(self, states, replicates, generator)
     return {key: torch.ones_like(value) for key, value in drawn.items()}
@@ -337,6 +348,7 @@ def unbounded(self, parameters):
             {"differentiable_controller": lambda self, p: WrongController(self.controller, p)},
             "derivative by the parameter 'slope' must be autograd's",
         ),
+        ({"jacobian": with_wrong_squares}, "square_sum of the jacobian by the parameter 'slope'"),
     ],
 )
 def test_a_wrong_policy_is_told_its_rule(methods, rule):
