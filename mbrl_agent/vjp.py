@@ -3,7 +3,8 @@
 A pull-back is a vector-Jacobian product: given the derivatives of some scalar J by a function's outputs
 (None where J does not depend on one), it returns the derivatives of J by the function's inputs, None for
 zero. A function written with its own pull-back costs a fraction of what a tape of all its operations
-does; `by_autograd` makes one from such a tape for everything else. A pull-back is called once.
+does; `by_autograd` makes one from such a tape for everything else. That of a model's prediction may
+be called again, with other derivatives; any other is called once.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def by_autograd(
         if not live or not wanted:
             return (None,) * len(leaves)
         values, by_values = zip(*live, strict=True)
-        found = iter(torch.autograd.grad(values, wanted, by_values, allow_unused=True))
+        # the tape stays for another call, and goes with the pull-back
+        found = iter(torch.autograd.grad(values, wanted, by_values, retain_graph=True, allow_unused=True))
         return tuple(None if leaf is None or not leaf.requires_grad else next(found) for leaf in leaves)
 
     return [None if value is None else value.detach() for value in outputs], pull_back

@@ -27,6 +27,13 @@ def test_it_is_the_vector_jacobian_product():
     torch.testing.assert_close(by_y, by_product * X)
 
 
+def test_it_may_be_called_again():
+    _, pull_back = by_autograd(lambda x: [x.sin()], X)
+    first, other, again = (pull_back(by)[0] for by in (Y, X, Y))
+    torch.testing.assert_close(other, X * X.cos())
+    assert torch.equal(first, again)
+
+
 def test_values_carry_no_tape_and_inputs_are_left_alone():
     leaf = X.clone().requires_grad_()
     (value,), pull_back = by_autograd(lambda x: [2 * x], leaf)

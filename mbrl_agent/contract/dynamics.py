@@ -215,9 +215,13 @@ def check_derivative(options: DynamicsOptions) -> None:
             require_close(prediction.mean, called.mean, "vjp must return what predict returns")
             require_close(prediction.std, called.std, "vjp must return what predict returns")
             reference = Predictor(model.predict).vjp(*inputs)[1]
-            for own, expected in zip(pull_back(*by), reference(*by), strict=True):
+            found = pull_back(*by)
+            for own, expected in zip(found, reference(*by), strict=True):
                 require(own is None or own.isfinite().all(), "the predictor's derivative must be finite")
                 require_close(own, expected, "the predictor's derivative must be that of its prediction")
+            pull_back(*(2 * value for value in by))
+            for own, again in zip(found, pull_back(*by), strict=True):
+                require_close(own, again, "a pull-back must give the same whenever it is called")
 
 
 def check_min_transitions(options: DynamicsOptions) -> None:

@@ -155,6 +155,23 @@ def check_derivative(policy: PolicyOptions) -> None:
             )
 
 
+def check_jacobian(policy: PolicyOptions) -> None:
+    """The sums over `jacobian` are those of every particle's own derivatives, by autograd."""
+    for replicates in REPLICATES:
+        made = make(policy)
+        parameters, state = drawn(made, *replicates), states(*replicates, 6)
+        own, general = made.jacobian(parameters)(state), SearchPolicy.jacobian(made, parameters)(state)
+        require_close(own.gram(), general.gram(), "the Gram matrices of the jacobian must be autograd's")
+        for further in ((), (2,)):
+            by_action = normal(*further, *replicates, 6, U)
+            for name in ("sum", "square_sum"):
+                found, expected = (getattr(each, name)(by_action) for each in (own, general))
+                require(set(found) == set(expected), f"{name} of the jacobian must hold every parameter")
+                for key, value in expected.items():
+                    rule = f"{name} of the jacobian by the parameter {key!r} must be autograd's"
+                    require_close(found[key], value, rule)
+
+
 def check_restandardization(policy: PolicyOptions) -> None:
     """When the standardisation changes, the policy and the candidates stay the same functions."""
     made, state = make(policy), states(3, 7, seed=5)
@@ -198,6 +215,7 @@ RULES: tuple[Callable[[Any], None], ...] = (
     check_purity,
     check_replicates,
     check_derivative,
+    check_jacobian,
     check_restandardization,
     check_predict,
     check_in_agent,

@@ -67,7 +67,10 @@ class Predictor:
     def vjp(
         self, state: Tensor, action: Tensor, extra_noise: Tensor | None = None
     ) -> tuple[Prediction, PullBack]:
-        """Predict, and return the pull-back (by_mean, by_std) -> (by_state, by_action); by autograd."""
+        """Predict, and return the pull-back (by_mean, by_std) -> (by_state, by_action); by autograd.
+
+        It may be called again, with other derivatives.
+        """
 
         def values(state: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
             prediction = self(state, action, extra_noise)

@@ -8,6 +8,7 @@ run many parameter sets side by side. A choice of policy is a frozen dataclass o
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -25,6 +26,7 @@ from mbrl_agent.errors import PolicyError
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.gaussians.mapped import Mapped
 from mbrl_agent.options import Choice
+from mbrl_agent.policies.jacobian import ExplicitJacobian, Jacobian
 from mbrl_agent.standardization import Scaling, StandardizedFeatures, visited_scaling
 from mbrl_agent.types import Parameters
 from mbrl_agent.vjp import Gradients, PullBack, keep_in_step
@@ -45,8 +47,9 @@ def squash(action: Tensor) -> Tensor:
 
 
 def squash_slope(action: Tensor) -> Tensor:
-    """Derivative of `squash`."""
-    return (9 * action.cos() + 3 * (3 * action).cos()) / 8
+    """Derivative of `squash`, 3/2 cos^3 a."""
+    cosine = action.cos()
+    return 1.5 * (cosine * cosine * cosine)
 
 
 def require_finite_actions(actions: NDArray[Any], observations: NDArray[Any], where: str) -> None:
@@ -190,8 +193,8 @@ class SearchPolicy(BasePolicy):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        general = SearchPolicy.differentiable_controller
-        keep_in_step(cls, "controller", "differentiable_controller", general)
+        for derivative in ("differentiable_controller", "jacobian"):
+            keep_in_step(cls, "controller", derivative, getattr(SearchPolicy, derivative))
 
     def __repr__(self) -> str:
         """Show from what to what, and the shapes of the parameters."""
@@ -216,34 +219,36 @@ class SearchPolicy(BasePolicy):
         """The policy as a function of states that knows its derivatives; by autograd unless overridden."""
         return DifferentiableController(self.controller, parameters)
 
-    def jacobian(self, parameters: Parameters, state: Tensor, axes: int) -> dict[str, Tensor]:
+    def jacobian(self, parameters: Parameters) -> Callable[[Tensor], Jacobian]:
         """Derivatives of each particle's action by all parameters; by autograd unless overridden.
 
         Args:
             parameters: As in `controller`, with leading axes *R.
-            state: (*S, *R, P, D), with any further leading axes *S.
-            axes: Number of replicate axes *R.
 
         Returns:
-            By parameter, (*S, *R, P, U, *shape of the parameter without *R).
+            A function of states (*R, P, D).
         """
+        return functools.partial(self._jacobian, parameters)
+
+    def _jacobian(self, parameters: Parameters, state: Tensor) -> Jacobian:
         # each particle gets parameters of its own, on one more replicate axis
+        lead, axes = state.shape[:-1], state.ndim - 2
         copies = {
-            name: value.detach()
-            .unsqueeze(axes)
-            .expand(*state.shape[:-1], *value.shape[axes:])
-            .requires_grad_()
+            name: value.detach().unsqueeze(axes).expand(*lead, *value.shape[axes:]).requires_grad_()
             for name, value in parameters.items()
         }
         with torch.enable_grad():
-            action = self.controller(copies)(state.detach().unsqueeze(-2)).squeeze(-2)  # (*S, *R, P, U)
+            action = self.controller(copies)(state.detach().unsqueeze(-2)).squeeze(-2)  # (*R, P, U)
             leaves = tuple(copies.values())
-            rows = [
+            found = [
                 torch.autograd.grad(action[..., u].sum(), leaves, retain_graph=True, materialize_grads=True)
                 for u in range(action.shape[-1])
             ]
-        found = (torch.stack(parts, dim=state.ndim - 1) for parts in zip(*rows, strict=True))
-        return dict(zip(copies, found, strict=True))
+        rows = {
+            name: torch.stack([part.reshape(*lead, -1) for part in parts], dim=-2)
+            for name, parts in zip(copies, zip(*found, strict=True), strict=True)
+        }
+        return ExplicitJacobian(rows, {name: value.shape[axes:] for name, value in parameters.items()})
 
     def moments(self, parameters: Parameters) -> Callable[[Tensor, Tensor], Mapped]:
         """The policy as a function of Gaussian features; only some know the moments of their actions.

@@ -21,6 +21,7 @@ from mbrl_agent.policies.base import (
     squash,
     squash_slope,
 )
+from mbrl_agent.policies.jacobian import Jacobian, Layer, LayeredJacobian
 from mbrl_agent.types import Parameters
 
 
@@ -66,12 +67,17 @@ class LinearPolicy(SearchPolicy):
         bias = parameters["bias"] - mean @ weights
         return lambda mean, covariance: squash_moments(affine(mean, covariance, weights, bias))
 
-    def jacobian(self, parameters: Parameters, state: Tensor, axes: int) -> dict[str, Tensor]:
+    def jacobian(self, parameters: Parameters) -> Callable[[Tensor], Jacobian]:
         """Derivatives by the parameters; see `SearchPolicy.jacobian`."""
-        z, weights = self.standardized(state), parameters["weights"]
-        slope = squash_slope(z @ weights + parameters["bias"].unsqueeze(-2))  # (*S, *R, P, U)
-        by_bias = torch.diag_embed(slope)
-        return {"weights": z[..., None, :, None] * by_bias.unsqueeze(-2), "bias": by_bias}
+        weights, bias = parameters["weights"], parameters["bias"].unsqueeze(-2)
+        standardized = self.standardized
+
+        def at(state: Tensor) -> Jacobian:
+            z = standardized(state)
+            slopes = torch.diag_embed(squash_slope(z @ weights + bias))
+            return LayeredJacobian([Layer("weights", "bias", z, slopes)])
+
+        return at
 
     def change_inputs(self, parameters: Parameters, factor: Tensor, shift: Tensor) -> dict[str, Tensor]:
         """See `SearchPolicy.change_inputs`."""

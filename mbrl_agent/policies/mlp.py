@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 
 from mbrl_agent.options.validation import require_counts
 from mbrl_agent.policies.base import Controller, PolicyOptions, SearchPolicy, affine_layer, normal
+from mbrl_agent.policies.jacobian import Jacobian, Layer, LayeredJacobian
 from mbrl_agent.types import Parameters
 
 
@@ -52,20 +54,31 @@ class MlpPolicy(SearchPolicy):
 
     def controller(self, parameters: Parameters) -> Controller:
         """The policy at the given parameters; see `SearchPolicy.controller`."""
-        layers = [
+        layers, standardized = self._layers(parameters), self.standardized
+        return lambda state: _values(standardized(state), layers)[-1]
+
+    def jacobian(self, parameters: Parameters) -> Callable[[Tensor], Jacobian]:
+        """Derivatives by the parameters; see `SearchPolicy.jacobian`."""
+        layers, standardized = self._layers(parameters), self.standardized
+
+        def at(state: Tensor) -> Jacobian:
+            values = _values(standardized(state), layers)
+            slopes, found = torch.diag_embed(1 - values[-1].square()), []  # (*R, P, U, out)
+            for index in reversed(range(len(layers))):
+                found.append(Layer(f"weight_{index}", f"bias_{index}", values[index], slopes))
+                if index:
+                    slopes = slopes @ layers[index][0].mT.unsqueeze(-3)
+                    slopes = slopes * (1 - values[index].square()).unsqueeze(-2)
+            return LayeredJacobian(found)
+
+        return at
+
+    def _layers(self, parameters: Parameters) -> list[tuple[Tensor, Tensor]]:
+        """Weight (*R, in, out) and bias (*R, 1, out) of each layer."""
+        return [
             (parameters[f"weight_{index}"], parameters[f"bias_{index}"].unsqueeze(-2))
             for index in range(len(self._sizes) - 1)
         ]
-
-        standardized = self.standardized
-
-        def act(state: Tensor) -> Tensor:
-            hidden = standardized(state)
-            for weight, bias in layers:
-                hidden = (hidden @ weight + bias).tanh()
-            return hidden
-
-        return act
 
     def change_inputs(self, parameters: Parameters, factor: Tensor, shift: Tensor) -> dict[str, Tensor]:
         """See `SearchPolicy.change_inputs`."""
@@ -82,6 +95,14 @@ class MlpPolicy(SearchPolicy):
             parameters[f"weight_{index}"] = weight
             parameters[f"bias_{index}"] = torch.zeros_like(weight[:, 0])
         return parameters
+
+
+def _values(inputs: Tensor, layers: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
+    """The inputs, and what each layer makes of them."""
+    values = [inputs]
+    for weight, bias in layers:
+        values.append((values[-1] @ weight + bias).tanh())
+    return values
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 import torch
 from gymnasium import spaces
 from torch import Tensor, nn
+from torch.nn.functional import threshold
 
 from mbrl_agent.gaussians.mapped import Mapped, squared_exponentials
 from mbrl_agent.gaussians.mapped import squashed as squash_moments
@@ -30,6 +31,7 @@ from mbrl_agent.policies.base import (
     squash,
     squash_slope,
 )
+from mbrl_agent.policies.jacobian import Jacobian
 from mbrl_agent.standardization import Scaling, StandardizedFeatures, unscaled
 from mbrl_agent.types import Parameters
 from mbrl_agent.vjp import Gradients, PullBack
@@ -100,27 +102,10 @@ class RbfPolicy(SearchPolicy):
             squared_exponentials(mean, covariance, centers, shared, weights)
         )
 
-    def jacobian(self, parameters: Parameters, state: Tensor, axes: int) -> dict[str, Tensor]:
-        """Derivatives by the parameters; see `SearchPolicy.jacobian`.
-
-        With d_jf = (z_f - c_jf) / l_f and b_j of the basis, da/dc_jf = w_j b_j d_jf / l_f,
-        da/d log l_f = sum_j w_j b_j d_jf^2 and da/dw_j = b_j.
-        """
-        weights, scale = parameters["weights"], (-parameters["log_lengthscales"]).exp()
-        z = self.standardized(state)
-        distance = z.unsqueeze(-2) - STRIDE * parameters["centers"].unsqueeze(-3)
-        distance = distance * scale[..., None, None, :]  # (*S, *R, P, C, F)
-        basis = (distance.square().sum(-1) / -2).exp()  # (*S, *R, P, C)
-        slope = squash_slope(basis @ weights)  # (*S, *R, P, U)
-        shares = slope.unsqueeze(-1) * weights.mT.unsqueeze(-3) * basis.unsqueeze(-2)  # (..., P, U, C)
-        pulled = distance.unsqueeze(-3) * shares.unsqueeze(-1)  # (..., P, U, C, F)
-        own = torch.eye(weights.shape[-1], dtype=z.dtype, device=z.device)
-        by_weights = slope[..., None, None] * basis[..., None, :, None] * own.unsqueeze(-2)
-        return {
-            "centers": STRIDE * pulled * scale[..., None, None, None, :],
-            "log_lengthscales": (pulled * distance.unsqueeze(-3)).sum(-2),
-            "weights": by_weights,
-        }
+    def jacobian(self, parameters: Parameters) -> Callable[[Tensor], Jacobian]:
+        """Derivatives by the parameters; see `SearchPolicy.jacobian`."""
+        known, standardized = _Prepared(parameters), self.standardized
+        return lambda state: _RbfJacobian(known, standardized(state))
 
     def change_inputs(self, parameters: Parameters, factor: Tensor, shift: Tensor) -> dict[str, Tensor]:
         """See `SearchPolicy.change_inputs`."""
@@ -168,8 +153,8 @@ def _basis(z: Tensor, exponents: Tensor) -> tuple[Tensor, Tensor]:
     length-scales from the centres or more, where a basis function is zero.
     """
     inputs = torch.cat([z, z * z, torch.ones_like(z[..., :1])], dim=-1)
-    exponent = inputs @ exponents
-    return inputs, exponent.masked_fill(exponent > 1, -torch.inf).exp2()
+    distance = -(inputs @ exponents)
+    return inputs, (-threshold(distance, -1, torch.inf)).exp2()  # (a mask would take longer than the powers)
 
 
 class _RbfController(DifferentiableController):
@@ -203,7 +188,7 @@ class _RbfController(DifferentiableController):
             cosine = action.cos()
             by_sum = by_action * (cosine * cosine * cosine)  # dJ/da / 1.5
             by_exponent = (by_sum @ self._scaled_weights) * basis
-            self._by_weights.add_(basis.mT @ by_sum, alpha=1.5)
+            self._by_weights.add_((by_sum.mT @ basis).mT, alpha=1.5)  # three times faster than b^T dJ/da
             self._by_exponents += inputs.mT @ by_exponent
             by_inputs = by_exponent @ self._exponents.mT
             count = z.shape[-1]
@@ -222,6 +207,109 @@ class _RbfController(DifferentiableController):
             retain_graph=True,  # more may be pulled back, and the gradient asked for again
         )
         return dict(zip(names, found, strict=True)) | {"weights": self._by_weights}
+
+
+class _RbfJacobian(Jacobian):
+    """Derivatives of u = squash(a), a = sum_j w_j b_j, by the parameters.
+
+    With p_f = 1 / l_f^2 and d_jf = z_f - c_jf:
+
+        da/dc_jf = w_j b_j d_jf p_f,  da/d log l_f = sum_j w_j b_j d_jf^2 p_f,  da/dw_j = b_j.
+
+    Sums over particles, and over centres, take d and d^2 = z^2 - 2 c z + c^2 apart, and are then products of
+    b with few rows: particles by centres is the most that is written down. Particles come last here: of thin
+    matrices, these products are the fast ones.
+
+    Args:
+        known: The parameters, prepared.
+        z: (*R, P, F).
+    """
+
+    def __init__(self, known: _Prepared, z: Tensor) -> None:
+        self._known = known
+        self._basis = _basis(z, known.exponents)[1]  # (*R, P, C)
+        self._linear = torch.cat([z, torch.ones_like(z[..., :1])], dim=-1).mT.contiguous()  # (*R, F + 1, P)
+        action, spread = self._spread(self._basis, known.rows)
+        self._slope = squash_slope(action)  # (*R, U, P)
+        self._by_lengthscales = spread * known.precision.mT.unsqueeze(-3)  # da/d log l, (*R, U, F, P)
+
+    def sum(self, by_action: Tensor) -> dict[str, Tensor]:
+        """See `Jacobian.sum`."""
+        known, by_sum = self._known, (by_action.mT * self._slope).unsqueeze(-2)  # (*K, *R, U, 1, P)
+        rows = by_sum * self._linear.unsqueeze(-3)  # (*K, *R, U, F + 1, P)
+        sums = (rows.flatten(-3, -2) @ self._basis).view(*rows.shape[:-1], -1)  # (*K, *R, U, F + 1, C)
+        weighted = (known.weights.mT.unsqueeze(-2) * sums).sum(-3).mT  # (*K, *R, C, F + 1)
+        by_distance = weighted[..., :-1] - known.centers * weighted[..., -1:]
+        return {
+            "centers": by_distance * known.scale,
+            "log_lengthscales": (by_sum * self._by_lengthscales).sum((-3, -1)),
+            "weights": sums[..., -1, :].mT,
+        }
+
+    def square_sum(self, by_action: Tensor) -> dict[str, Tensor]:
+        """See `Jacobian.square_sum`."""
+        known, by_sum = self._known, by_action.mT * self._slope  # (*K, *R, U, P)
+        squares = ((by_sum.mT @ known.weights.mT) * self._basis).square()  # (*K, *R, P, C)
+        first, second = self._linear @ squares, self._linear[..., :-1, :].square() @ squares
+        first, zeroth, second = first[..., :-1, :].mT, first[..., -1:, :].mT, second.mT
+        distances = second + known.centers * (known.centers * zeroth - 2 * first)  # (*K, *R, C, F)
+        by_lengthscales = (by_sum.unsqueeze(-2) * self._by_lengthscales).sum(-3)  # (*K, *R, F, P)
+        return {
+            "centers": distances.clamp_min(0) * known.scale.square(),
+            "log_lengthscales": by_lengthscales.square().sum(-1),
+            "weights": (by_sum.square() @ self._basis.square()).mT,
+        }
+
+    def gram(self) -> Tensor:
+        """See `Jacobian.gram`."""
+        known, slope, lengthscales = self._known, self._slope, self._by_lengthscales
+        squares = self._basis.square()
+        spread = self._spread(squares, known.pair_rows)[1]  # (*R, U U, F, P)
+        by_centers = (spread * known.scale.square().mT.unsqueeze(-3)).sum(-2)
+        by_lengthscales = (lengthscales.unsqueeze(-3) * lengthscales.unsqueeze(-4)).sum(-2)  # (*R, U, U, P)
+        by_weights = squares.sum(-1)[..., None, None, :] * known.identity
+        found = by_centers.view_as(by_lengthscales) + by_lengthscales + by_weights
+        return (found * (slope.unsqueeze(-2) * slope.unsqueeze(-3))).movedim(-1, -3)
+
+    def _spread(self, basis: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums over the centres of w_j b_j, (*R, K, P), and of w_j b_j (z_f - c_jf)^2, (*R, K, F, P).
+
+        Args:
+            basis: b, (*R, P, C).
+            rows: w (1, -2 c, c^2) for K times w, (*R, K, 2 F + 1, C).
+        """
+        sums = (rows.flatten(-3, -2) @ basis.mT).view(*rows.shape[:-1], -1)
+        z = self._linear[..., :-1, :].unsqueeze(-3)
+        zeroth, first, second = torch.split(sums, [1, z.shape[-2], z.shape[-2]], dim=-2)
+        return zeroth.squeeze(-2), torch.addcmul(second, z, torch.addcmul(first, z, zeroth))
+
+
+class _Prepared:
+    """What the derivatives at all states have in common.
+
+    Attributes:
+        exponents: E of `_basis`.
+        weights: w, (*R, C, U).
+        centers: c, (*R, C, F).
+        precision: p, (*R, 1, F).
+        scale: p times the derivative of c by the parameter `centers`.
+        rows: w (1, -2 c, c^2), (*R, U, 2 F + 1, C).
+        pair_rows: The same of the products of any two columns of w, (*R, U U, 2 F + 1, C).
+        identity: (*R, U, U, 1).
+    """
+
+    def __init__(self, parameters: Parameters) -> None:
+        self.exponents = _exponents(parameters)
+        self.weights, self.centers = parameters["weights"], STRIDE * parameters["centers"]
+        self.precision = (-2 * parameters["log_lengthscales"]).exp().unsqueeze(-2)
+        self.scale = STRIDE * self.precision
+        ones = torch.ones_like(self.centers[..., :1])
+        powers = torch.cat([ones, -2 * self.centers, self.centers.square()], dim=-1).mT.unsqueeze(-3)
+        weights = self.weights.mT
+        pairs = weights.unsqueeze(-2) * weights.unsqueeze(-3)  # (*R, U, U, C)
+        self.rows = weights.unsqueeze(-2) * powers
+        self.pair_rows = pairs.flatten(-3, -2).unsqueeze(-2) * powers
+        self.identity = torch.ones_like(weights[..., 0]).diag_embed().unsqueeze(-1)
 
 
 @dataclass(frozen=True)

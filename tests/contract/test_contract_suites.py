@@ -19,6 +19,7 @@ from mbrl_agent.contract import (
 )
 from mbrl_agent.dynamics.base import Predictor
 from mbrl_agent.policies.base import DifferentiableController, SearchPolicy
+from mbrl_agent.policies.jacobian import ExplicitJacobian
 from tests.support import plugin_of_each_kind as sound
 
 
@@ -258,6 +259,21 @@ class WrongPredictor(Predictor):
         return prediction, lambda *by: tuple(-v for v in pull_back(*by))
 
 
+class OneShot(Predictor):
+    """Whose pull-back works in place."""
+
+    def vjp(self, state, action, extra_noise=None):
+        prediction, pull_back = super().vjp(state, action, extra_noise)
+        factor = torch.ones_like(state[..., :1])
+
+        def once(*by):
+            found = tuple(factor * v for v in pull_back(*by))
+            factor.mul_(0.5)
+            return found
+
+        return prediction, once
+
+
 def greedy(self, transitions, generator):
     transitions.states[0] = 0.0
     return sound.LinearModel.fit(self, transitions, generator)
@@ -273,6 +289,7 @@ def greedy(self, transitions, generator):
             {"predictor": lambda self: WrongPredictor(self.predict)},
             "derivative must be that of its prediction",
         ),
+        ({"predictor": lambda self: OneShot(self.predict)}, "the same whenever it is called"),
         ({"min_transitions": 0}, "min_transitions must be"),
     ],
 )
@@ -302,6 +319,16 @@ class WrongController(DifferentiableController):
         return {key: 2 * value for key, value in super().gradient().items()}
 
 
+class WrongJacobian(ExplicitJacobian):
+    def square_sum(self, by_action):
+        return {key: value.sqrt() for key, value in super().square_sum(by_action).items()}
+
+
+def with_wrong_squares(self, parameters):
+    general = SearchPolicy.jacobian(self, parameters)
+    return lambda state: WrongJacobian(general(state).rows, general(state).shapes)
+
+
 def fixed(self, states, replicates, generator):
     drawn = sound.CubicPolicy.initial_parameters(self, states, replicates, generator)
     return {key: torch.ones_like(value) for key, value in drawn.items()}
@@ -321,6 +348,7 @@ def unbounded(self, parameters):
             {"differentiable_controller": lambda self, p: WrongController(self.controller, p)},
             "derivative by the parameter 'slope' must be autograd's",
         ),
+        ({"jacobian": with_wrong_squares}, "square_sum of the jacobian by the parameter 'slope'"),
     ],
 )
 def test_a_wrong_policy_is_told_its_rule(methods, rule):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mbrl_agent.options.validation import require_choice
+from mbrl_agent.policies.jacobian import Jacobian
 from mbrl_agent.search.estimators.credit import (
     OwnCreditEstimator,
     Taken,
@@ -60,66 +61,58 @@ class TotalPropagation(OwnCreditEstimator):
     def __call__(self, parameters: Parameters, simulation: Simulation) -> GradientEstimate:
         """Estimate the gradient; see `Estimator.__call__`."""
         sweep = _Sweep(parameters, simulation)
-        trajectory, axes = sweep.trajectory, sweep.trajectory.states.ndim - 3
-        taken = Taken.of(trajectory)
-        # (T, *R, P, U, N)
-        jacobian = _flat(simulation.policy.jacobian(parameters, taken.before, axes), axes + 3)
-        squares = self._squares(jacobian)
+        trajectory, taken = sweep.trajectory, Taken.of(sweep.trajectory)
+        axes = trajectory.states.ndim - 3
+        jacobian = simulation.policy.jacobian(parameters)
         cost_by_state, cost_by_action = _cost_slopes(simulation, taken)
-        score_by_state, score_by_action = _score_slopes(simulation, taken, trajectory)
+        by_mean, by_std = _score_slopes(taken, trajectory)
         future = cost_by_state[-1]  # derivative by the state after the last step, (*R, P, D)
-        total, shares = torch.zeros_like(jacobian[0, ..., 0, 0, :]), []
+        total, shares = torch.zeros_like(_flat(parameters, parameters, axes)), []
         for t in range(len(trajectory.costs) - 1, -1, -1):
-            pathwise_state, pathwise_action = sweep.model(t, future)
-            pathwise_action = pathwise_action + cost_by_action[t]
-            ratio_action = score_by_action[t] + cost_by_action[t]
-            known = jacobian[t], None if squares is None else squares[t]
-            pathwise, variance = self._moments(pathwise_action, *known)
-            ratio, other_variance = self._moments(ratio_action, *known)
-            share = _share(variance, other_variance)  # (*R, 1, 1 or N)
-            total = total + torch.lerp(pathwise, ratio, share).squeeze(-2)
-            shares.append(share.mean((-2, -1)))
+            pathwise, pathwise_action = sweep.model(t, future, future * sweep.noise[t])
+            ratio, ratio_action = sweep.model(t, by_mean[t], by_std[t])
+            both = torch.stack([pathwise_action, ratio_action]) + cost_by_action[t]
+            (mean, other), variances = self._moments(both, jacobian(taken.before[t]), parameters)
+            share = _share(variances[0], variances[1])  # (*R, 1 or N)
+            total = total + torch.lerp(mean, other, share)
+            shares.append(share)
             if t > 0:
-                by_action = self._mixed(pathwise_action, ratio_action, share)
-                future = self._mixed(pathwise_state, score_by_state[t], share)
+                by_action = self._mixed(both[0], both[1], share)
+                future = self._mixed(pathwise, ratio, share)
                 future = future + sweep.policy(t, by_action) + cost_by_state[t - 1]
         return GradientEstimate(
-            _unflat(total, parameters, axes),
+            _unflat(total, parameters),
             trajectory.expected_cost(),
-            {"jitter": trajectory.jittered(), "likelihood_ratio_share": torch.stack(shares).mean(0)},
+            {"jitter": trajectory.jittered(), "likelihood_ratio_share": torch.stack(shares).mean((0, -1))},
         )
 
-    def _squares(self, jacobian: Tensor) -> Tensor | None:
-        """Squared derivatives of the only action, (T, *R, P, N), or summed (T, *R, P, 1); None of several."""
-        if jacobian.shape[-2] > 1:
-            return None
-        squares = jacobian.squeeze(-2).square()
-        return squares if self.weights == "coordinate" else squares.sum(-1, keepdim=True)
+    def _moments(
+        self, by_action: Tensor, jacobian: Jacobian, parameters: Parameters
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and variance over the particles of the parameters' gradient: (*K, *R, N), (*K, *R, 1 or N).
 
-    def _moments(self, by_action: Tensor, jacobian: Tensor, squares: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Mean and variance over the particles of the parameters' gradient: (*R, 1, N), (*R, 1, 1 or N).
-
-        Of one action g_i = b_i J_i, both are products with the derivatives J of all particles, and no
-        particle's own gradient is written down.
+        Args:
+            by_action: (*K, *R, P, U).
+            jacobian: Derivatives of the actions by the parameters.
+            parameters: With leading axes *R.
         """
-        alone, count = self.weights == "coordinate", by_action.shape[-2]
-        if squares is None:
-            each = (by_action.unsqueeze(-2) @ jacobian).squeeze(-2)
-            variance = each.var(-2, keepdim=True)
-            return each.mean(-2, keepdim=True), variance if alone else variance.sum(-1, keepdim=True)
-        mean = by_action.mT @ jacobian.squeeze(-2) / count
-        explained = mean.square() if alone else mean.square().sum(-1, keepdim=True)
-        second = by_action.square().mT @ squares / count
-        return mean, (second - explained).clamp_min(0) * (count / (count - 1))
+        count, axes = by_action.shape[-2], by_action.ndim - 2
+        mean = _flat(jacobian.sum(by_action), parameters, axes) / count
+        if self.weights == "coordinate":
+            squares, explained = _flat(jacobian.square_sum(by_action), parameters, axes), mean.square()
+        else:
+            norms = jacobian.gram() * (by_action.unsqueeze(-1) * by_action.unsqueeze(-2))
+            squares, explained = norms.sum((-3, -2, -1)).unsqueeze(-1), mean.square().sum(-1, keepdim=True)
+        return mean, (squares / count - explained).clamp_min(0) * (count / (count - 1))
 
     def _mixed(self, pathwise: Tensor, ratio: Tensor, share: Tensor) -> Tensor:
         """What is passed on of two derivatives by states or actions, (*R, P, .)."""
-        if self.weights != "step":
-            variances = [value.var(-2, keepdim=True) for value in (pathwise, ratio)]
-            if self.weights == "node":
-                variances = [value.sum(-1, keepdim=True) for value in variances]
-            share = _share(*variances)
-        return torch.lerp(pathwise, ratio, share)
+        if self.weights == "step":
+            return torch.lerp(pathwise, ratio, share.unsqueeze(-2))
+        variances = torch.stack([pathwise, ratio]).var(-2, keepdim=True)
+        if self.weights == "node":
+            variances = variances.sum(-1, keepdim=True)
+        return torch.lerp(pathwise, ratio, _share(variances[0], variances[1]))
 
 
 class _Sweep:
@@ -127,6 +120,7 @@ class _Sweep:
 
     Attributes:
         trajectory: The rollout.
+        noise: (T, *R, P, D), which outcome of each prediction a particle got.
     """
 
     def __init__(self, parameters: Parameters, simulation: Simulation) -> None:
@@ -142,13 +136,12 @@ class _Sweep:
             simulation.noise,
             simulation.ending,
         )
-        self._noise = simulation.noise.model
+        self.noise = simulation.noise.model[..., : simulation.initial_particles.shape[-1]]
 
-    def model(self, t: int, future: Tensor) -> tuple[Tensor, Tensor]:
-        """From the derivative by the next states to that by states and by actions, (*R, P, D) and U."""
-        noise = self._noise[t, ..., : future.shape[-1]]
-        by_state, by_action = self._model[t](future, future * noise)
-        return filled(by_state, future), filled(by_action, self.trajectory.actions[t])
+    def model(self, t: int, by_mean: Tensor, by_std: Tensor) -> tuple[Tensor, Tensor]:
+        """From derivatives by a prediction to those by states and by actions, (*R, P, D) and U."""
+        by_state, by_action = self._model[t](by_mean, by_std)
+        return filled(by_state, by_mean), filled(by_action, self.trajectory.actions[t])
 
     def policy(self, t: int, by_action: Tensor) -> Tensor:
         """From the derivative by the actions to that by the states."""
@@ -166,32 +159,27 @@ def _cost_slopes(simulation: Simulation, taken: Taken) -> tuple[Tensor, Tensor]:
     return by_after, by_action
 
 
-def _score_slopes(simulation: Simulation, taken: Taken, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
-    """Derivatives of log-density times advantage by state and action, (T, *R, P, D) and U."""
-    noise, dims = simulation.noise.model, taken.before.shape[-1]
-    extra = noise[..., dims:] if noise.shape[-1] > dims else None
-    prediction, pull_back = simulation.dynamics.predictor().vjp(taken.before, taken.actions, extra)
+def _score_slopes(taken: Taken, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
+    """Derivatives of log-density times advantage by mean and standard deviation, (T, *R, P, D) each."""
     credit = taken.count(advantage(cost_to_go(trajectory.costs))).unsqueeze(-1)
-    by_mean, by_std = log_density_slopes(prediction, taken.after)
-    by_state, by_action = pull_back(credit * by_mean, credit * by_std)
-    return filled(by_state, taken.before), filled(by_action, taken.actions)
+    by_mean, by_std = log_density_slopes(trajectory.prediction, taken.after)
+    return credit * by_mean, credit * by_std
 
 
 def _share(pathwise: Tensor, ratio: Tensor) -> Tensor:
     """k_LR from two variances; one half where it is not finite."""
-    share = pathwise / (pathwise + ratio)
-    return torch.where(share.isfinite(), share, 0.5)
+    return (pathwise / (pathwise + ratio)).nan_to_num(0.5, 0.5, 0.5)
 
 
-def _flat(values: Parameters, axes: int) -> Tensor:
-    """All parameters in one row behind their `axes` leading axes: (..., N)."""
-    return torch.cat([value.flatten(axes) for value in values.values()], dim=-1)
+def _flat(values: Parameters, like: Parameters, axes: int) -> Tensor:
+    """All values in one row behind their `axes` leading axes, (..., N), in the order of others."""
+    return torch.cat([values[name].reshape(*values[name].shape[:axes], -1) for name in like], dim=-1)
 
 
-def _unflat(row: Tensor, like: Parameters, axes: int) -> dict[str, Tensor]:
-    """The inverse of `_flat`."""
-    sizes = [value.shape[axes:].numel() for value in like.values()]
+def _unflat(row: Tensor, like: Parameters) -> dict[str, Tensor]:
+    """The inverse of `_flat`: from (*R, N) to the shapes of the parameters."""
+    sizes = [value.shape[row.ndim - 1 :].numel() for value in like.values()]
     return {
-        name: part.view(value.shape)
+        name: part.reshape(value.shape)
         for (name, value), part in zip(like.items(), torch.split(row, sizes, dim=-1), strict=True)
     }

@@ -12,9 +12,11 @@ from gymnasium.spaces import Box
 from mbrl_agent.contract.estimators import RULES, check_bias
 from mbrl_agent.contract.rules import check_all
 from mbrl_agent.dynamics.base import DynamicsModel, FitReport, Score
+from mbrl_agent.dynamics.ensemble import Ensemble
+from mbrl_agent.features import AngleFeatures
+from mbrl_agent.policies import POLICIES
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.policies.linear import LinearPolicy
-from mbrl_agent.policies.rbf import RbfPolicy
 from mbrl_agent.resampling import RESAMPLERS, NoResampling
 from mbrl_agent.search.estimators import ESTIMATORS, reparameterization
 from mbrl_agent.search.estimators.reparameterization import Reparameterization
@@ -162,37 +164,70 @@ def test_reparameterization_differentiates_the_rollout(name):
             torch.testing.assert_close(gradient[key][replicate, 0], numeric[replicate], rtol=1e-5, atol=1e-8)
 
 
-@pytest.mark.parametrize("policy_class", [RbfPolicy, LinearPolicy])
-@pytest.mark.parametrize("leading", [(), (3,)])
-def test_the_jacobian_of_a_policy_is_that_of_autograd(policy_class, leading):
-    torch.manual_seed(0)
-    policy = policy_class(Box(-9, 9, (4,)), Box(-1, 1, (2,)), angle_dims=(2,)).double()
-    policy.restandardize(torch.randn(30, 4, dtype=torch.float64) + 2)
-    values = {
-        name: torch.randn(*leading, *value.shape, dtype=torch.float64)
-        for name, value in policy.parameter_dict().items()
-    }
-    state = torch.randn(5, *leading, 7, 4, dtype=torch.float64)
-    own, general = (
-        policy.jacobian(values, state, len(leading)),
-        SearchPolicy.jacobian(policy, values, state, len(leading)),
-    )
-    for name, value in general.items():
-        assert value.shape == (5, *leading, 7, 2, *policy.parameter_dict()[name].shape)
-        torch.testing.assert_close(own[name], value)
-
-
 @pytest.mark.parametrize("weights", ["node", "coordinate"])
 def test_other_weights_of_total_propagation_are_right_on_average(weights):
     check_all([check_bias], TotalPropagation(weights=weights), weights)
 
 
-@pytest.mark.parametrize("weights", ["step", "coordinate"])
-def test_moments_of_total_propagation_are_those_of_each_particles_gradient(weights):
-    """Of one action they are products of matrices, of several they are taken from the gradients."""
+def each_gradient(policy, values, states, by_action):
+    """The gradient of each particle, (P, N), by autograd of the controller, without replicates."""
+    rows = []
+    for state, by in zip(states, by_action, strict=True):
+        leaves = {key: value.clone().requires_grad_() for key, value in values.items()}
+        action = policy.controller(leaves)(state.unsqueeze(0))
+        found = torch.autograd.grad((action * by).sum(), list(leaves.values()))
+        rows.append(torch.cat([value.flatten() for value in found]))
+    return torch.stack(rows)
+
+
+def make_policy(name: str, actions: int) -> SearchPolicy:
     torch.manual_seed(0)
-    estimator = TotalPropagation(weights=weights)
-    by_action, jacobian = torch.randn(3, 50, 1, dtype=DTYPE), torch.randn(3, 50, 1, 7, dtype=DTYPE)
-    fast = estimator._moments(by_action, jacobian, estimator._squares(jacobian.unsqueeze(0))[0])
-    for found, expected in zip(fast, estimator._moments(by_action, jacobian, None), strict=True):
-        torch.testing.assert_close(found, expected)
+    box, bounds = Box(-9, 9, (4,)), Box(-1, 1, (actions,))
+    policy = POLICIES.get(name).policy_class(box, bounds, angle_dims=(2,)).double()
+    policy.restandardize(torch.randn(30, 4, dtype=DTYPE) + 2)
+    return policy
+
+
+@pytest.mark.parametrize("weights", ["step", "coordinate"])
+@pytest.mark.parametrize("actions", [1, 2])
+@pytest.mark.parametrize("name", POLICIES.names())
+def test_moments_of_total_propagation_are_those_of_each_particles_gradient(name, actions, weights):
+    policy, g = make_policy(name, actions), torch.Generator().manual_seed(0)
+    state, by_action = torch.randn(20, 4, generator=g, dtype=DTYPE), torch.randn(20, actions, generator=g)
+    by_action = by_action.to(DTYPE)
+    values = {k: v[0] for k, v in policy.initial_parameters(state, 1, g).items()}
+    each = each_gradient(policy, values, state, by_action)
+    expected = each.var(0) if weights == "coordinate" else each.var(0).sum(0, keepdim=True)
+    jacobian = policy.jacobian(values)(state)
+    mean, variance = TotalPropagation(weights=weights)._moments(by_action, jacobian, values)
+    torch.testing.assert_close(mean, each.mean(0), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(variance, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("weights", ["step", "node", "coordinate"])
+@pytest.mark.parametrize("name", POLICIES.names())
+def test_total_propagation_is_that_of_derivatives_written_down(name, weights, monkeypatch):
+    policy, g = make_policy(name, 1), torch.Generator().manual_seed(0)
+    start = torch.randn(2, 20, 4, generator=g, dtype=DTYPE)
+    dynamics = Ensemble(hidden=(8,)).build(AngleFeatures(4, (2,)), 1, g).double()
+    dynamics.target_std.fill_(0.3)
+    noise = Noise.draw(dynamics, NoResampling(), start, 5, g)
+    simulation = Simulation(policy, dynamics, cost, NoResampling(), start, noise)
+    values = policy.initial_parameters(start[0], 2, g)
+    found = TotalPropagation(weights=weights)(values, simulation)
+    monkeypatch.setattr(type(policy), "jacobian", SearchPolicy.jacobian)
+    expected = TotalPropagation(weights=weights)(values, simulation)
+    for key, value in expected.gradient.items():
+        assert float(value.abs().max()) > 1e-3
+        torch.testing.assert_close(found.gradient[key], value, rtol=1e-9, atol=1e-12)
+
+
+def test_a_policy_never_inherits_the_jacobian_of_another():
+    class Halved(LinearPolicy):
+        def controller(self, parameters):
+            whole = super().controller(parameters)
+            return lambda state: 0.5 * whole(state)
+
+    policy, state = Halved(Box(-9, 9, (4,)), Box(-1, 1, (1,))), torch.zeros(3, 4)
+    found = policy.jacobian(policy.parameter_dict())(state).sum(torch.ones(3, 1))
+    torch.testing.assert_close(found["bias"], torch.tensor([3 * 0.5 * 1.5]))  # squash'(0) = 3/2
