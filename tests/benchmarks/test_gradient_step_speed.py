@@ -9,9 +9,11 @@ import time
 import pytest
 import torch
 
+from mbrl_agent.dynamics import DYNAMICS
 from mbrl_agent.dynamics.ensemble import Ensemble
-from mbrl_agent.resampling import RESAMPLERS
+from mbrl_agent.resampling import RESAMPLERS, NoResampling
 from mbrl_agent.search.estimators.reparameterization import Reparameterization
+from mbrl_agent.search.estimators.total_propagation import TotalPropagation
 from tests.support.timing import (
     PAIRS,
     Setting,
@@ -63,6 +65,21 @@ def test_the_adjoint_sweep_next_to_autograd(records):
         records.add(f"gradient by the adjoint sweep, {name}", sweep)
         records.add(f"gradient by autograd, {name}", tape)
         print(f", {statistics.median(tape) / statistics.median(sweep):.2f} times the sweep")  # noqa: T201
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("name", ["ensemble", "gp", "gp:propagation=independent"])
+@pytest.mark.parametrize(("candidates", "particles"), [(4, 150), (1, 300)])
+def test_total_propagation_next_to_the_pathwise_gradient(candidates, particles, name, records):
+    setting = Setting(particles, candidates=candidates, resampler=NoResampling())
+    dynamics = fitted(DYNAMICS.resolve(name), 90)
+    estimators = (Reparameterization(), TotalPropagation())
+    searches = [make_search(setting, dynamics, estimator=estimator) for estimator in estimators]
+    times = interleaved([gradient_step(setting, search) for search in searches], rounds=15)
+    for estimator, own in zip(estimators, times, strict=True):
+        records.add(f"gradient step, {candidates} x {particles} x 30, {name}, {estimator.name}", own)
+    pathwise, total = map(statistics.median, times)
+    print(f", {total / pathwise:.2f} times the pathwise one")  # noqa: T201
 
 
 def adjoint(search, simulation):
