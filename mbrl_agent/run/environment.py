@@ -264,17 +264,16 @@ def make_vector_env(environment: Environment | str, count: int) -> gymnasium.vec
     wanted = Environment(environment) if isinstance(environment, str) else environment
     spec = find_spec(wanted.name)
     arguments = _arguments(wanted)
-    if wanted.wrappers or not _has_batch(spec, arguments):
-        return gymnasium.make_vec(
-            spec, num_envs=count, vectorization_mode="sync", wrappers=wanted.wrappers, **arguments
-        )
-    return gymnasium.make_vec(spec, num_envs=count, **arguments)
+    if wanted.wrappers:
+        arguments["wrappers"] = wanted.wrappers
+    mode = None if _has_batch(spec, arguments) else "sync"
+    return gymnasium.make_vec(spec, num_envs=count, vectorization_mode=mode, **arguments)
 
 
 def _has_batch(spec: EnvSpec, arguments: Mapping[str, Any]) -> bool:
     """Whether an environment has a batch of its own that takes the arguments."""
     entry = spec.vector_entry_point
-    if entry is None or spec.additional_wrappers:
+    if entry is None or spec.additional_wrappers or "wrappers" in arguments:
         return False
     limit = {} if spec.max_episode_steps is None else {"max_episode_steps": spec.max_episode_steps}
     creator = load_env_creator(entry) if isinstance(entry, str) else entry

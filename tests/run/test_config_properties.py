@@ -76,6 +76,7 @@ def configs(draw):
     values["preset"] = draw(st.sampled_from([NO_PRESET, *presets()]))
     values["device"] = "cpu"
     values["threads"] = draw(st.integers(1, 1024))
+    values["observe"] = tuple(draw(st.lists(st.integers(0, 99), max_size=3, unique=True)))
     values["trials"] = draw(st.integers(10, 2**62))
     values["random_trials"] = draw(st.integers(1, 10))
     values["seed"] = draw(st.integers(0, 2**32 - 1))
