@@ -15,7 +15,7 @@ from mbrl_agent.version import __version__
 if TYPE_CHECKING:
     from mbrl_agent.agent.agent import ParticlePILCO
     from mbrl_agent.agent.callbacks import TrialCallback
-    from mbrl_agent.agent.history import History
+    from mbrl_agent.costs.history import History
     from mbrl_agent.dynamics.base import DynamicsModel, DynamicsOptions
     from mbrl_agent.dynamics.dropout import Dropout
     from mbrl_agent.dynamics.ensemble import Ensemble
@@ -106,7 +106,7 @@ __all__ = [
 _HOMES = {
     "agent.agent": "ParticlePILCO",
     "agent.callbacks": "TrialCallback",
-    "agent.history": "History",
+    "costs.history": "History",
     "dynamics.base": "DynamicsModel DynamicsOptions",
     "dynamics.dropout": "Dropout",
     "dynamics.ensemble": "Ensemble",

@@ -47,7 +47,8 @@ EXCEPTIONS = {
     "mbrl_agent.policies.linear": {"gymnasium"},  # and is made for spaces
     "mbrl_agent.policies.mlp": {"gymnasium"},
     "mbrl_agent.policies.rbf": {"gymnasium"},
-    "mbrl_agent.costs.action_history": {"gymnasium"},  # a wrapper around environments, beside its cost
+    "mbrl_agent.costs.history": {"gymnasium"},  # a wrapper around environments, which hands on their costs
+    "mbrl_agent.costs.action_history": {"gymnasium"},  # and one beside the cost that it is for
     "mbrl_agent.options.modules": {"os", "pathlib"},  # where a user's module lies
     "mbrl_agent.options.plugins": {"os"},
 }

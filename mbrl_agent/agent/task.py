@@ -92,8 +92,9 @@ class Task:
                 return StateSet.observed(observed, visited, self.angle_dims, device)
             return StateSet.of(on_one_turn(observed, self.angle_dims), self.angle_dims, device)
         if mean is None or std is None:
-            estimate = moments(observed, self.angle_dims)
-            mean, std = (estimate[0] if mean is None else mean), (estimate[1] if std is None else std)
+            estimate, covariance = moments(observed, self.angle_dims)
+            mean = estimate if mean is None else mean
+            std = np.sqrt(covariance.diagonal()) if std is None else std
         return InitialStates(
             torch.as_tensor(mean, dtype=torch.float32, device=device),
             torch.as_tensor(std, dtype=torch.float32, device=device),

@@ -31,6 +31,10 @@ class StartDistribution(Protocol):
     def std(self) -> Tensor:
         """(D); of angles, the shorter way round."""
 
+    @property
+    def covariance(self) -> Tensor:
+        """(D, D); likewise."""
+
     def sample(self, replicates: int, particles: int, generator: torch.Generator) -> Tensor:
         """Draw (R, P, D)."""
 
@@ -50,6 +54,11 @@ class InitialStates:
     mean: Tensor
     std: Tensor
 
+    @property
+    def covariance(self) -> Tensor:
+        """(D, D), diagonal."""
+        return torch.diag(self.std.square())
+
     def sample(self, replicates: int, particles: int, generator: torch.Generator) -> Tensor:
         """Draw (R, P, D)."""
         shape = (replicates, particles, len(self.mean))
@@ -68,14 +77,19 @@ class StateSet:
     Attributes:
         states: (N, D).
         mean: (D).
-        std: (D).
+        covariance: (D, D).
         weights: (N), how often each is drawn in proportion; None draws all alike.
     """
 
     states: Tensor
     mean: Tensor
-    std: Tensor
+    covariance: Tensor
     weights: Tensor | None = None
+
+    @property
+    def std(self) -> Tensor:
+        """(D)."""
+        return self.covariance.diagonal().sqrt()
 
     @classmethod
     def of(cls, states: NDArray[np.float64], angle_dims: tuple[int, ...], device: torch.device) -> StateSet:
@@ -86,10 +100,8 @@ class StateSet:
             angle_dims: Indices of the angles [rad].
             device: Where the tensors go.
         """
-        mean, std = moments(states, angle_dims)
-        return cls(
-            *(torch.as_tensor(array, dtype=torch.float32, device=device) for array in (states, mean, std))
-        )
+        arrays = (states, *moments(states, angle_dims))
+        return cls(*(torch.as_tensor(array, dtype=torch.float32, device=device) for array in arrays))
 
     @classmethod
     def observed(
@@ -118,7 +130,7 @@ class StateSet:
             followed[:, index] = placed[0, index] + np.unwrap(visited[:, index]) - visited[0, index]
         states = torch.as_tensor(followed, dtype=known.states.dtype, device=device)
         weights = torch.cat([torch.ones(len(starts)), torch.full((len(states),), 1 / len(states))])
-        return cls(torch.cat([known.states, states]), known.mean, known.std, weights.to(known.states))
+        return cls(torch.cat([known.states, states]), known.mean, known.covariance, weights.to(known.states))
 
     def sample(self, replicates: int, particles: int, generator: torch.Generator) -> Tensor:
         """Draw (R, P, D)."""
@@ -131,7 +143,7 @@ class StateSet:
 
     def double(self) -> StateSet:
         """The same in float64, with the same weights, so that the same states are drawn."""
-        return StateSet(self.states.double(), self.mean.double(), self.std.double(), self.weights)
+        return StateSet(self.states.double(), self.mean.double(), self.covariance.double(), self.weights)
 
 
 @dataclass(frozen=True)
@@ -184,9 +196,14 @@ class SampledStates:
         return self._moments[0]
 
     @property
+    def covariance(self) -> Tensor:
+        """(D, D), of a sample."""
+        return self._moments[1]
+
+    @property
     def std(self) -> Tensor:
         """(D), of a sample."""
-        return self._moments[1]
+        return self.covariance.diagonal().sqrt()
 
     def double(self) -> SampledStates:
         """The same in float64."""
@@ -196,10 +213,10 @@ class SampledStates:
     def _moments(self) -> tuple[Tensor, Tensor]:
         generator = torch.Generator(self.device).manual_seed(0)
         states = self.sample(1, MOMENT_SAMPLES, generator)[0]
-        mean, std = moments(states.double().cpu().numpy(), self.angle_dims)
+        mean, covariance = moments(states.double().cpu().numpy(), self.angle_dims)
         return (
             torch.as_tensor(mean, dtype=self.dtype, device=self.device),
-            torch.as_tensor(std, dtype=self.dtype, device=self.device),
+            torch.as_tensor(covariance, dtype=self.dtype, device=self.device),
         )
 
 
@@ -228,13 +245,14 @@ class NotSaved:
 def moments(
     states: NDArray[np.float64], angle_dims: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean and standard deviation of states (N, D), of angles the shorter way round: both (D).
+    """Mean (D) and covariance (D, D) of states (N, D), of angles the shorter way round.
 
     The spread of a single state is not known: it is taken as zero.
     """
     placed = on_one_turn(states, angle_dims)
-    spread = placed.std(0, ddof=1) if len(placed) > 1 else np.zeros(placed.shape[1])
-    return placed.mean(0), spread
+    mean = placed.mean(0)
+    rest = placed - mean
+    return mean, rest.T @ rest / max(len(placed) - 1, 1)
 
 
 def on_one_turn(states: NDArray[np.float64], angle_dims: tuple[int, ...]) -> NDArray[np.float64]:

@@ -61,7 +61,7 @@ def test_what_the_environment_offers_is_handed_on():
     torch.testing.assert_close(env.cost(state, state[:, :1]), env.unwrapped.cost(state[:, :4], state[:, :1]))
     assert env.initial_mean.tolist() == [*env.unwrapped.initial_mean, 0, 0]
     assert env.initial_std.shape == (6,)
-    assert env.observation_labels[4:] == ("latest_action_0", "previous_action_0")
+    assert env.observation_labels[4:] == ("1_ago_action_0", "2_ago_action_0")
     assert not costs.ActionHistory(limited(offers_cost=False)).has_wrapper_attr("cost")
     assert not costs.ActionHistory(limited()).has_wrapper_attr("initial_mean")
 

@@ -37,8 +37,8 @@ def test_whatever_the_convention_of_wrapping_the_spread_is_that_of_the_starts(lo
     placed = on_one_turn(states, (1,))
     np.testing.assert_array_equal(placed[:, 0], states[:, 0])
     np.testing.assert_allclose(np.cos(placed[:, 1]), np.cos(true), atol=1e-9)
-    mean, std = moments(states, (1,))
-    assert std[1] == pytest.approx(true.std(ddof=1), rel=1e-9)
+    mean, covariance = moments(states, (1,))
+    assert np.sqrt(covariance[1, 1]) == pytest.approx(true.std(ddof=1), rel=1e-9)
     assert np.cos(mean[1] - true.mean()) == pytest.approx(1.0, abs=1e-9)
     stays = placed[:, 1] == wrapped
     assert stays.mean() >= 0.5
@@ -102,6 +102,7 @@ def test_every_distribution_draws_repeats_and_changes_its_type(kind):
     assert not torch.equal(drawn, states.sample(3, 4000, generator(1)))
     torch.testing.assert_close(drawn.mean((0, 1)), states.mean, atol=0.06 * 3, rtol=0)
     torch.testing.assert_close(drawn.std((0, 1)), states.std, atol=0.06, rtol=0.2)
+    torch.testing.assert_close(drawn.flatten(0, 1).T.cov(), states.covariance, atol=0.06, rtol=0.2)
     double = states.double()
     assert double.sample(1, 3, generator()).dtype == double.mean.dtype == double.std.dtype == torch.float64
 

@@ -123,14 +123,14 @@ class _MomentGradient(Estimator):
         leaves = {name: value.detach().double().requires_grad_() for name, value in parameters.items()}
         with torch.enable_grad():
             replicates = next(iter(leaves.values())).shape[: simulation.initial_particles.ndim - 2]
-            mean, std = self.start.mean.double(), self.start.std.double()
+            mean, covariance = self.start.mean.double(), self.start.covariance.double()
             model, expected_cost = self._prepare(simulation, mean)
             expected = propagate(
                 simulation.policy,
                 leaves,
                 model,
                 expected_cost,
-                (mean.expand(*replicates, -1), torch.diag(std.square()).expand(*replicates, -1, -1)),
+                (mean.expand(*replicates, -1), covariance.expand(*replicates, -1, -1)),
                 len(simulation.noise),
             ).costs.sum(0)
             found = torch.autograd.grad(expected.sum(), list(leaves.values()), materialize_grads=True)

@@ -66,12 +66,16 @@ class BimodalStates:
         return mean
 
     @property
+    def covariance(self) -> Tensor:
+        """(D, D), of both modes together."""
+        covariance, index = self.usual.covariance.clone(), self.modes.dimension
+        covariance[index, index] += (0.5 * (self.modes.high - self.modes.low)) ** 2
+        return covariance
+
+    @property
     def std(self) -> Tensor:
         """(D), of both modes together."""
-        std = self.usual.std.clone()
-        half = 0.5 * (self.modes.high - self.modes.low)
-        std[self.modes.dimension] = (std[self.modes.dimension].square() + half**2).sqrt()
-        return std
+        return self.covariance.diagonal().sqrt()
 
     def double(self) -> BimodalStates:
         """The same in float64."""

@@ -100,11 +100,11 @@ def compare_moments(
 def _matched(scene: Scene) -> Moments:
     """By moment matching."""
     double = {name: value.double() for name, value in scene.parameters.items()}
-    mean, std = scene.start.mean.double(), scene.start.std.double()
+    mean, covariance = scene.start.mean.double(), scene.start.covariance.double()
     expected = expectation(scene.cost, MomentMatching().cost_points, mean)
-    start = mean, torch.diag(std.square())
+    start, model = (mean, covariance), scene.dynamics.moments()
     with torch.no_grad():
-        beliefs = propagate(scene.policy, double, scene.dynamics.moments(), expected, start, scene.horizon)
+        beliefs = propagate(scene.policy, double, model, expected, start, scene.horizon)
     spread = beliefs.covariance.diagonal(dim1=-2, dim2=-1).sqrt()
     gradient = _gradient(scene, MomentMatching().gradient(Reparameterization(), scene.start), _empty(scene))
     mean_states, std_states, cost = (

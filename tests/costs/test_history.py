@@ -84,10 +84,10 @@ def test_the_bounds_are_those_of_what_is_observed():
     assert env.observation_space.dtype == np.float32
 
 
-@pytest.mark.parametrize("length", [1, 2, 4])
+@pytest.mark.parametrize(("length", "actions"), [(1, None), (2, None), (4, None), (1, 3), (3, 0), (2, 4)])
 @pytest.mark.parametrize("observed", [None, (0, 2)])
-def test_copied_dims_are_what_happens(length, observed):
-    env = History(cartpole(), length, observed)
+def test_copied_dims_are_what_happens(length, actions, observed):
+    env = History(cartpole(), length, observed, actions)
     state, _ = env.reset(seed=0)
     for number in range(6):
         action = np.array([np.sin(number)], np.float32)
@@ -109,6 +109,8 @@ def test_what_the_environment_offers_is_about_the_newest_observation():
     state, action = torch.randn(5, 8), torch.randn(5, 1)
     whole = torch.stack([state[:, 0], torch.ones(5), state[:, 1], -torch.ones(5)], dim=-1)
     torch.testing.assert_close(env.cost(state, action), env.unwrapped.cost(whole, action))
+    twice = 2 * env.cost + env.cost
+    torch.testing.assert_close(twice(state, action), 3 * env.cost(state, action))
     check_cost(env.cost, 8, 1)
     assert env.observation_labels[:2] == tuple(env.unwrapped.observation_labels[i] for i in (0, 2))
     assert len(env.observation_labels) == 8
@@ -143,8 +145,11 @@ def test_starts_of_every_kind_are_handed_on():
     assert History(Holds(), 2, (1,)).initial_states.tolist() == [[2, 2, 0], [4, 4, 0]]
     drawn = History(Draws(), 2, (1,)).initial_states(5, torch.Generator().manual_seed(0))
     assert torch.equal(drawn[:, 0], torch.rand(5, 2, generator=torch.Generator().manual_seed(0))[:, 1])
-    assert History(HalfKnown(), 2).initial_states is None
-    assert History(limited(), 2).initial_states is None
+    assert not History(HalfKnown(), 2).has_wrapper_attr("initial_states")
+    assert not History(limited(), 2).has_wrapper_attr("initial_states")
+    one = History(Rail(), 1, (0,), actions=1)
+    assert (one.initial_mean.tolist(), one.initial_std.tolist()) == ([1, 0], [0.1, 0])
+    assert not one.has_wrapper_attr("initial_states")
 
 
 def test_ends_are_those_of_the_newest_observation():
@@ -179,6 +184,7 @@ def test_what_depends_on_what_is_hidden_is_refused():
     ("settings", "message"),
     [
         ({"length": 0}, "length must be at least 1, got 0"),
+        ({"actions": -1}, "actions must be at least 0, got -1"),
         ({"observed": ()}, "must name some dimensions, each once, got none"),
         ({"observed": (0, 0)}, "each once, got 0,0"),
         ({"observed": (0, 2)}, "observed 0,2: an observation has dimensions 0 to 1"),
@@ -188,18 +194,6 @@ def test_what_depends_on_what_is_hidden_is_refused():
 def test_mistakes(settings, message):
     with pytest.raises(ValueError, match=message):
         History(limited(), **settings)
-
-
-@pytest.mark.parametrize(
-    ("env", "message"),
-    [
-        (lambda: gymnasium.make("CartPole-v1"), "actions must be a Box"),
-        (lambda: limited(bound=np.inf), "actions must be bounded"),
-    ],
-)
-def test_spaces_that_do_not_fit(env, message):
-    with pytest.raises(ValueError, match=message):
-        History(env())
 
 
 def _remembering():
@@ -238,6 +232,9 @@ def test_a_belief_remembers_as_particles_do():
     ).learn(2 * STEPS)
     assert agent.improved
     assert all(bool(value.isfinite().all()) for value in agent.candidates.values())
+    start = agent.policy_search().initial_states.covariance
+    torch.testing.assert_close(start[:3, :3], start[0, 0].expand(3, 3))  # the past is the present
+    assert not start[3:].any()
 
 
 def test_it_is_saved_and_goes_on_the_same(tmp_path):

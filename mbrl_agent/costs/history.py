@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import gymnasium
@@ -14,125 +13,43 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mbrl_agent.costs.base import FirstDimensions
+from mbrl_agent.costs.handed_on import (
+    PROBES,
+    CostOfObserved,
+    NeedsHidden,
+    NormalStarts,
+    OfObserved,
+    RepeatedStarts,
+    depends_on,
+)
 from mbrl_agent.options.validation import require_count
-
-PROBES = 256
-"""States at which a cost is compared with itself where something else is in the place of what is hidden."""
-
-
-@dataclass(frozen=True)
-class OfObserved:
-    """A function of whole states for states that begin with a part of them; it can be pickled.
-
-    What is hidden is taken as zero: the function must not depend on it.
-
-    Attributes:
-        function: States (..., D), and perhaps actions (..., U), -> (...).
-        observed: Which dimensions the new states begin with, in this order.
-        state_dims: D.
-    """
-
-    function: Callable[..., Tensor]
-    observed: tuple[int, ...]
-    state_dims: int
-
-    def __call__(self, state: Tensor, *actions: Tensor) -> Tensor:
-        """Compute it (...) for states (..., at least as many dimensions as are observed)."""
-        hidden = torch.zeros_like(state[..., :1])
-        columns = {index: state[..., place : place + 1] for place, index in enumerate(self.observed)}
-        whole = [columns.get(index, hidden) for index in range(self.state_dims)]
-        return self.function(torch.cat(whole, dim=-1), *actions)
-
-
-@dataclass(frozen=True)
-class NeedsHidden:
-    """Stands for a function that depends on what is hidden.
-
-    Attributes:
-        name: What it is.
-        hidden: Indices of the dimensions that it depends on.
-    """
-
-    name: str
-    hidden: tuple[int, ...]
-
-    def __call__(self, *arguments: Any) -> Any:
-        """Refuse.
-
-        Raises:
-            ValueError: Always.
-        """
-        dims = ", ".join(map(str, self.hidden))
-        raise ValueError(
-            f"the environment's {self.name} depends on dimension {dims} of its observations, which is not "
-            f"observed: observe it, too, or pass a {self.name} of what is observed"
-        )
-
-
-@dataclass(frozen=True)
-class RepeatedStarts:
-    """A sampler of initial states that remember nothing yet: each observation repeated, and zeros.
-
-    Attributes:
-        draw: (count, generator) -> (count, D).
-        observed: Which dimensions are observed.
-        length: How often each is repeated.
-        zeros: How many zeros follow, for the actions.
-    """
-
-    draw: Callable[[int, torch.Generator], Any]
-    observed: tuple[int, ...]
-    length: int
-    zeros: int
-
-    def __call__(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw (count, length * number of observed dimensions + zeros)."""
-        states = torch.as_tensor(self.draw(count, generator))
-        seen = torch.stack([states[:, index] for index in self.observed], dim=-1)
-        return torch.cat([*[seen] * self.length, seen.new_zeros(count, self.zeros)], dim=-1)
-
-
-@dataclass(frozen=True)
-class NormalStarts:
-    """Draws initial states that are normal and independent in every dimension.
-
-    Attributes:
-        mean: (D).
-        std: (D).
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    def __call__(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw (count, D)."""
-        like: dict[str, Any] = {"dtype": torch.float32, "device": generator.device}
-        normal = torch.randn(count, len(self.mean), generator=generator, **like)
-        return torch.tensor(self.mean, **like) + torch.tensor(self.std, **like) * normal
 
 
 class History(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):
-    """Observe some dimensions, and remember: (D) -> (N d + (N - 1) U), the newest first.
+    """Observe some dimensions, and remember: (D) -> (N d + M U), the newest first.
 
-        (o_t, o_{t-1}, ..., o_{t-N+1}, a_{t-1}, ..., a_{t-N+1})
+        (o_t, o_{t-1}, ..., o_{t-N+1}, a_{t-1}, ..., a_{t-M})
 
     A state of which a part is hidden (velocities, on a rig that measures positions) is found in what was seen
     and done before. Actions are in [-1, 1], whatever their bounds. At the start of an episode the first
-    observation stands for those before it, and the middle of the action space for the actions.
+    observation stands for those before it, and zero, the middle of the action space, for the actions.
 
     What the environment offers of the task is handed on as it has to be for the longer observations: `cost`
-    and `terminated`, unless they depend on what is hidden; `angle_dims`, of every observation that is
-    remembered; `velocity_dims`, of the newest, where both are observed; `initial_states`, also in the place
-    of `initial_mean` and `initial_std`; `observation_labels`. `copied_dims` tells models what is remembered,
-    which they need not learn.
+    and `terminated`, of the newest observation, unless they depend on what is hidden; `angle_dims`, of every
+    observation that is remembered; `velocity_dims`, of the newest, where both are observed; where episodes
+    start (in a state with several observations these are not independent: moments become `initial_states`);
+    `observation_labels`. `copied_dims` tells models what is remembered, which they need not learn.
 
     Args:
         env: Observations are a Box with one axis, actions a bounded Box with one axis.
         length: N, how many observations a state holds.
         observed: Indices of the d observed dimensions, in this order; None observes all.
+        actions: M, how many actions a state holds; None for those between the observations, N - 1.
 
     Raises:
-        ValueError: The spaces are others, N is not positive, or an index is out of range or given twice.
+        ValueError: The spaces are others, N is not positive, M negative, or an index is out of range or given
+            twice.
 
     Example:
         >>> import gymnasium
@@ -148,25 +65,33 @@ class History(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConst
     """
 
     def __init__(
-        self, env: gymnasium.Env[Any, Any], length: int = 1, observed: Sequence[int] | None = None
+        self,
+        env: gymnasium.Env[Any, Any],
+        length: int = 1,
+        observed: Sequence[int] | None = None,
+        actions: int | None = None,
     ) -> None:
-        gymnasium.utils.RecordConstructorArgs.__init__(self, length=length, observed=observed)
+        gymnasium.utils.RecordConstructorArgs.__init__(
+            self, length=length, observed=observed, actions=actions
+        )
         super().__init__(env)
-        space, actions = env.observation_space, env.action_space
-        for name, one in (("observations", space), ("actions", actions)):
+        space, controls = env.observation_space, env.action_space
+        for name, one in (("observations", space), ("actions", controls)):
             if not isinstance(one, spaces.Box) or len(one.shape) != 1:
                 raise ValueError(f"{name} must be a Box with one axis, got {one}")
         assert isinstance(space, spaces.Box)
-        assert isinstance(actions, spaces.Box)
-        if not (np.isfinite(actions.low).all() and np.isfinite(actions.high).all()):
-            raise ValueError(f"actions must be bounded, got {actions}")
+        assert isinstance(controls, spaces.Box)
+        if not (np.isfinite(controls.low).all() and np.isfinite(controls.high).all()):
+            raise ValueError(f"actions must be bounded, got {controls}")
         self.length = require_count("length", length)
-        self._dims, self._count = space.shape[0], actions.shape[0]
+        self.remembered_actions = self.length - 1 if actions is None else require_count("actions", actions, 0)
+        self._dims, self._count = space.shape[0], controls.shape[0]
+        self._zeros = self.remembered_actions * self._count
         self.observed = check_observed(observed, self._dims)
-        low, high = actions.low.astype(np.float64), actions.high.astype(np.float64)
+        low, high = controls.low.astype(np.float64), controls.high.astype(np.float64)
         self._middle, self._half = 0.5 * low + 0.5 * high, 0.5 * high - 0.5 * low
         dtype = np.result_type(space.dtype, np.float32)  # whole numbers have no room for an action
-        ones = np.ones((length - 1) * self._count, dtype)
+        ones = np.ones(self._zeros, dtype)
         chosen = list(self.observed)
         self.observation_space = spaces.Box(
             np.concatenate([*[space.low[chosen]] * length, -ones]).astype(dtype),
@@ -174,7 +99,7 @@ class History(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConst
             dtype=dtype.type,
         )
         self._observations: deque[NDArray[Any]] = deque(maxlen=length)
-        self._actions: deque[NDArray[np.float64]] = deque(maxlen=length - 1)
+        self._actions: deque[NDArray[np.float64]] = deque(maxlen=self.remembered_actions)
 
     @property
     def cost(self) -> Callable[..., Tensor] | None:
@@ -204,7 +129,7 @@ class History(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConst
     def copied_dims(self) -> dict[int, int]:
         """Where each dimension that is remembered was a step before."""
         width, count = len(self.observed), self._count
-        seen, end = self.length * width, self.length * width + (self.length - 1) * count
+        seen, end = self.length * width, self.length * width + self._zeros
         found = {index: index - width for index in range(width, seen)}
         for index in range(seen, end):  # the latest action comes from the one that is taken, behind the state
             found[index] = index - count if index >= seen + count else end + index - seen
@@ -212,26 +137,27 @@ class History(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConst
 
     @property
     def initial_states(self) -> Any:
-        """Where the environment's episodes start, without a past; None where it does not tell."""
-        states, mean, std = (self._offered(f"initial_{name}") for name in ("states", "mean", "std"))
-        zeros = (self.length - 1) * self._count
-        if states is not None and not callable(states):
-            seen = np.asarray(states, np.float64)[:, list(self.observed)]
-            return np.pad(np.tile(seen, (1, self.length)), ((0, 0), (0, zeros)))
-        if states is None and (mean is None or std is None):
-            return None
+        """Where the environment's episodes start, without a past."""
+        if self.length > 1 and self._offered("initial_states") is None:
+            states: Any = NormalStarts(*(tuple(map(float, self._moment(name))) for name in ("mean", "std")))
+        else:
+            states = self.env.get_wrapper_attr("initial_states")
         if states is None:
-            full = [np.broadcast_to(np.asarray(value, np.float64), (self._dims,)) for value in (mean, std)]
-            states = NormalStarts(*(tuple(map(float, values)) for values in full))
-        return RepeatedStarts(states, self.observed, self.length, zeros)
+            return None
+        if callable(states):
+            return RepeatedStarts(states, self.observed, self.length, self._zeros)
+        seen = np.asarray(states, np.float64)[:, list(self.observed)]
+        return np.pad(np.tile(seen, (1, self.length)), ((0, 0), (0, self._zeros)))
 
     @property
-    def initial_mean(self) -> None:
-        """None: the dimensions of a state that remembers are not independent; see `initial_states`."""
+    def initial_mean(self) -> NDArray[np.float64] | None:
+        """The environment's, with zeros for the actions; None for several observations."""
+        return self._padded("mean")
 
     @property
-    def initial_std(self) -> None:
-        """None: see `initial_states`."""
+    def initial_std(self) -> NDArray[np.float64] | None:
+        """The environment's, likewise."""
+        return self._padded("std")
 
     @property
     def observation_labels(self) -> tuple[str, ...]:
@@ -239,14 +165,15 @@ class History(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConst
         labels = self.env.get_wrapper_attr("observation_labels")
         seen = [labels[index] for index in self.observed]
         past = [f"{age}_ago_{label}" for age in range(1, self.length) for label in seen]
-        acts = [f"{age}_ago_action_{i}" for age in range(1, self.length) for i in range(self._count)]
+        ages = range(1, self.remembered_actions + 1)
+        acts = [f"{age}_ago_action_{i}" for age in ages for i in range(self._count)]
         return (*seen, *past, *acts)
 
     def reset(self, **options: Any) -> tuple[NDArray[Any], dict[str, Any]]:
         """Begin an episode, and forget what was before."""
         observation, info = self.env.reset(**options)
         self._observations.extend([self._see(observation)] * self.length)
-        self._actions.extend([np.zeros(self._count)] * (self.length - 1))
+        self._actions.extend([np.zeros(self._count)] * self.remembered_actions)
         return self._state(), info
 
     def step(self, action: Any) -> tuple[NDArray[Any], Any, bool, bool, dict[str, Any]]:
@@ -268,16 +195,32 @@ class History(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConst
     def _offered(self, name: str) -> Any:
         return self.env.get_wrapper_attr(name) if self.env.has_wrapper_attr(name) else None
 
+    def _moment(self, name: str) -> NDArray[np.float64]:
+        """A moment of the environment's initial states, (D); AttributeError where it has none."""
+        value = self._offered(f"initial_{name}")
+        if value is None:
+            raise AttributeError(f"initial_{name}")
+        return np.broadcast_to(np.asarray(value, np.float64), (self._dims,))
+
+    def _padded(self, name: str) -> NDArray[np.float64] | None:
+        if self.length > 1:
+            return None
+        return np.pad(self._moment(name)[list(self.observed)], (0, self._zeros))
+
     def _of_observed(self, name: str, *actions: Tensor) -> Callable[..., Tensor] | None:
         """The environment's function, of the newest observation; None where there is none."""
         function = self.env.get_wrapper_attr(name)
         if not callable(function):  # environments have flags of that name
             return None
         hidden = [index for index in range(self._dims) if index not in self.observed]
-        needed = tuple(index for index in hidden if _depends_on(function, index, self._dims, *actions))
+        needed = tuple(index for index in hidden if depends_on(function, index, self._dims, *actions))
         if needed:
             return NeedsHidden(name, needed)
-        return OfObserved(function, self.observed, self._dims)
+        if name == "terminated":
+            return OfObserved(function, self.observed, self._dims)
+        if self.observed == tuple(range(self._dims)):
+            return FirstDimensions(function, self._dims)
+        return CostOfObserved(function, self.observed, self._dims)
 
 
 def check_observed(observed: Sequence[int] | None, dims: int) -> tuple[int, ...]:
@@ -297,17 +240,3 @@ def check_observed(observed: Sequence[int] | None, dims: int) -> tuple[int, ...]
     if not all(0 <= index < dims for index in chosen):
         raise ValueError(f"observed {text}: an observation has dimensions 0 to {dims - 1}")
     return chosen
-
-
-def _depends_on(function: Callable[..., Tensor], index: int, dims: int, *actions: Tensor) -> bool:
-    """Whether a function of states has another value where one of their dimensions is another."""
-    generator = torch.Generator().manual_seed(0)
-    size = 10 ** (2 * torch.rand(PROBES, 1, generator=generator, dtype=torch.float32) - 1)
-    state = size * torch.randn(PROBES, dims, generator=generator, dtype=torch.float32)
-    other = state.clone()
-    other[:, index] = state[:, index].roll(1) + 1
-    try:
-        with torch.no_grad():
-            return not torch.equal(function(state, *actions), function(other, *actions))
-    except Exception:  # it is the user's code, which may raise anything; the agent tries it, too, and tells
-        return False
