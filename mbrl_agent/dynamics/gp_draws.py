@@ -177,9 +177,8 @@ class DrawsPredictor(Predictor):
         prediction, pull_back_next = self.integration.vjp(state, action, change, self.noise.expand_as(change))
 
         def pull_back(by_mean: Tensor, by_std: Tensor | None) -> Gradients:
-            by_state, by_action, by_change, _ = pull_back_next(
-                by_mean, None
-            )  # the noise does not depend on the state
+            # the noise does not depend on the state
+            by_state, by_action, by_change, _ = pull_back_next(by_mean, None)
             by_seen = pull_back_value(by_change) * self.scaling.scale
             count = self.features.feature_dims
             by_features = self.features.pull_back(seen[..., :count], by_seen[..., :count])

@@ -1,8 +1,8 @@
 """The environment of a run: every environment of every command is made here.
 
 An environment is an id of Gymnasium's with options, which its constructor takes, and perhaps another limit of
-its episodes, a part that is observed, and a history. The same goes to training, evaluation, films, scenes of
-the studies and baselines.
+its episodes, a part that is observed, and a history. The same goes to training, evaluation, films and scenes
+of the studies; baselines observe all, and remember nothing.
 """
 
 from __future__ import annotations
