@@ -84,8 +84,9 @@ class RbfPolicy(SearchPolicy):
 
     def controller(self, parameters: Parameters) -> Controller:
         """The policy at the given parameters; see `SearchPolicy.controller`."""
-        exponents, weights, standardized = _exponents(parameters), parameters["weights"], self.standardized
-        return lambda state: squash(_basis(standardized(state), exponents)[1] @ weights)
+        local, weights, standardized = _local_scaling(parameters), parameters["weights"], self.standardized
+        exponents = _exponents(parameters, local)
+        return lambda state: squash(_basis(local(standardized(state)), exponents)[1] @ weights)
 
     def differentiable_controller(self, parameters: Parameters) -> DifferentiableController:
         """The same with its derivatives; see `SearchPolicy.differentiable_controller`."""
@@ -132,27 +133,39 @@ class RbfPolicy(SearchPolicy):
         }
 
 
-def _exponents(parameters: Parameters) -> Tensor:
-    """E of `_basis`, (*R, 2 F + 1, C).
+def _local_scaling(parameters: Parameters) -> Scaling:
+    """Map to y = (z - m) / l, with the mean m of the centres: constants that change no value.
 
-    -|(z - c) / l|^2 / 2 = z . (c / l^2) - z^2 . (1 / (2 l^2)) - |c / l|^2 / 2: one matrix product.
+    An exponent is a small difference of large numbers where centres are many length-scales from the origin
+    of z, as after data far from all that was learned from. Single precision would lose it, but not in y.
+    """
+    mean = STRIDE * parameters["centers"].detach().mean(-2, keepdim=True)  # (*R, 1, F)
+    return Scaling(mean, (-parameters["log_lengthscales"].detach()).exp().unsqueeze(-2))
+
+
+def _exponents(parameters: Parameters, local: Scaling) -> Tensor:
+    """E of `_basis`, (*R, 2 F + 1, C), with the derivatives by centres and length-scales.
+
+    With c and r = 1 the centres and length-scales as y sees them, one matrix product:
+    -|(y - c) / r|^2 / 2 = y . (c / r^2) - y^2 . (1 / (2 r^2)) - |c / r|^2 / 2.
     As a power of two, since exp is ten times slower where the result underflows, far from a centre.
     """
-    centers = STRIDE * parameters["centers"]  # (*R, C, F)
-    precision = (-2 * parameters["log_lengthscales"]).exp().unsqueeze(-2)  # (*R, 1, F)
+    centers = local(STRIDE * parameters["centers"])  # (*R, C, F)
+    lengthscales = parameters["log_lengthscales"]
+    precision = (-2 * (lengthscales - lengthscales.detach())).exp().unsqueeze(-2)  # (*R, 1, F)
     scaled = centers * precision
     offset = -0.5 * (centers * scaled).sum(-1, keepdim=True)  # (*R, C, 1)
     exponents = torch.cat([scaled, (-0.5 * precision).expand_as(scaled), offset], dim=-1)
     return exponents.mT / math.log(2)
 
 
-def _basis(z: Tensor, exponents: Tensor) -> tuple[Tensor, Tensor]:
-    """Inputs (z, z^2, 1), (*R, P, 2 F + 1), and basis functions 2^(inputs E), (*R, P, C).
+def _basis(y: Tensor, exponents: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs (y, y^2, 1), (*R, P, 2 F + 1), and basis functions 2^(inputs E), (*R, P, C).
 
     An exponent is never positive. One that comes out above 1 is nothing but rounding, a thousand
     length-scales from the centres or more, where a basis function is zero.
     """
-    inputs = torch.cat([z, z * z, torch.ones_like(z[..., :1])], dim=-1)
+    inputs = torch.cat([y, y * y, torch.ones_like(y[..., :1])], dim=-1)
     distance = -(inputs @ exponents)
     return inputs, (-threshold(distance, -1, torch.inf)).exp2()  # (a mask would take longer than the powers)
 
@@ -160,17 +173,18 @@ def _basis(z: Tensor, exponents: Tensor) -> tuple[Tensor, Tensor]:
 class _RbfController(DifferentiableController):
     """The network u = squash(a), a = b w, b = 2^e, e = inputs E, and its chain rule written out.
 
-    With inputs = (z, z^2, 1), and (g_1, g_2, .) = dJ/de E^T:
+    With inputs = (y, y^2, 1), and (g_1, g_2, .) = dJ/de E^T:
 
         dJ/da = squash'(a) dJ/du,  dJ/dw = b^T dJ/da,  dJ/de = log(2) b (dJ/da w^T),
-        dJ/dE = inputs^T dJ/de,  dJ/dz = g_1 + 2 z g_2
+        dJ/dE = inputs^T dJ/de,  dJ/dy = g_1 + 2 y g_2
     """
 
     def __init__(self, standardized: StandardizedFeatures, parameters: Parameters) -> None:
         self._standardized = standardized
         self._leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
         with torch.enable_grad():
-            self._taped_exponents = _exponents(self._leaves)
+            self._local = _local_scaling(self._leaves)
+            self._taped_exponents = _exponents(self._leaves, self._local)
         self._exponents = self._taped_exponents.detach()
         self._weights = parameters["weights"].detach()
         # (squash'(a) = 3/2 cos^3 a and log(2), taken out of the loop)
@@ -181,7 +195,8 @@ class _RbfController(DifferentiableController):
     def vjp(self, state: Tensor) -> tuple[Tensor, PullBack]:
         """States -> actions, and the pull-back by_action -> by_state, which adds to `gradient` as well."""
         z, pull_back_z = self._standardized.vjp(state)
-        inputs, basis = _basis(z, self._exponents)
+        y = self._local(z)
+        inputs, basis = _basis(y, self._exponents)
         action = basis @ self._weights
 
         def pull_back(by_action: Tensor) -> Gradients:
@@ -191,9 +206,9 @@ class _RbfController(DifferentiableController):
             self._by_weights.add_((by_sum.mT @ basis).mT, alpha=1.5)  # three times faster than b^T dJ/da
             self._by_exponents += inputs.mT @ by_exponent
             by_inputs = by_exponent @ self._exponents.mT
-            count = z.shape[-1]
-            by_z = torch.addcmul(by_inputs[..., :count], z, by_inputs[..., count : 2 * count], value=2)
-            return pull_back_z(by_z)
+            count = y.shape[-1]
+            by_y = torch.addcmul(by_inputs[..., :count], y, by_inputs[..., count : 2 * count], value=2)
+            return pull_back_z(by_y * self._local.scale)
 
         return squash(action), pull_back
 
@@ -212,13 +227,14 @@ class _RbfController(DifferentiableController):
 class _RbfJacobian(Jacobian):
     """Derivatives of u = squash(a), a = sum_j w_j b_j, by the parameters.
 
-    With p_f = 1 / l_f^2 and d_jf = z_f - c_jf:
+    With d_jf = (z_f - c_jf) / l_f:
 
-        da/dc_jf = w_j b_j d_jf p_f,  da/d log l_f = sum_j w_j b_j d_jf^2 p_f,  da/dw_j = b_j.
+        da/dc_jf = w_j b_j d_jf / l_f,  da/d log l_f = sum_j w_j b_j d_jf^2,  da/dw_j = b_j.
 
-    Sums over particles, and over centres, take d and d^2 = z^2 - 2 c z + c^2 apart, and are then products of
-    b with few rows: particles by centres is the most that is written down. Particles come last here: of thin
-    matrices, these products are the fast ones.
+    Sums over particles, and over centres, take d = y - c and d^2 = y^2 - 2 c y + c^2 apart, with y and c in
+    length-scales from the mean of the centres. They are then products of b with few rows: particles by
+    centres is the most that is written down. Particles come last here: of thin matrices, these products are
+    the fast ones.
 
     Args:
         known: The parameters, prepared.
@@ -226,12 +242,12 @@ class _RbfJacobian(Jacobian):
     """
 
     def __init__(self, known: _Prepared, z: Tensor) -> None:
+        y = known.local(z)
         self._known = known
-        self._basis = _basis(z, known.exponents)[1]  # (*R, P, C)
-        self._linear = torch.cat([z, torch.ones_like(z[..., :1])], dim=-1).mT.contiguous()  # (*R, F + 1, P)
-        action, spread = self._spread(self._basis, known.rows)
+        self._basis = _basis(y, known.exponents)[1]  # (*R, P, C)
+        self._linear = torch.cat([y, torch.ones_like(y[..., :1])], dim=-1).mT.contiguous()  # (*R, F + 1, P)
+        action, self._by_lengthscales = self._spread(self._basis, known.rows)  # (*R, U, P), (*R, U, F, P)
         self._slope = squash_slope(action)  # (*R, U, P)
-        self._by_lengthscales = spread * known.precision.mT.unsqueeze(-3)  # da/d log l, (*R, U, F, P)
 
     def sum(self, by_action: Tensor) -> dict[str, Tensor]:
         """See `Jacobian.sum`."""
@@ -272,37 +288,37 @@ class _RbfJacobian(Jacobian):
         return (found * (slope.unsqueeze(-2) * slope.unsqueeze(-3))).movedim(-1, -3)
 
     def _spread(self, basis: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Sums over the centres of w_j b_j, (*R, K, P), and of w_j b_j (z_f - c_jf)^2, (*R, K, F, P).
+        """Sums over the centres of w_j b_j, (*R, K, P), and of w_j b_j (y_f - c_jf)^2, (*R, K, F, P).
 
         Args:
             basis: b, (*R, P, C).
             rows: w (1, -2 c, c^2) for K times w, (*R, K, 2 F + 1, C).
         """
         sums = (rows.flatten(-3, -2) @ basis.mT).view(*rows.shape[:-1], -1)
-        z = self._linear[..., :-1, :].unsqueeze(-3)
-        zeroth, first, second = torch.split(sums, [1, z.shape[-2], z.shape[-2]], dim=-2)
-        return zeroth.squeeze(-2), torch.addcmul(second, z, torch.addcmul(first, z, zeroth))
+        y = self._linear[..., :-1, :].unsqueeze(-3)
+        zeroth, first, second = torch.split(sums, [1, y.shape[-2], y.shape[-2]], dim=-2)
+        return zeroth.squeeze(-2), torch.addcmul(second, y, torch.addcmul(first, y, zeroth))
 
 
 class _Prepared:
     """What the derivatives at all states have in common.
 
     Attributes:
+        local: z -> y.
         exponents: E of `_basis`.
         weights: w, (*R, C, U).
-        centers: c, (*R, C, F).
-        precision: p, (*R, 1, F).
-        scale: p times the derivative of c by the parameter `centers`.
+        centers: c as y sees them, (*R, C, F).
+        scale: Derivative of these by the parameter `centers`, (*R, 1, F).
         rows: w (1, -2 c, c^2), (*R, U, 2 F + 1, C).
         pair_rows: The same of the products of any two columns of w, (*R, U U, 2 F + 1, C).
         identity: (*R, U, U, 1).
     """
 
     def __init__(self, parameters: Parameters) -> None:
-        self.exponents = _exponents(parameters)
-        self.weights, self.centers = parameters["weights"], STRIDE * parameters["centers"]
-        self.precision = (-2 * parameters["log_lengthscales"]).exp().unsqueeze(-2)
-        self.scale = STRIDE * self.precision
+        self.local = _local_scaling(parameters)
+        self.exponents = _exponents(parameters, self.local)
+        self.weights, self.centers = parameters["weights"], self.local(STRIDE * parameters["centers"])
+        self.scale = STRIDE * self.local.scale
         ones = torch.ones_like(self.centers[..., :1])
         powers = torch.cat([ones, -2 * self.centers, self.centers.square()], dim=-1).mT.unsqueeze(-3)
         weights = self.weights.mT

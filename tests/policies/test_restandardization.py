@@ -40,7 +40,7 @@ def visited(*sizes: float, seed: int = 0, count: int = 20) -> torch.Tensor:
 
 
 @every_policy
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     before=st.tuples(*[st.floats(1e-4, 1e4)] * D),
     after=st.tuples(*[st.floats(1e-4, 1e4)] * D),
@@ -61,6 +61,23 @@ def test_what_was_learned_is_kept(name, before, after, angles):
     plain = len(policy.features.plain_dims)
     torch.testing.assert_close(policy.feature_scale[:plain], 1 / varied[:plain])
     torch.testing.assert_close(policy.feature_scale[plain:], 1 / varied[plain:].clamp_min(0.1))
+
+
+@every_policy
+@pytest.mark.parametrize("spread", [1e-4, 1.0, 1e4])
+def test_what_was_learned_survives_single_precision(name, spread):
+    """Where new data are spread 10,000 times as far as what the policy has learned from."""
+    policy = make(name, ()).float()
+    narrow = visited(1.0, 1.0, 1.0, 1.0) * spread
+    policy.restandardize(narrow)
+    candidates = policy.initial_parameters(narrow, 3, generator())
+    states = (visited(1.0, 1.0, 1.0, 1.0, seed=5, count=7) * spread).float().expand(3, 7, D)
+    expected = policy.controller(candidates)(states)
+    wide = visited(1e4, 1e4, 1e4, 1e4, seed=1) * spread
+    changed = policy.restandardize(torch.cat([narrow, wide]), candidates)
+    own = policy.differentiable_controller(changed).vjp(states)[0]
+    for actions in (policy.controller(changed)(states), own):
+        torch.testing.assert_close(actions, expected, rtol=0.0, atol=0.005)
 
 
 @every_policy
