@@ -119,6 +119,7 @@ class EnsembleModel(DynamicsModel):
     input_scale: Tensor
     target_mean: Tensor
     target_std: Tensor
+    noise_factor: Tensor
 
     def __init__(
         self,
@@ -144,6 +145,7 @@ class EnsembleModel(DynamicsModel):
             ("input_scale", inputs, 1.0),
             ("target_mean", len(targets), 0.0),
             ("target_std", len(targets), 1.0),
+            ("noise_factor", len(targets), 1.0),
         ):
             self.register_buffer(name, layers[0][0].new_full((count,), value))
 
@@ -179,7 +181,11 @@ class EnsembleModel(DynamicsModel):
             (last * unit, last_bias * unit + zero),
         ]
         return EnsemblePredictor(
-            self.features, self.input_mean, layers, self.target_std, self.integration.rule()
+            self.features,
+            self.input_mean,
+            layers,
+            self.target_std * self.noise_factor,
+            self.integration.rule(),
         )
 
     def fit(self, transitions: Transitions, generator: torch.Generator) -> FitReport:
@@ -204,6 +210,7 @@ class EnsembleModel(DynamicsModel):
             self.options,
         )
         self._store(scalings, result.layers)
+        self.noise_factor.copy_(result.noise_factor)
         self.integration.fit(transitions)
         return FitReport(float(result.curve[-1]), result.curve)
 

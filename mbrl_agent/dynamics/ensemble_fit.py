@@ -1,4 +1,4 @@
-"""Maximum-likelihood fit of all members of an ensemble at once, full batch."""
+"""Maximum-likelihood fit of all members of an ensemble at once, judged by what each of them leaves out."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
+from mbrl_agent.dynamics.ensemble_held_out import HeldOut, folds
 from mbrl_agent.dynamics.scalings import Scalings
 from mbrl_agent.errors import DivergedError
 
@@ -17,6 +18,8 @@ Layers = list[tuple[Tensor, Tensor]]
 """Weights (E, in, out) and biases (E, 1, out) of each layer of E networks."""
 
 LOG_STD_MIN, LOG_STD_MAX = -3.0, 1.0  # a standardised target's standard deviation: 0.05 to 2.7
+
+LOOK_EVERY = 5  # steps of a fit between looks at what was held out
 
 DIVERGED = 100.0  # nats a dimension by which a fit may end above its beginning: a good one ends below
 
@@ -39,10 +42,12 @@ class FitResult:
     Attributes:
         layers: The fitted weights and biases.
         curve: (steps,), the members' mean negative log-likelihood a dimension before each step.
+        noise_factor: (K), by which the networks underestimate the noise of a target.
     """
 
     layers: Layers
     curve: Tensor
+    noise_factor: Tensor
 
 
 def forward(layers: Layers, inputs: Tensor) -> Tensor:
@@ -62,15 +67,14 @@ def bounded_log_std(raw: Tensor) -> Tensor:
 def bootstrap(members: int, count: int, generator: torch.Generator) -> Tensor:
     """Weights (E, N) of N transitions in each member's loss, of mean one a member.
 
-    This is Rubin's Bayesian bootstrap: exponential weights, the smooth counterpart of drawing with
-    replacement. Members differ as much, but none loses the third of a handful of transitions that a
-    draw with replacement leaves out.
+    Each member leaves out its own part of the data, with a weight of zero. Of the rest it takes Rubin's
+    Bayesian bootstrap: exponential weights, the smooth counterpart of drawing with replacement.
 
     Reference:
         Rubin (1981), The Bayesian Bootstrap.
     """
     uniform = torch.rand((members, count), generator=generator, dtype=torch.float32, device=generator.device)
-    weights = -(1 - uniform).log()
+    weights = -(1 - uniform).log().masked_fill(folds(members, count, generator), 0.0)
     return weights / weights.mean(-1, keepdim=True)
 
 
@@ -79,15 +83,15 @@ def fit_layers(
 ) -> FitResult:
     """Minimise the Gaussian negative log-likelihood of all members by AdamW, full batch.
 
-    The step size decays along a cosine. The guard against overfitting is the weight decay, which is
-    strong, rather than early stopping: with 30 to 300 transitions, data held out to stop early are
-    missed more than they help.
+    The step size decays along a cosine. Guards against overfitting are a strong weight decay, and what the
+    members leave out: the networks of the step that predicts it best are kept, and their noise is raised to
+    what they miss it by.
 
     Args:
         layers: Initial weights.
         inputs: (N, F + U), standardised.
         targets: (N, D), standardised; a column of zeros never varies, and does not count.
-        sample_weights: (E, N), of mean one a member.
+        sample_weights: (E, N), of mean one a member; zero for what it leaves out.
         options: Steps, step size and weight decay.
 
     Raises:
@@ -105,9 +109,12 @@ def fit_layers(
     shares = varied.to(targets) / varied.sum().clamp_min(1)  # of the dimensions in the loss
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.fit_steps)
     inputs = inputs.expand(len(sample_weights), *inputs.shape)
+    held_out = HeldOut(sample_weights == 0, targets, shares, [*weights, *biases])
     curve = []
-    for _ in range(options.fit_steps):
+    for step in range(options.fit_steps):
         mean, raw_std = forward(current, inputs).chunk(2, dim=-1)
+        if step % LOOK_EVERY == 0:
+            held_out.look(mean, [*weights, *biases])
         nll = negative_log_likelihood(mean, bounded_log_std(raw_std), targets) @ shares  # (E, N)
         losses = (nll * sample_weights).mean(-1)
         curve.append(losses.detach().mean())
@@ -115,16 +122,21 @@ def fit_layers(
         losses.sum().backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-    fitted = [(weight.detach(), bias.detach()) for weight, bias in current]
-    result = FitResult(fitted, torch.stack(curve))
-    _check_converged(result, options)
-    return result
+    losses_by_step = torch.stack(curve)
+    _check_converged([*weights, *biases], losses_by_step, options)
+    with torch.no_grad():
+        held_out.look(forward(current, inputs).chunk(2, dim=-1)[0], [*weights, *biases])
+        kept = held_out.parameters
+        fitted = list(zip(kept[: len(weights)], kept[len(weights) :], strict=True))
+        mean, raw_std = forward(fitted, inputs).chunk(2, dim=-1)
+        factor = held_out.noise_factor(mean, bounded_log_std(raw_std))
+    return FitResult(fitted, losses_by_step, factor)
 
 
-def _check_converged(result: FitResult, options: FitOptions) -> None:
+def _check_converged(parameters: list[Tensor], curve: Tensor, options: FitOptions) -> None:
     """Raise DivergedError unless the loss stayed finite and did not rise out of all proportion."""
-    finite = all(value.isfinite().all() for layer in result.layers for value in layer)
-    first, last = float(result.curve[0]), float(result.curve[-1])
+    finite = all(value.isfinite().all() for value in parameters)
+    first, last = float(curve[0]), float(curve[-1])
     if not finite or not last < first + DIVERGED:
         raise DivergedError(
             f"the fit of the dynamics model diverged: its loss went from {first:.3g} to {last:.3g} in "

@@ -22,17 +22,17 @@ class EnsemblePredictor(Predictor):
 
     With the outputs (c, r) of a network of a state x, the change c has the standard deviation s with
 
-        log s = log target_std + LOG_STD_MIN + (LOG_STD_MAX - LOG_STD_MIN) sigmoid(r),
+        log s = log noise_std + LOG_STD_MIN + (LOG_STD_MAX - LOG_STD_MIN) sigmoid(r),
 
     and the next state is x + c, or integrated from it.
 
-    A dimension that never varied has target_std = 0: log s is minus infinity, and s zero.
+    A dimension that never varied has noise_std = 0: log s is minus infinity, and s zero.
 
     Args:
         features: What the networks see of a state.
         input_mean: (F + U), subtracted before the first layer: 101325 Pa +- 1 would cancel in it.
         layers: Weights (E, in, out) and biases (E, 1, out), constant in the backward pass.
-        target_std: (K), the unit of the predicted standard deviations.
+        noise_std: (K), the unit of the predicted standard deviations.
         integration: From predicted changes to next states.
     """
 
@@ -41,7 +41,7 @@ class EnsemblePredictor(Predictor):
         features: AngleFeatures,
         input_mean: Tensor,
         layers: Layers,
-        target_std: Tensor,
+        noise_std: Tensor,
         integration: IntegrationRule,
     ) -> None:
         self.features = features
@@ -49,7 +49,7 @@ class EnsemblePredictor(Predictor):
         self.layers = layers
         self.members = len(layers[0][0])
         self.integration = integration
-        self.least_log_std = target_std.log() + LOG_STD_MIN
+        self.least_log_std = noise_std.log() + LOG_STD_MIN
 
     def __call__(self, state: Tensor, action: Tensor, extra_noise: Tensor | None = None) -> Prediction:
         """Predict the next states; see `DynamicsModel.predict`."""
