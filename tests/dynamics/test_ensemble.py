@@ -10,7 +10,6 @@ from mbrl_agent.dynamics.ensemble import Ensemble, EnsembleModel
 from mbrl_agent.dynamics.ensemble_fit import (
     LOG_STD_MAX,
     LOG_STD_MIN,
-    FitResult,
     _check_converged,
     bootstrap,
     bounded_log_std,
@@ -167,16 +166,7 @@ def test_a_linear_gaussian_system_is_recovered():
     prediction = model.predict(fresh.states, fresh.actions)
     error = (prediction.mean - fresh.next_states).square().mean().sqrt()
     assert float(error) < 0.08  # the noise is 0.1, the changes have a standard deviation of 0.5
-    assert float(prediction.std.mean()) == pytest.approx(0.1, rel=0.35)
-
-
-def test_weight_decay_guards_against_overfitting():
-    def fresh_nll(**options) -> float:
-        model = make(angles=(), members=2, hidden=(64, 64), fit_steps=300, **options)
-        model.fit(data(60, noise=0.5), generator(1))
-        return model.score(data(200, seed=9, noise=0.5)).nll
-
-    assert fresh_nll() < 0.8 * fresh_nll(weight_decay=0.0)  # measured on 5 seeds: 0.41 to 0.57
+    assert 0.08 < float(prediction.std.mean()) < 0.15  # with what a member does not know
 
 
 def test_a_fit_repeats_bitwise_and_leaves_the_global_generator_alone():
@@ -238,12 +228,12 @@ def test_the_loss_falls_and_the_members_differ():
 
 
 def test_a_member_is_fitted_with_its_own_weights():
-    """A transition of weight zero has no influence on the member that does not count it."""
+    """A transition of no weight has no influence on the member that does not count it."""
     g = generator(2)
     layers = make()._draw_layers(g)
     inputs, targets = torch.randn(20, 6, generator=g), torch.randn(20, D, generator=g)
     weights = torch.ones(3, 20)
-    weights[1, 4] = 0.0
+    weights[1, 4] = 1e-30  # (zero would be held out, and judge the fit of all)
     one = fit_layers(layers, inputs, targets, weights, Ensemble(fit_steps=3)).layers
     targets[4] += 1.0
     other = fit_layers(layers, inputs, targets, weights, Ensemble(fit_steps=3)).layers
@@ -251,13 +241,16 @@ def test_a_member_is_fitted_with_its_own_weights():
     assert changed == [True, False, True]
 
 
-def test_bootstrap_weights_are_exponential_of_mean_one():
-    weights = bootstrap(4, 5000, generator(1))
-    assert weights.shape == (4, 5000)
-    assert bool((weights >= 0).all())
-    torch.testing.assert_close(weights.mean(-1), torch.ones(4))
-    torch.testing.assert_close(weights.std(-1), torch.ones(4), atol=0.1, rtol=0)  # that of an exponential
-    assert not torch.equal(weights[0], weights[1])
+def test_bootstrap_weights_are_exponential_but_for_what_a_member_leaves_out():
+    weights = bootstrap(5, 5000, generator(1))
+    assert weights.shape == (5, 5000)
+    torch.testing.assert_close(weights.mean(-1), torch.ones(5))
+    left_out = weights == 0
+    assert torch.equal(left_out.sum(0), torch.ones(5000, dtype=torch.int64))  # each by one member
+    assert left_out.sum(1).tolist() == [1000] * 5
+    taken = weights[~left_out].view(5, 4000)
+    torch.testing.assert_close(taken.std(-1) / taken.mean(-1), torch.ones(5), atol=0.1, rtol=0)
+    assert not torch.equal(taken[0], taken[1])
 
 
 def test_a_fit_in_float64():
@@ -372,9 +365,9 @@ def test_a_fit_that_diverges(options, last, warm_start):
 def test_networks_that_end_not_finite_have_diverged():
     layers = make()._draw_layers(generator())
     layers[0][0][0, 0, 0] = math.inf
-    result = FitResult(layers, torch.tensor([2.0, 1.0]))
+    parameters = [value for layer in layers for value in layer]
     with pytest.raises(DivergedError):
-        _check_converged(result, Ensemble())
+        _check_converged(parameters, torch.tensor([2.0, 1.0]), Ensemble())
 
 
 def test_particles_must_be_a_multiple_of_the_members():
