@@ -30,6 +30,7 @@ from mbrl_agent.resampling import (
     Tangent,
 )
 from mbrl_agent.resampling.base import equal_weights
+from mbrl_agent.resampling.ot_interpolated import OtInterpolated
 from mbrl_agent.search.adjoint import value_and_gradient
 from mbrl_agent.search.rollout import Noise, Simulation
 from mbrl_agent.types import Prediction, Resampled
@@ -44,6 +45,8 @@ VARIANTS: list[Resampler] = [
     Mixture(components=2, detach_responsibilities=True),
     DetachedMixture(components=2, shrinkage=0.0),
     Tangent(components=1),
+    OtInterpolated(ratio=0.8, moments="predictions"),
+    OtInterpolated(straight_through=True),
 ]
 every_variant = pytest.mark.parametrize("resampler", VARIANTS, ids=repr)
 every_resampler = pytest.mark.parametrize("name", RESAMPLERS.names())
