@@ -25,7 +25,7 @@ class OtInterpolated(Interpolated):
     with mu, L and eps as in `Gaussian`. `Interpolated` pairs at random: x and its draw are uncorrelated, and
     the covariance shrinks by r^2 + (1 - r)^2, to a half at r = 0.5. Here they are alike, and little is lost:
     the less, the more particles there are in few dimensions (at r = 0.5 and a normal cloud of 300 particles
-    in 4 dimensions 7 per cent of the variance a step; the best pairing loses 4). r = 0 is Gaussian resampling
+    in 4 dimensions 7 per cent of the variance a step; the best pairing loses 5). r = 0 is Gaussian resampling
     but for which particle gets which draw, r = 1 no resampling.
 
     The permutation s is held constant in the backward pass. It is piecewise constant, so that this is the

@@ -29,9 +29,14 @@ class ScoredMixture(DetachedMixture):
     particles. l is carried from step to step in `state`.
 
     r comes from one E step. The components' moments move with the particles in it, the responsibilities that
-    weigh these moments are constant. (With constant moments the gradient would be wrong by half and more: a
-    cloud that moves as a whole would be said to move mass between the components as well as the components
-    themselves. Measured for this package.) That the weights change what later steps fit is left out.
+    weigh these moments are constant. (With constant moments a cloud that moves as a whole would be said to
+    move mass between the components as well as the components themselves: the gradient was wrong by half.)
+
+    It is not the derivative of the value, but nor is it always nearer to it: a change of r also changes
+    which particles a component's moments are those of, which makes up for much of the mass that moves, and
+    is left out, as is what the weights would change in later steps' moments. On a double well of one
+    dimension with 3 components, after 8 steps, finite differences gave -12.0 +- 0.3, `DetachedMixture`
+    -13.9 +- 0.4, this -18.5 +- 0.6; with 2 components -2.7 +- 0.2, -2.2 +- 0.1 and -2.2 +- 0.2.
 
     With one component there is no choice and no score, and it is `Gaussian`. More components add the noise of
     a score to the gradient. It works with the estimator "reparameterization" alone, as all that mix do:

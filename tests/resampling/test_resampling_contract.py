@@ -19,6 +19,7 @@ from mbrl_agent.resampling import (
     Tangent,
 )
 from mbrl_agent.resampling.ot_interpolated import OtInterpolated
+from mbrl_agent.resampling.scored_mixture import ScoredMixture
 from mbrl_agent.types import Prediction
 
 VARIANTS: list[Resampler] = [
@@ -35,6 +36,8 @@ VARIANTS: list[Resampler] = [
     OtInterpolated(ratio=0.0),
     OtInterpolated(ratio=0.9, moments="predictions"),
     OtInterpolated(straight_through=True),
+    ScoredMixture(components=1),
+    ScoredMixture(components=6, em_iterations=1, shrinkage=0.0),
 ]
 every = pytest.mark.parametrize("resampler", VARIANTS, ids=repr)
 every_class = pytest.mark.parametrize("cls", RESAMPLERS.classes.values(), ids=list(RESAMPLERS.classes))
