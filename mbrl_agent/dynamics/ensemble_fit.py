@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
+from mbrl_agent.adam import Adam, cosine
 from mbrl_agent.dynamics.scalings import Scalings
 from mbrl_agent.errors import DivergedError
 
@@ -96,25 +97,20 @@ def fit_layers(
     weights = [weight.clone().requires_grad_() for weight, _ in layers]
     biases = [bias.clone().requires_grad_() for _, bias in layers]
     current = list(zip(weights, biases, strict=True))
-    optimizer = torch.optim.AdamW(
-        [{"params": weights, "weight_decay": options.weight_decay}, {"params": biases, "weight_decay": 0.0}],
-        lr=options.learning_rate,
-        fused=True,
-    )
+    optimizers = Adam(weights, options.weight_decay), Adam(biases)
     varied = (targets != 0).any(0)
     shares = varied.to(targets) / varied.sum().clamp_min(1)  # of the dimensions in the loss
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.fit_steps)
     inputs = inputs.expand(len(sample_weights), *inputs.shape)
     curve = []
-    for _ in range(options.fit_steps):
+    for step in range(options.fit_steps):
         mean, raw_std = forward(current, inputs).chunk(2, dim=-1)
         nll = negative_log_likelihood(mean, bounded_log_std(raw_std), targets) @ shares  # (E, N)
         losses = (nll * sample_weights).mean(-1)
         curve.append(losses.detach().mean())
-        optimizer.zero_grad()
-        losses.sum().backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
+        gradients = torch.autograd.grad(losses.sum(), [*weights, *biases])
+        learning_rate = cosine(options.learning_rate, step, options.fit_steps)
+        optimizers[0].step(gradients[: len(weights)], learning_rate)
+        optimizers[1].step(gradients[len(weights) :], learning_rate)
     fitted = [(weight.detach(), bias.detach()) for weight, bias in current]
     result = FitResult(fitted, torch.stack(curve))
     _check_converged(result, options)

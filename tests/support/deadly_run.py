@@ -132,11 +132,11 @@ MOMENTS: dict[str, Moment | HalfWritten] = {
     "collect: after an episode, before it is kept": Moment("mbrl_agent.agent.replay:Replay.add", 3),
     "collect: after an episode": Moment("mbrl_agent.agent.collector:collect_episodes", 2, after=True),
     "fit: before the loss": Moment("mbrl_agent.dynamics.ensemble_fit:negative_log_likelihood", 15),
-    "fit: between backward and step": Moment("torch.optim:AdamW.step", 15),
-    "fit: in the last step": Moment("torch.optim:AdamW.step", 20, after=True),
+    "fit: between backward and step": Moment("mbrl_agent.dynamics.ensemble_fit:cosine", 15),
+    "fit: in the last step": Moment("mbrl_agent.adam:Adam.step", 44, after=True),
     "fit: before the networks are kept": Moment("mbrl_agent.dynamics.ensemble:EnsembleModel._store", 2),
     "search: in a rollout": Moment("mbrl_agent.search.rollout:Simulation.__call__", 3),
-    "search: between gradient and step": Moment("torch.optim:Adam.step", 5),
+    "search: between gradient and step": Moment("mbrl_agent.adam:Adam.step", 45),
     "search: between two gradient steps": Moment(
         "mbrl_agent.search.gradient_step:GradientStep.__call__", 3, True
     ),
