@@ -37,9 +37,7 @@ class Adam:
         ]
 
     @torch.no_grad()
-    def step(
-        self, gradients: Sequence[Tensor], learning_rate: float, skipped: Tensor | None = None
-    ) -> None:
+    def step(self, gradients: Sequence[Tensor], learning_rate: float, skipped: Tensor | None = None) -> None:
         """Take one step.
 
         Args:

@@ -18,6 +18,7 @@ Layers = list[tuple[Tensor, Tensor]]
 """Weights (E, in, out) and biases (E, 1, out) of each layer of E networks."""
 
 LOG_STD_MIN, LOG_STD_MAX = -3.0, 1.0  # a standardised target's standard deviation: 0.05 to 2.7
+LOG_NORMALISER = 0.5 * math.log(2 * math.pi)  # of a Gaussian's density
 
 DIVERGED = 100.0  # nats a dimension by which a fit may end above its beginning: a good one ends below
 
@@ -44,20 +45,6 @@ class FitResult:
 
     layers: Layers
     curve: Tensor
-
-
-def forward(layers: Layers, inputs: Tensor) -> Tensor:
-    """Run all members: (E, N, in) -> (E, N, out), one batched matrix product a layer."""
-    hidden = inputs
-    for weight, bias in layers[:-1]:
-        hidden = silu(torch.baddbmm(bias, hidden, weight))
-    weight, bias = layers[-1]
-    return torch.baddbmm(bias, hidden, weight)
-
-
-def bounded_log_std(raw: Tensor) -> Tensor:
-    """A network's raw output as log standard deviation of a standardised target, within fixed bounds."""
-    return LOG_STD_MIN + (LOG_STD_MAX - LOG_STD_MIN) * raw.sigmoid()
 
 
 def bootstrap(members: int, count: int, generator: torch.Generator) -> Tensor:
@@ -94,27 +81,63 @@ def fit_layers(
     Raises:
         DivergedError: The fit ended far above where it began, or nowhere.
     """
-    weights = [weight.clone().requires_grad_() for weight, _ in layers]
-    biases = [bias.clone().requires_grad_() for _, bias in layers]
-    current = list(zip(weights, biases, strict=True))
+    current = [(weight.clone(), bias.clone()) for weight, bias in layers]
+    weights, biases = ([layer[part] for layer in current] for part in (0, 1))
     optimizers = Adam(weights, options.weight_decay), Adam(biases)
     varied = (targets != 0).any(0)
     shares = varied.to(targets) / varied.sum().clamp_min(1)  # of the dimensions in the loss
-    inputs = inputs.expand(len(sample_weights), *inputs.shape)
+    terms = sample_weights.unsqueeze(-1) * shares / len(inputs)  # (E, N, D)
+    inputs = inputs.expand(len(sample_weights), *inputs.shape).contiguous()
     curve = []
     for step in range(options.fit_steps):
-        mean, raw_std = forward(current, inputs).chunk(2, dim=-1)
-        nll = negative_log_likelihood(mean, bounded_log_std(raw_std), targets) @ shares  # (E, N)
-        losses = (nll * sample_weights).mean(-1)
-        curve.append(losses.detach().mean())
-        gradients = torch.autograd.grad(losses.sum(), [*weights, *biases])
+        losses, by_weights, by_biases = loss_gradient(current, inputs, targets, terms)
+        curve.append(losses.mean())
         learning_rate = cosine(options.learning_rate, step, options.fit_steps)
-        optimizers[0].step(gradients[: len(weights)], learning_rate)
-        optimizers[1].step(gradients[len(weights) :], learning_rate)
-    fitted = [(weight.detach(), bias.detach()) for weight, bias in current]
-    result = FitResult(fitted, torch.stack(curve))
+        optimizers[0].step(by_weights, learning_rate)
+        optimizers[1].step(by_biases, learning_rate)
+    result = FitResult(current, torch.stack(curve))
     _check_converged(result, options)
     return result
+
+
+def loss_gradient(
+    layers: Layers, inputs: Tensor, targets: Tensor, terms: Tensor
+) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+    """Weighted negative log-likelihood of each member, and its gradient by the chain rule.
+
+    With residuals r = (mean - target) / s, a term of weight w has the derivatives w r / s by the mean and
+    w (1 - r^2) by log s. Autograd through the same takes half as long again.
+
+    Args:
+        layers: Weights (E, in, out) and biases (E, 1, out).
+        inputs: (E, N, F + U).
+        targets: (N, D).
+        terms: (E, N, D), the weight of each in the sum.
+
+    Returns:
+        Losses (E), and their derivatives by the weights and by the biases of each layer.
+    """
+    before, hidden = [], [inputs]
+    for weight, bias in layers[:-1]:
+        before.append(torch.baddbmm(bias, hidden[-1], weight))
+        hidden.append(silu(before[-1]))
+    weight, bias = layers[-1]
+    mean, raw_std = torch.baddbmm(bias, hidden[-1], weight).chunk(2, dim=-1)
+    gate = raw_std.sigmoid()
+    log_std = LOG_STD_MIN + (LOG_STD_MAX - LOG_STD_MIN) * gate
+    error = mean - targets
+    by_mean = error * (-2 * log_std).exp() * terms
+    squares = error * by_mean  # w r^2
+    losses = torch.addcmul(0.5 * squares, log_std + LOG_NORMALISER, terms).sum((-2, -1))
+    by_raw = torch.ops.aten.sigmoid_backward(terms - squares, gate) * (LOG_STD_MAX - LOG_STD_MIN)
+    gradient = torch.cat([by_mean, by_raw], dim=-1)
+    by_weights, by_biases = [hidden[-1].mT @ gradient], [gradient.sum(-2, keepdim=True)]
+    for index in range(len(layers) - 2, -1, -1):
+        gradient = gradient @ layers[index + 1][0].mT
+        gradient = torch.ops.aten.silu_backward(gradient, before[index])
+        by_weights.insert(0, hidden[index].mT @ gradient)
+        by_biases.insert(0, gradient.sum(-2, keepdim=True))
+    return losses, by_weights, by_biases
 
 
 def _check_converged(result: FitResult, options: FitOptions) -> None:
@@ -130,7 +153,7 @@ def _check_converged(result: FitResult, options: FitOptions) -> None:
 
 def negative_log_likelihood(mean: Tensor, log_std: Tensor, targets: Tensor) -> Tensor:
     """Of a Gaussian with diagonal covariance, by dimension [nats]."""
-    return 0.5 * ((targets - mean) * (-log_std).exp()) ** 2 + log_std + 0.5 * math.log(2 * math.pi)
+    return 0.5 * ((targets - mean) * (-log_std).exp()) ** 2 + log_std + LOG_NORMALISER
 
 
 def seen_from(layers: Layers, old: Scalings, new: Scalings) -> Layers:

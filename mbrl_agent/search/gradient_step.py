@@ -79,9 +79,7 @@ class GradientStep:
         replicates = len(next(iter(self.parameters.values())))
         self._failures = torch.zeros(replicates, dtype=torch.long, device=start.device)
         self._learning_rate = learning_rate
-        self._optimizers = [
-            Adam([value[i] for value in self.parameters.values()]) for i in range(replicates)
-        ]
+        self._optimizers = [Adam([value[i] for value in self.parameters.values()]) for i in range(replicates)]
         self._graph: torch.cuda.CUDAGraph | None = None
         self._captured: StepResult | None = None
         if start.is_cuda:

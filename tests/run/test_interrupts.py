@@ -122,7 +122,10 @@ def test_a_second_signal_changes_nothing(when, number, undisturbed, tmp_path, ca
 
 
 FULL_SIZE = {
-    "fit": (Moment("mbrl_agent.adam:Adam.step", 5), {"dynamics.hidden": [64, 64], "dynamics.fit_steps": 10**6}),
+    "fit": (
+        Moment("mbrl_agent.adam:Adam.step", 5),
+        {"dynamics.hidden": [64, 64], "dynamics.fit_steps": 10**6},
+    ),
     "search": (
         Moment("mbrl_agent.search.gradient_step:GradientStep.__call__", 2),
         {"search.steps": 10**6, "search.candidates": 4, "search.num_particles": 150, "search.horizon": 30},

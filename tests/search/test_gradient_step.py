@@ -12,11 +12,11 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from mbrl_agent.adam import Adam
 from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.policies.rbf import RbfPolicy
 from mbrl_agent.resampling import RESAMPLERS
-from mbrl_agent.adam import Adam
 from mbrl_agent.search.estimators.base import Estimator
 from mbrl_agent.search.estimators.reparameterization import Reparameterization
 from mbrl_agent.search.gradient_step import PATIENCE, WARM_UP_STEPS, GradientStep

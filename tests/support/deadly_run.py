@@ -131,7 +131,7 @@ MOMENTS: dict[str, Moment | HalfWritten] = {
     "collect: in the middle of an episode": Moment("envs.cartpole.environment:CartPoleSwingUpEnv.step", 47),
     "collect: after an episode, before it is kept": Moment("mbrl_agent.agent.replay:Replay.add", 3),
     "collect: after an episode": Moment("mbrl_agent.agent.collector:collect_episodes", 2, after=True),
-    "fit: before the loss": Moment("mbrl_agent.dynamics.ensemble_fit:negative_log_likelihood", 15),
+    "fit: before the loss": Moment("mbrl_agent.dynamics.ensemble_fit:loss_gradient", 15),
     "fit: between backward and step": Moment("mbrl_agent.dynamics.ensemble_fit:cosine", 15),
     "fit: in the last step": Moment("mbrl_agent.adam:Adam.step", 44, after=True),
     "fit: before the networks are kept": Moment("mbrl_agent.dynamics.ensemble:EnsembleModel._store", 2),
