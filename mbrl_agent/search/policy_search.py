@@ -56,8 +56,8 @@ class SearchOptions:
     """Gradient steps between fresh random numbers (1: none are reused; more: common random numbers)."""
     horizon: int = 0
     """Predicted steps; 0 takes the length of the longest real episode so far, at most 100."""
-    halving: bool = False
-    """Whether the worse half of the candidates is left where it is after equal shares of the steps."""
+    halving: bool = True
+    """Leave the worse half of the candidates where it is, again and again until one is left; not on a GPU."""
     flat_steps: int = 0
     """End a search in which so many steps have not lowered the predicted cost measurably (0: never)."""
 
@@ -265,7 +265,9 @@ class PolicySearch:
         )
         improved = {name: value.clone() for name, value in step.parameters.items()}
         legs: list[Leg] = []
-        for length in leg_lengths(options.steps, replicates, options.halving):
+        # (a captured step of all candidates takes a GPU as long as one of a half, and another capture longer)
+        halving = options.halving and not _on_gpu(step.parameters)
+        for length in leg_lengths(options.steps, replicates, halving):
             if not legs:
                 leg = Leg(list(range(replicates)))
             else:
@@ -308,7 +310,11 @@ class PolicySearch:
 
 def _steps_between_looks(parameters: Parameters) -> int:
     """After how many steps a search asks whether it has ended: a question that a GPU has to be waited for."""
-    return PATIENCE if any(value.is_cuda for value in parameters.values()) else 1
+    return PATIENCE if _on_gpu(parameters) else 1
+
+
+def _on_gpu(parameters: Parameters) -> bool:
+    return any(value.is_cuda for value in parameters.values())
 
 
 def _report(improved: dict[str, Tensor], legs: list[Leg], planned: int) -> SearchReport:

@@ -77,7 +77,8 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def make(estimator=None, horizon=6, resampler=None, dynamics=None, **options) -> PolicySearch:
-    settings = {"steps": 3, "num_particles": 20, "candidates": 3, "learning_rate": 0.05} | options
+    settings = {"steps": 3, "num_particles": 20, "candidates": 3, "learning_rate": 0.05, "halving": False}
+    settings |= options
     return PolicySearch(
         SearchOptions(**settings),
         LinearPolicy(BOX, spaces.Box(-1, 1, (1,), np.float32)),
@@ -211,7 +212,7 @@ class Downhill(Estimator):
         return GradientEstimate({key: value.clone() for key, value in parameters.items()}, cost)
 
 
-def test_by_default_a_search_is_one_leg():
+def test_without_halving_a_search_is_one_leg():
     """Step for step a loop over fresh simulations, which no other draw comes between, bit by bit."""
     report = make(steps=7).improve(start(), generator(3))
     search, g = make(steps=7), generator(3)
@@ -242,6 +243,15 @@ def test_halving_leaves_the_worse_where_they_are():
         assert bool(report.expected_cost[steps:, i].isnan().all())
         assert bool(report.grad_norm[steps:, i].isnan().all())
     assert (report.skipped, report.stalled) == (0, 0)
+
+
+def test_on_a_gpu_all_go_on(monkeypatch):
+    """There a captured step takes as long for all."""
+    monkeypatch.setattr(policy_search, "_on_gpu", lambda parameters: True)
+    whole = make(steps=9).improve(start(4), generator())
+    report = make(steps=9, halving=True).improve(start(4), generator())
+    assert report.steps == [9] * 4
+    assert torch.equal(report.expected_cost, whole.expected_cost)
 
 
 def test_halving_repeats_bitwise():
