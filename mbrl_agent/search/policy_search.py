@@ -325,8 +325,8 @@ def _report(improved: dict[str, Tensor], legs: list[Leg], planned: int) -> Searc
     legs[-1] = replace(legs[-1], results=legs[-1].results[:taken])
     if bool((last[taken - 1] >= PATIENCE).all()):
         warnings.warn(
-            f"policy search ended at step {legs[-1].first + taken} of {planned}: the costs or the gradients of "
-            f"all candidates were not finite {PATIENCE} times in a row; the last good policies are kept",
+            f"policy search ended at step {legs[-1].first + taken} of {planned}: the costs or the gradients "
+            f"of all candidates were not finite {PATIENCE} times in a row; the last good policies are kept",
             stacklevel=3,
         )
     failures = torch.cat([leg.spread("failures", replicates) for leg in legs])

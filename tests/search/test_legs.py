@@ -77,7 +77,7 @@ def test_costs_that_fall_or_that_nobody_asks_about_are_not_flat():
 
 
 def test_noise_hides_a_fall_that_is_smaller():
-    """One standard error: of flat costs 84 % are found flat, of those that fall by four of them hardly one."""
+    """Of flat costs 84 % are within a standard error; of those that fall by four of them hardly one is."""
     g = torch.Generator().manual_seed(0)
     window, runs = 25, 400
     noise = torch.randn(runs, 2 * window, 1, generator=g)

@@ -133,14 +133,14 @@ MOMENTS: dict[str, Moment | HalfWritten] = {
     "collect: after an episode": Moment("mbrl_agent.agent.collector:collect_episodes", 2, after=True),
     "fit: before the loss": Moment("mbrl_agent.dynamics.ensemble_fit:loss_gradient", 15),
     "fit: between backward and step": Moment("mbrl_agent.dynamics.ensemble_fit:cosine", 15),
-    "fit: in the last step": Moment("mbrl_agent.adam:Adam.step", 44, after=True),
+    "fit: in the last step": Moment("mbrl_agent.adam:Adam.step", 43, after=True),
     "fit: before the networks are kept": Moment("mbrl_agent.dynamics.ensemble:EnsembleModel._store", 2),
-    "search: in a rollout": Moment("mbrl_agent.search.rollout:Simulation.__call__", 3),
-    "search: between gradient and step": Moment("mbrl_agent.adam:Adam.step", 45),
+    "search: in a rollout": Moment("mbrl_agent.search.rollout:Simulation.__call__", 4),
+    "search: between gradient and step": Moment("mbrl_agent.adam:Adam.step", 44),
     "search: between two gradient steps": Moment(
         "mbrl_agent.search.gradient_step:GradientStep.__call__", 3, True
     ),
-    "search: before the ranking": Moment("mbrl_agent.search.policy_search:PolicySearch.predicted_cost", 2),
+    "search: before the ranking": Moment("mbrl_agent.search.policy_search:PolicySearch.predicted_cost", 4),
     "search: before the best is deployed": Moment("mbrl_agent.policies.base:SearchPolicy.set_parameters", 4),
     "probe": Moment("mbrl_agent.search.policy_search:PolicySearch.probe", 2),
     "evaluation: before": Moment("mbrl_agent.run.callbacks:evaluate", 2),
