@@ -21,6 +21,7 @@ LAYERS = [
     ["mbrl_agent.resampling"],
     ["mbrl_agent.gaussians", "mbrl_agent.dynamics", "mbrl_agent.policies", "mbrl_agent.costs"],
     [
+        "mbrl_agent.adam",
         "mbrl_agent.errors",
         "mbrl_agent.features",
         "mbrl_agent.files",

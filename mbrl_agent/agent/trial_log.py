@@ -76,8 +76,9 @@ def record_search(logger: Logger, report: SearchReport, ranking: Ranking, first_
     logger.record("policy/skipped_steps", report.skipped)
     logger.record("policy/stalled_candidates", report.stalled)
     logger.record("resampling/jitter", report.jitter)
-    record_curve(logger, "policy_search/expected_cost", first_step, report.expected_cost[:, best].tolist())
-    record_curve(logger, "policy_search/grad_norm", first_step, report.grad_norm[:, best].tolist())
+    for name in ("expected_cost", "grad_norm"):
+        curve = getattr(report, name)[: report.steps[best], best]
+        record_curve(logger, f"policy_search/{name}", first_step, curve.tolist())
 
 
 def record_probe(logger: Logger, probe: GradientProbe) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
+from mbrl_agent.adam import Adam, cosine
 from mbrl_agent.dynamics.dropout_predictor import Network
 from mbrl_agent.dynamics.ensemble_fit import negative_log_likelihood
 from mbrl_agent.errors import DivergedError
@@ -82,20 +83,17 @@ def fit_network(
     log_std = torch.zeros_like(targets[0]).requires_grad_()
     logits = inputs.new_full((len(network) - 1,), options.rate).logit().requires_grad_(options.concrete)
     parameters = [value for layer in leaves for value in layer] + [log_std, *([logits] * options.concrete)]
-    optimizer = torch.optim.Adam(parameters, lr=options.learning_rate, fused=True)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, options.fit_steps)
+    optimizer = Adam(parameters)
     curve = []
-    for _ in range(options.fit_steps):
+    for step in range(options.fit_steps):
         rates = logits.sigmoid().clamp(LEAST_RATE, LARGEST_RATE)
         mean = _forward(leaves, inputs, rates, options.concrete, generator)
         bounded = log_std.clamp(LEAST_LOG_STD, LARGEST_LOG_STD)
         likelihood = (negative_log_likelihood(mean, bounded, targets) @ shares).mean()
         curve.append(likelihood.detach())
         prior = _prior(leaves, rates, options) / len(inputs) * shares.max()  # a mean over dimensions, too
-        optimizer.zero_grad()
-        (likelihood + prior).backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
+        gradients = torch.autograd.grad(likelihood + prior, parameters)
+        optimizer.step(gradients, cosine(options.learning_rate, step, options.fit_steps))
     fitted = [(weight.detach(), bias.detach()) for weight, bias in leaves]
     rates = logits.detach().sigmoid().clamp(LEAST_RATE, LARGEST_RATE)
     found = FitResult(

@@ -37,7 +37,6 @@ class HeldOut:
 
     Args:
         unseen: (E, N), whether a member leaves a transition out.
-        targets: (N, K), standardised.
         shares: (K), of each target in the error; zero for one that never varies.
         parameters: Of the networks at first.
     """
@@ -50,33 +49,32 @@ class HeldOut:
         self.parameters = [value.detach().clone() for value in parameters]
 
     @torch.no_grad()
-    def look(self, mean: Tensor, parameters: Sequence[Tensor]) -> None:
+    def look(self, error: Tensor, parameters: Sequence[Tensor]) -> None:
         """Keep the parameters, if no earlier ones had a smaller error.
 
-        The error is the geometric mean over the targets of their root mean squares, so that a noisy one does
-        not hide the others.
+        What counts is the geometric mean over the targets of their root mean squares, so that a noisy one
+        does not hide the others.
 
         Args:
-            mean: (E, N, K), the networks' means at these parameters.
+            error: (E, N, K), of the networks' means at these parameters, standardised.
             parameters: Of the networks.
         """
-        squares = self._mean((self._targets - mean).square())
-        error = squares.clamp_min(torch.finfo(squares.dtype).tiny).log() @ self._shares
-        better = error <= self._least  # (where nothing is held out, the latest)
-        self._least = torch.where(better, error, self._least)
+        squares = self._mean(error.square())
+        size = squares.clamp_min(torch.finfo(squares.dtype).tiny).log() @ self._shares
+        better = size <= self._least  # (where nothing is held out, the latest)
+        self._least = torch.where(better, size, self._least)
         for kept, value in zip(self.parameters, parameters, strict=True):
             kept.copy_(torch.where(better, value, kept))  # (a branch would wait for a GPU)
 
     @torch.no_grad()
-    def noise_factor(self, mean: Tensor, log_std: Tensor) -> Tensor:
+    def noise_factor(self, error: Tensor, log_std: Tensor) -> Tensor:
         """Tell by what factor the networks underestimate the noise of unseen data: (K), at least 1.
 
         Args:
-            mean: (E, N, K), the networks' means.
+            error: (E, N, K), of the networks' means.
             log_std: (E, N, K), their log standard deviations.
         """
-        scaled = (self._targets - mean) * (-log_std).exp()
-        return self._mean(scaled.square()).sqrt().clamp_min(1.0)
+        return self._mean((error * (-log_std).exp()).square()).sqrt().clamp_min(1.0)
 
     def _mean(self, values: Tensor) -> Tensor:
         """Mean over what was held out: (E, N, K) -> (K)."""

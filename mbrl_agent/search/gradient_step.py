@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mbrl_agent.adam import Adam
 from mbrl_agent.search.estimators.base import Estimator
 from mbrl_agent.search.rollout import Simulation
 from mbrl_agent.types import Parameters
@@ -77,15 +78,8 @@ class GradientStep:
         start = simulation.initial_particles
         replicates = len(next(iter(self.parameters.values())))
         self._failures = torch.zeros(replicates, dtype=torch.long, device=start.device)
-        self._optimizers = [
-            torch.optim.Adam(
-                [value[i] for value in self.parameters.values()],
-                lr=learning_rate,
-                fused=True,
-                capturable=start.is_cuda,
-            )
-            for i in range(replicates)
-        ]
+        self._learning_rate = learning_rate
+        self._optimizers = [Adam([value[i] for value in self.parameters.values()]) for i in range(replicates)]
         self._graph: torch.cuda.CUDAGraph | None = None
         self._captured: StepResult | None = None
         if start.is_cuda:
@@ -97,6 +91,20 @@ class GradientStep:
         own.initial_particles.copy_(simulation.initial_particles)
         own.noise.model.copy_(simulation.noise.model)
         own.noise.resampling.copy_(simulation.noise.resampling)
+
+    def keep(self, candidates: list[int], simulation: Simulation) -> GradientStep:
+        """Go on with some of the candidates alone, where they are and with the moments that they have.
+
+        Args:
+            candidates: Their indices.
+            simulation: For as many.
+        """
+        some = {name: value[candidates] for name, value in self.parameters.items()}
+        step = GradientStep(self._estimator, some, simulation, self._learning_rate, self._max_grad_norm)
+        step._failures.copy_(self._failures[candidates])
+        for optimizer, candidate in zip(step._optimizers, candidates, strict=True):
+            optimizer.take_over(self._optimizers[candidate])
+        return step
 
     def __call__(self) -> StepResult:
         """Take one step."""
@@ -117,12 +125,9 @@ class GradientStep:
         scale = self._max_grad_norm / norm.clamp_min(self._max_grad_norm)
         clipped = [estimate.gradient[name] for name in self.parameters]
         clipped = [value * _spread(scale, value) for value in clipped]
+        failed = (~finite).to(torch.float32)
         for i, optimizer in enumerate(self._optimizers):
-            for value, gradient in zip(optimizer.param_groups[0]["params"], clipped, strict=True):
-                value.grad = gradient[i]
-            # how PyTorch's gradient scaler has a fused optimiser skip a step without waiting for the GPU
-            optimizer.found_inf = (~finite[i]).to(torch.float32)  # type: ignore[attr-defined]
-            optimizer.step()
+            optimizer.step([value[i] for value in clipped], self._learning_rate, failed[i])
         jitter = estimate.diagnostics.get("jitter", torch.zeros_like(self._failures))
         return StepResult(estimate.expected_cost, norm, self._failures.clone(), jitter)
 
@@ -146,9 +151,7 @@ class GradientStep:
             value.copy_(start[name])
         self._failures.zero_()
         for optimizer in self._optimizers:
-            for state in optimizer.state.values():
-                for value in state.values():
-                    value.zero_()
+            optimizer.reset()
 
 
 def _norms(gradient: dict[str, Tensor]) -> Tensor:

@@ -16,13 +16,14 @@ from torch import Tensor
 
 from mbrl_agent.dynamics.base import DynamicsModel
 from mbrl_agent.errors import SearchFailedError
-from mbrl_agent.options.validation import require_count, require_positive
+from mbrl_agent.options.validation import require_count, require_flag, require_positive
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.resampling.base import Resampler
 from mbrl_agent.resampling.none import NoResampling
 from mbrl_agent.search.estimators.base import Estimator
-from mbrl_agent.search.gradient_step import PATIENCE, GradientStep, StepResult
+from mbrl_agent.search.gradient_step import PATIENCE, GradientStep
 from mbrl_agent.search.initial_states import StartDistribution
+from mbrl_agent.search.legs import Leg, better_half, is_flat, leg_lengths
 from mbrl_agent.search.rollout import Noise, Simulation
 from mbrl_agent.types import Cost, Parameters, Terminated, Trajectory
 
@@ -55,11 +56,17 @@ class SearchOptions:
     """Gradient steps between fresh random numbers (1: none are reused; more: common random numbers)."""
     horizon: int = 0
     """Predicted steps; 0 takes the length of the longest real episode so far, at most 100."""
+    halving: bool = True
+    """Leave the worse half of the candidates where it is, again and again until one is left; not on a GPU."""
+    flat_steps: int = 0
+    """End a search in which so many steps have not lowered the predicted cost measurably (0: never)."""
 
     def __post_init__(self) -> None:
         for name in ("steps", "num_particles", "candidates", "noise_renewal"):
             require_count(name, getattr(self, name))
-        require_count("horizon", self.horizon, minimum=0)
+        for name in ("horizon", "flat_steps"):
+            require_count(name, getattr(self, name), minimum=0)
+        require_flag("halving", self.halving)
         require_positive("learning_rate", self.learning_rate)
         require_positive("max_grad_norm", self.max_grad_norm)
 
@@ -70,8 +77,9 @@ class SearchReport:
 
     Attributes:
         parameters: The improved parameters, with the leading axis R of the candidates.
-        expected_cost: (steps, R), before each step, over the horizon.
-        grad_norm: (steps, R), before clipping.
+        expected_cost: (steps, R), before each step, over the horizon; nan once a candidate is left behind.
+        grad_norm: (steps, R), before clipping; likewise.
+        steps: Gradient steps of each candidate until it was left behind, or the search ended.
         skipped: Steps of single candidates that were skipped because something was not finite.
         stalled: Candidates that failed so `PATIENCE` times in a row; they keep their last good parameters.
         jitter: Cholesky factorisations that needed more than the base jitter.
@@ -80,6 +88,7 @@ class SearchReport:
     parameters: dict[str, Tensor]
     expected_cost: Tensor
     grad_norm: Tensor
+    steps: list[int]
     skipped: int
     stalled: int
     jitter: int
@@ -242,52 +251,93 @@ class PolicySearch:
         Args:
             parameters: Where to start, with a leading axis R of candidates.
             generator: Source of all randomness.
-            on_step: Called after each step with its number and the expected costs (R).
+            on_step: Called after each step with its number and the expected costs of the candidates that
+                are still improved.
         """
         replicates = len(next(iter(parameters.values())))
+        options = self.options
         step = GradientStep(
             self.estimator,
             parameters,
             self.simulation(replicates, generator),
-            self.options.learning_rate,
-            self.options.max_grad_norm,
+            options.learning_rate,
+            options.max_grad_norm,
         )
+        improved = {name: value.clone() for name, value in step.parameters.items()}
+        legs: list[Leg] = []
+        # (a captured step of all candidates takes a GPU as long as one of a half, and another capture longer)
+        halving = options.halving and not _on_gpu(step.parameters)
+        for length in leg_lengths(options.steps, replicates, halving):
+            if not legs:
+                leg = Leg(list(range(replicates)))
+            else:
+                kept = self._better_half(step.parameters, generator)
+                step = step.keep(kept, self.simulation(len(kept), generator))
+                leg = legs[-1].followed_by(kept)
+            legs.append(leg)
+            self._run_leg(step, leg, length, generator, on_step)
+            for name, value in step.parameters.items():
+                improved[name][leg.candidates] = value
+            if step.ended():
+                break
+        return _report(improved, legs, options.steps)
+
+    def _better_half(self, parameters: Parameters, generator: torch.Generator) -> list[int]:
+        """Which candidates are in the better half, in a comparison like that at the end of a search."""
+        return better_half(self.predicted_cost(parameters, self.ranking_simulation(generator)))
+
+    def _run_leg(
+        self,
+        step: GradientStep,
+        leg: Leg,
+        steps: int,
+        generator: torch.Generator,
+        on_step: Callable[[int, Tensor], None] | None,
+    ) -> None:
+        """Take steps until their number is reached, all candidates fail, or the cost stops falling."""
         look_every = _steps_between_looks(step.parameters)
-        results: list[StepResult] = []
-        for number in range(self.options.steps):
+        for number in range(steps):
             if number and number % self.options.noise_renewal == 0:
-                step.renew(self.simulation(replicates, generator))
-            results.append(step())
+                step.renew(self.simulation(len(leg.candidates), generator))
+            leg.results.append(step())
             if on_step is not None:
-                on_step(number, results[-1].expected_cost)
+                on_step(leg.first + number, leg.results[-1].expected_cost)
             if (number + 1) % look_every == 0 and step.ended():
                 break
-        return _report(step.parameters, results, self.options.steps)
+            if is_flat(leg.results, self.options.flat_steps):
+                break
 
 
 def _steps_between_looks(parameters: Parameters) -> int:
     """After how many steps a search asks whether it has ended: a question that a GPU has to be waited for."""
-    return PATIENCE if any(value.is_cuda for value in parameters.values()) else 1
+    return PATIENCE if _on_gpu(parameters) else 1
 
 
-def _report(parameters: dict[str, Tensor], results: list[StepResult], planned: int) -> SearchReport:
+def _on_gpu(parameters: Parameters) -> bool:
+    return any(value.is_cuda for value in parameters.values())
+
+
+def _report(improved: dict[str, Tensor], legs: list[Leg], planned: int) -> SearchReport:
     """What a search did, up to the step at which it ended; those after that one have changed nothing."""
-    failures = torch.stack([result.failures for result in results])
-    taken = min(len(results), int((failures < PATIENCE).any(1).sum()) + 1)
-    failures, results = failures[:taken], results[:taken]
-    if bool((failures[-1] >= PATIENCE).all()):
+    replicates = len(next(iter(improved.values())))
+    last = torch.stack([result.failures for result in legs[-1].results])
+    taken = min(len(last), int((last < PATIENCE).any(1).sum()) + 1)
+    legs[-1] = replace(legs[-1], results=legs[-1].results[:taken])
+    if bool((last[taken - 1] >= PATIENCE).all()):
         warnings.warn(
-            f"policy search ended at step {taken} of {planned}: the costs or the gradients of all "
-            f"candidates were not finite {PATIENCE} times in a row; the last good policies are kept",
+            f"policy search ended at step {legs[-1].first + taken} of {planned}: the costs or the gradients "
+            f"of all candidates were not finite {PATIENCE} times in a row; the last good policies are kept",
             stacklevel=3,
         )
+    failures = torch.cat([leg.spread("failures", replicates) for leg in legs])
     return SearchReport(
-        parameters,
-        torch.stack([result.expected_cost for result in results]),
-        torch.stack([result.grad_norm for result in results]),
+        improved,
+        torch.cat([leg.spread("expected_cost", replicates) for leg in legs]),
+        torch.cat([leg.spread("grad_norm", replicates) for leg in legs]),
+        steps=(~failures.isnan()).sum(0).tolist(),
         skipped=int((failures > 0).sum()),
         stalled=int((failures >= PATIENCE).any(0).sum()),
-        jitter=sum(int(result.jitter.sum()) for result in results),
+        jitter=sum(int(result.jitter.sum()) for leg in legs for result in leg.results),
     )
 
 

@@ -52,6 +52,16 @@ def test_sizes(name, values, records):
 
 
 @pytest.mark.benchmark
+def test_what_a_candidate_costs(records):
+    """CPU time: what halving saves, and what workers with a share of the candidates each could save."""
+    counts = [1, 2, 4, 8]
+    steps = [gradient_step(Setting(150, candidates=count)) for count in counts]
+    rounds = [[processor_seconds(step) for step in steps] for _ in range(15)]
+    for count, times in zip(counts, zip(*rounds, strict=True), strict=True):
+        records.add(f"gradient step, {count} x 150 x 30, gaussian, processor", list(times))
+
+
+@pytest.mark.benchmark
 def test_the_adjoint_sweep_next_to_autograd(records):
     """Both through the same rollout, with the same noise; the ratio is what the sweep gives."""
     dynamics = fitted(Ensemble(fit_steps=200), 90)

@@ -56,12 +56,11 @@ def test_without_noise_a_fit_goes_on():
 
 def test_the_networks_with_the_least_error_are_kept():
     unseen = torch.tensor([[True, False], [False, True]])
-    targets, shares = torch.zeros(2, 1), torch.ones(1)
-    held_out = HeldOut(unseen, targets, shares, [torch.zeros(())])
+    held_out = HeldOut(unseen, torch.ones(1), [torch.zeros(())])
     seen = 100.0  # what a member has seen does not count
     for number, error in enumerate([3.0, 1.0, 2.0, math.nan]):
-        mean = torch.tensor([[[error], [seen]], [[seen], [error]]])
-        held_out.look(mean, [torch.tensor(float(number))])
+        errors = torch.tensor([[[error], [seen]], [[seen], [error]]])
+        held_out.look(errors, [torch.tensor(float(number))])
     assert float(held_out.parameters[0]) == 1.0
 
 
@@ -77,10 +76,9 @@ def test_where_nothing_is_held_out_the_last_networks_are_kept():
 
 def test_the_noise_factor_is_that_of_what_was_not_seen():
     unseen = torch.tensor([[True, True, False], [False, False, True]])
-    targets = torch.tensor([[3.0, 0.1, 0.0], [3.0, 0.1, 0.0], [3.0, 0.1, 0.0]])
-    held_out = HeldOut(unseen, targets, torch.ones(3) / 3, [])
-    mean = torch.where(unseen.unsqueeze(-1), 0.0, 50.0).expand(2, 3, 3)
-    factor = held_out.noise_factor(mean, torch.zeros(2, 3, 3))
+    held_out = HeldOut(unseen, torch.ones(3) / 3, [])
+    errors = torch.where(unseen.unsqueeze(-1), torch.tensor([3.0, 0.1, 0.0]), 50.0)
+    factor = held_out.noise_factor(errors, torch.zeros(2, 3, 3))
     assert factor.tolist() == [3.0, 1.0, 1.0]  # (never below 1: to be too sure is worse)
 
 

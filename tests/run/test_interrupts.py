@@ -83,7 +83,7 @@ def test_one_line_and_a_checkpoint(moment, number, undisturbed, tmp_path, capfd)
 
 @pytest.mark.parametrize("number", STATUS)
 def test_in_the_first_trial_there_is_nothing_to_continue(number, tmp_path, capfd):
-    moment = Moment("torch.optim:AdamW.step", 3)
+    moment = Moment("mbrl_agent.adam:Adam.step", 3)
     assert interrupted(moment, send(number), flags(logdir=tmp_path)) == STATUS[number]
     expected = "train.py: interrupted; no trial was completed, so there is nothing to continue: start again\n"
     assert capfd.readouterr().err == expected
@@ -122,7 +122,10 @@ def test_a_second_signal_changes_nothing(when, number, undisturbed, tmp_path, ca
 
 
 FULL_SIZE = {
-    "fit": (Moment("torch.optim:AdamW.step", 5), {"dynamics.hidden": [64, 64], "dynamics.fit_steps": 10**6}),
+    "fit": (
+        Moment("mbrl_agent.adam:Adam.step", 5),
+        {"dynamics.hidden": [64, 64], "dynamics.fit_steps": 10**6},
+    ),
     "search": (
         Moment("mbrl_agent.search.gradient_step:GradientStep.__call__", 2),
         {"search.steps": 10**6, "search.candidates": 4, "search.num_particles": 150, "search.horizon": 30},

@@ -17,12 +17,13 @@ from mbrl_agent.resampling import Gaussian, NoResampling
 from mbrl_agent.search import policy_search
 from mbrl_agent.search.estimators.base import Estimator
 from mbrl_agent.search.estimators.reparameterization import Reparameterization
-from mbrl_agent.search.gradient_step import PATIENCE
+from mbrl_agent.search.gradient_step import PATIENCE, GradientStep
 from mbrl_agent.search.initial_states import InitialStates
 from mbrl_agent.search.policy_search import PolicySearch, SearchOptions
 from mbrl_agent.search.rollout import Noise, Simulation
 from mbrl_agent.types import GradientEstimate, Prediction
 
+LOOKS = pytest.mark.parametrize("look_every", [1, PATIENCE], ids=["each step", "now and then"])
 BOX = spaces.Box(-np.inf, np.inf, (2,), np.float32)
 
 
@@ -76,7 +77,8 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def make(estimator=None, horizon=6, resampler=None, dynamics=None, **options) -> PolicySearch:
-    settings = {"steps": 3, "num_particles": 20, "candidates": 3, "learning_rate": 0.05} | options
+    settings = {"steps": 3, "num_particles": 20, "candidates": 3, "learning_rate": 0.05, "halving": False}
+    settings |= options
     return PolicySearch(
         SearchOptions(**settings),
         LinearPolicy(BOX, spaces.Box(-1, 1, (1,), np.float32)),
@@ -196,6 +198,112 @@ def test_noise_renewal(renewal, groups):
             assert torch.equal(noises[i], noises[j]) == (groups[i] == groups[j])
 
 
+# halving, flat costs ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Downhill(Estimator):
+    """The gradient of half the squared parameters, candidate by candidate."""
+
+    name: ClassVar[str] = "downhill"
+
+    def __call__(self, parameters, simulation):
+        cost = sum(value.flatten(1).square().sum(1) / 2 for value in parameters.values())
+        return GradientEstimate({key: value.clone() for key, value in parameters.items()}, cost)
+
+
+def test_without_halving_a_search_is_one_leg():
+    """Step for step a loop over fresh simulations, which no other draw comes between, bit by bit."""
+    report = make(steps=7).improve(start(), generator(3))
+    search, g = make(steps=7), generator(3)
+    step = GradientStep(search.estimator, start(), search.simulation(3, g), 0.05, 1.0)
+    costs = [step().expected_cost]
+    for _ in range(6):
+        step.renew(search.simulation(3, g))
+        costs.append(step().expected_cost)
+    assert torch.equal(report.expected_cost, torch.stack(costs))
+    assert report.steps == [7, 7, 7]
+    for key, value in step.parameters.items():
+        assert torch.equal(report.parameters[key], value)
+
+
+def test_halving_leaves_the_worse_where_they_are():
+    """The better half under common noise goes on, with its moments; the costs of the others end."""
+    search = make(Downhill(), steps=9, halving=True)
+    whole = {steps: make(Downhill(), steps=steps).improve(start(4), generator()) for steps in (3, 6, 9)}
+    report = search.improve(start(4), generator())
+    costs = search.predicted_cost(whole[3].parameters, search.ranking_simulation(generator(9)))
+    order = costs.argsort().tolist()
+    assert sorted(report.steps) == [3, 3, 6, 9]
+    assert {report.steps[i] for i in order[2:]} == {3}  # (far enough apart that any noise finds it)
+    for i, steps in enumerate(report.steps):
+        for key, value in whole[steps].parameters.items():
+            assert torch.equal(report.parameters[key][i], value[i])
+        assert torch.equal(report.expected_cost[:steps, i], whole[9].expected_cost[:steps, i])
+        assert bool(report.expected_cost[steps:, i].isnan().all())
+        assert bool(report.grad_norm[steps:, i].isnan().all())
+    assert (report.skipped, report.stalled) == (0, 0)
+
+
+def test_on_a_gpu_all_go_on(monkeypatch):
+    """There a captured step takes as long for all."""
+    monkeypatch.setattr(policy_search, "_on_gpu", lambda parameters: True)
+    whole = make(steps=9).improve(start(4), generator())
+    report = make(steps=9, halving=True).improve(start(4), generator())
+    assert report.steps == [9] * 4
+    assert torch.equal(report.expected_cost, whole.expected_cost)
+
+
+def test_halving_repeats_bitwise():
+    one, other = (make(steps=7, halving=True).improve(start(4), generator(3)) for _ in range(2))
+    assert one.steps == other.steps
+    for key, value in one.parameters.items():
+        assert torch.equal(value, other.parameters[key])
+
+
+def test_halving_drops_candidates_that_are_not_finite_first():
+    bad = spoiled(start(4), 0, 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report = make(steps=9, halving=True).improve(bad, generator())
+    assert [report.steps[i] for i in (0, 2)] == [3, 3]
+    assert report.skipped == 6
+
+
+@LOOKS
+def test_a_search_that_is_halved_ends_where_all_have_failed(monkeypatch, look_every):
+    monkeypatch.setattr(policy_search, "_steps_between_looks", lambda parameters: look_every)
+    bad = spoiled(start(4), 0, 1, 2, 3)
+    with pytest.warns(UserWarning, match=r"ended at step 20 of 300"):
+        report = make(steps=300, halving=True).improve(bad, generator())
+    assert len(report.expected_cost) == 20
+    assert report.stalled == 4
+
+
+def test_a_search_ends_where_its_cost_is_flat():
+    flat = make(Scripted(script=[[1.0, 2.0, 3.0]]), steps=50, flat_steps=4)
+    report = flat.improve(start(), generator())
+    assert report.steps == [8, 8, 8]
+    falling = Scripted(script=[[50.0 - i] * 3 for i in range(50)])
+    assert make(falling, steps=50, flat_steps=4).improve(start(), generator()).steps == [50] * 3
+
+
+def test_a_flat_leg_leaves_the_next_to_fewer_candidates():
+    search = make(Flat(), steps=90, halving=True, flat_steps=5)
+    assert sorted(search.improve(start(4), generator()).steps) == [10, 10, 20, 30]
+
+
+@dataclass(frozen=True)
+class Flat(Downhill):
+    """The same gradient, and costs that do not show it."""
+
+    name: ClassVar[str] = "flat"
+
+    def __call__(self, parameters, simulation):
+        estimate = super().__call__(parameters, simulation)
+        return replace(estimate, expected_cost=torch.ones_like(estimate.expected_cost))
+
+
 # what is not finite ----------------------------------------------------------------------------------------
 
 
@@ -219,9 +327,6 @@ def test_a_skipped_candidate_stays_where_it_was():
         assert torch.equal(report.parameters[key][1], value[1])
         assert not torch.equal(report.parameters[key][0], value[0])
     assert report.skipped == 3
-
-
-LOOKS = pytest.mark.parametrize("look_every", [1, PATIENCE], ids=["each step", "now and then"])
 
 
 @LOOKS
@@ -460,6 +565,8 @@ def test_rollouts_start_from_the_initial_states_and_last_the_horizon():
         ({"candidates": 0}, ValueError),
         ({"noise_renewal": 0}, ValueError),
         ({"horizon": -1}, ValueError),
+        ({"flat_steps": -1}, ValueError),
+        ({"halving": 1}, TypeError),
         ({"learning_rate": 0.0}, ValueError),
         ({"max_grad_norm": math.inf}, ValueError),
         ({"steps": 1.5}, TypeError),
