@@ -67,9 +67,9 @@ class Ensemble(DynamicsOptions):
     """Units of each hidden layer."""
     propagation: Literal["fixed", "per-step"] = "fixed"
     """Member of a particle: fixed over a rollout (TS-infinity in PETS) or redrawn at every step (TS1)."""
-    fit_steps: int = 1500
+    fit_steps: int = 600
     """Optimiser steps a fit."""
-    learning_rate: float = 3e-3
+    learning_rate: float = 5e-3
     """Adam's step size at the start of a fit; it decays to zero along a cosine."""
     weight_decay: float = 1.0
     """Decoupled weight decay of AdamW, a unit of step size; raise it where the environment is noisy."""

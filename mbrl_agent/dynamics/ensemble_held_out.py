@@ -41,11 +41,10 @@ class HeldOut:
         parameters: Of the networks at first.
     """
 
-    def __init__(self, unseen: Tensor, targets: Tensor, shares: Tensor, parameters: Sequence[Tensor]) -> None:
-        self._unseen = unseen.unsqueeze(-1).to(targets)
-        self._targets = targets
+    def __init__(self, unseen: Tensor, shares: Tensor, parameters: Sequence[Tensor]) -> None:
+        self._unseen = unseen.unsqueeze(-1).to(shares)
         self._shares = shares
-        self._least = targets.new_full((), torch.inf)
+        self._least = shares.new_full((), torch.inf)
         self.parameters = [value.detach().clone() for value in parameters]
 
     @torch.no_grad()

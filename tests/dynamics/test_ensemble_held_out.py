@@ -65,9 +65,7 @@ def test_the_networks_with_the_least_error_are_kept():
 
 
 def test_where_nothing_is_held_out_the_last_networks_are_kept():
-    held_out = HeldOut(
-        torch.zeros(2, 3, dtype=torch.bool), torch.randn(3, 1), torch.ones(1), [torch.zeros(())]
-    )
+    held_out = HeldOut(torch.zeros(2, 3, dtype=torch.bool), torch.ones(1), [torch.zeros(())])
     for number in range(3):
         held_out.look(torch.randn(2, 3, 1), [torch.tensor(float(number))])
     assert float(held_out.parameters[0]) == 2.0
