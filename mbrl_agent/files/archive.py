@@ -41,7 +41,7 @@ from mbrl_agent.files.plain_data import (
 )
 
 FORMAT = "mbrl_agent"
-VERSION = 5
+VERSION = 6
 MAX_BYTES = 4 * 2**30
 """The largest file [bytes] that is read unless the caller allows more."""
 
