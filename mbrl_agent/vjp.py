@@ -90,6 +90,16 @@ def recorded(vjp: Callable[..., tuple[Any, PullBack]], record: list[PullBack]) -
     return call
 
 
+def product(one: Tensor, other: Tensor) -> Tensor:
+    """Give `one @ other`, the product of matrices.
+
+    With one batch axis it is the kernel itself: what `@` does around it takes as long as a small product.
+    """
+    if one.ndim == other.ndim == 3 and len(one) == len(other):
+        return torch.bmm(one, other)
+    return one @ other
+
+
 def total(one: Tensor | None, other: Tensor | None) -> Tensor | None:
     """Sum of two derivatives of which either may be zero."""
     if one is None or other is None:

@@ -36,7 +36,7 @@ PROGRAMS = {
     ("mbrl-agent",): "",
 }
 """How the programs are called, and the command that each call stands for; a longer call comes first."""
-ELSEWHERE = ("python -m venv", "python -m tests.benchmarks.compare", "python -m mbrl_agent.run.stored_help")
+ELSEWHERE = ("python -m venv", "python -m tests.benchmarks.", "python -m mbrl_agent.run.stored_help")
 """Commands of others, and those for contributors, which have tests of their own."""
 PLACEHOLDERS = {"...", "COMMAND", "NAME"}
 BLOCK = re.compile(r"(?:`(\w+)\.py`:\n\n)?```python\n(.*?)```", re.DOTALL)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from mbrl_agent.resampling import Gaussian
-from mbrl_agent.vjp import by_autograd, filled, keep_in_step, total
+from mbrl_agent.vjp import by_autograd, filled, keep_in_step, product, total
 
 
 def tensor(*values: float) -> torch.Tensor:
@@ -220,3 +220,13 @@ def test_a_derivative_by_its_old_name_is_told():
         class Old(Gaussian):
             def linearize(self, *arguments):
                 return None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [((3, 4, 2), (3, 2, 5)), ((3, 4, 2), (2, 5)), ((1, 4, 2), (3, 2, 5)), ((2, 3, 4, 2), (2, 5))],
+)
+def test_a_product_is_that_of_matrices_with_any_batch_axes(one, other):
+    g = torch.Generator().manual_seed(0)
+    first, second = torch.randn(one, generator=g), torch.randn(other, generator=g)
+    assert torch.equal(product(first, second), first @ second)

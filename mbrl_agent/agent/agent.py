@@ -52,7 +52,8 @@ from mbrl_agent.randomness import derive_generator
 from mbrl_agent.resampling import RESAMPLERS, Resampler
 from mbrl_agent.search.estimators import ESTIMATORS, Estimator
 from mbrl_agent.search.initial_states import Sampler
-from mbrl_agent.search.policy_search import PolicySearch, SearchOptions, SearchReport
+from mbrl_agent.search.legs import SearchReport
+from mbrl_agent.search.policy_search import PolicySearch, SearchOptions
 from mbrl_agent.search.rollouts import ROLLOUTS, Rollout
 from mbrl_agent.types import Cost, Terminated
 

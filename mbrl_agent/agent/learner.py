@@ -16,13 +16,13 @@ from mbrl_agent.features import AngleFeatures
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.resampling import Resampler
 from mbrl_agent.search.estimators import Estimator
+from mbrl_agent.search.legs import SearchReport
 from mbrl_agent.search.policy_search import (
     LONGEST_HORIZON,
     GradientProbe,
     PolicySearch,
     Ranking,
     SearchOptions,
-    SearchReport,
 )
 from mbrl_agent.search.rollouts import Rollout
 from mbrl_agent.targets import Targets

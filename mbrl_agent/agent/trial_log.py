@@ -12,7 +12,8 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
 from mbrl_agent.agent.replay import Episode
 from mbrl_agent.dynamics.base import FitReport, Score
-from mbrl_agent.search.policy_search import GradientProbe, Ranking, SearchReport
+from mbrl_agent.search.legs import SearchReport
+from mbrl_agent.search.policy_search import GradientProbe, Ranking
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mbrl_agent.vjp import product
+
 BASE_JITTER = 168.0
 """Relative jitter of every factorisation in units of the dtype's eps: 2e-5 in float32, 4e-14 in float64."""
 
@@ -83,12 +85,12 @@ def pull_back(fit: Factorisation, by_factor: Tensor) -> Tensor:
         Murray (2016), Differentiation of the Cholesky decomposition, eq. 10.
     """
     lower = _constants(by_factor.shape[-1], by_factor.dtype, by_factor.device).half_lower
-    inner = (fit.factor.mT @ by_factor) * lower
+    inner = product(fit.factor.mT, by_factor) * lower
     outer: Tensor = torch.linalg.solve_triangular(
         fit.correlation_factor, torch.diag_embed(fit.inverse), upper=False
     )
-    product = outer.mT @ inner @ outer
-    symmetric = 0.5 * (product + product.mT)
+    half = product(product(outer.mT, inner), outer)
+    symmetric = 0.5 * (half + half.mT)
     if fit.kept is None:
         return symmetric
     diagonal = torch.diag_embed(symmetric.diagonal(dim1=-2, dim2=-1))

@@ -10,7 +10,7 @@ from torch import Tensor
 from mbrl_agent.gaussians import cholesky
 from mbrl_agent.gaussians.cholesky import factorise, robust_cholesky
 from mbrl_agent.types import Prediction
-from mbrl_agent.vjp import Gradients, PullBack
+from mbrl_agent.vjp import Gradients, PullBack, product
 
 
 def centred(points: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,14 +97,14 @@ def gaussian_redraw_vjp(
     points = particles if own else prediction.mean
     count = points.shape[-2]
     mean, deviation = centred(points)
-    covariance = deviation.mT @ deviation / (count - 1)
+    covariance = product(deviation.mT, deviation) / (count - 1)
     if not own:
         covariance = covariance + torch.diag_embed(prediction.std.square().mean(-2))
     fit = factorise(covariance)
 
     def pull_back(by_draw: Tensor) -> Gradients:
-        by_covariance = cholesky.pull_back(fit, by_draw.mT @ noise)
-        by_deviation = deviation @ by_covariance * (2 / (count - 1))
+        by_covariance = cholesky.pull_back(fit, product(by_draw.mT, noise))
+        by_deviation = product(deviation, by_covariance) * (2 / (count - 1))
         # (their mean is zero but for rounding, which a nearly singular covariance would blow up)
         by_points = by_deviation + (by_draw - by_deviation).mean(-2, keepdim=True)
         if own:
@@ -112,7 +112,7 @@ def gaussian_redraw_vjp(
         by_variance = by_covariance.diagonal(dim1=-2, dim2=-1).unsqueeze(-2)
         return by_points, by_variance * prediction.std * (2 / count), None
 
-    return mean + noise @ fit.factor.mT, fit.jitter, pull_back
+    return mean + product(noise, fit.factor.mT), fit.jitter, pull_back
 
 
 @torch.no_grad()

@@ -34,7 +34,7 @@ from mbrl_agent.policies.base import (
 from mbrl_agent.policies.jacobian import Jacobian
 from mbrl_agent.standardization import Scaling, StandardizedFeatures, unscaled
 from mbrl_agent.types import Parameters
-from mbrl_agent.vjp import Gradients, PullBack
+from mbrl_agent.vjp import Gradients, PullBack, product
 
 STRIDE = 5.0
 """Spreads of a feature that are one unit of the parameter `centers`.
@@ -85,8 +85,8 @@ class RbfPolicy(SearchPolicy):
     def controller(self, parameters: Parameters) -> Controller:
         """The policy at the given parameters; see `SearchPolicy.controller`."""
         local, weights, standardized = _local_scaling(parameters), parameters["weights"], self.standardized
-        exponents = _exponents(parameters, local)
-        return lambda state: squash(_basis(local(standardized(state)), exponents)[1] @ weights)
+        distances = _distances(parameters, local)
+        return lambda state: squash(product(_basis(local(standardized(state)), distances)[1], weights))
 
     def differentiable_controller(self, parameters: Parameters) -> DifferentiableController:
         """The same with its derivatives; see `SearchPolicy.differentiable_controller`."""
@@ -143,40 +143,40 @@ def _local_scaling(parameters: Parameters) -> Scaling:
     return Scaling(mean, (-parameters["log_lengthscales"].detach()).exp().unsqueeze(-2))
 
 
-def _exponents(parameters: Parameters, local: Scaling) -> Tensor:
+def _distances(parameters: Parameters, local: Scaling) -> Tensor:
     """E of `_basis`, (*R, 2 F + 1, C), with the derivatives by centres and length-scales.
 
     With c and r = 1 the centres and length-scales as y sees them, one matrix product:
-    -|(y - c) / r|^2 / 2 = y . (c / r^2) - y^2 . (1 / (2 r^2)) - |c / r|^2 / 2.
-    As a power of two, since exp is ten times slower where the result underflows, far from a centre.
+    |(y - c) / r|^2 / 2 = -y . (c / r^2) + y^2 . (1 / (2 r^2)) + |c / r|^2 / 2.
+    For a power of two, since exp is ten times slower where the result underflows, far from a centre.
     """
     centers = local(STRIDE * parameters["centers"])  # (*R, C, F)
     lengthscales = parameters["log_lengthscales"]
     precision = (-2 * (lengthscales - lengthscales.detach())).exp().unsqueeze(-2)  # (*R, 1, F)
     scaled = centers * precision
-    offset = -0.5 * (centers * scaled).sum(-1, keepdim=True)  # (*R, C, 1)
-    exponents = torch.cat([scaled, (-0.5 * precision).expand_as(scaled), offset], dim=-1)
-    return exponents.mT / math.log(2)
+    offset = 0.5 * (centers * scaled).sum(-1, keepdim=True)  # (*R, C, 1)
+    distances = torch.cat([-scaled, (0.5 * precision).expand_as(scaled), offset], dim=-1)
+    return (distances / math.log(2)).mT
 
 
-def _basis(y: Tensor, exponents: Tensor) -> tuple[Tensor, Tensor]:
-    """Inputs (y, y^2, 1), (*R, P, 2 F + 1), and basis functions 2^(inputs E), (*R, P, C).
+def _basis(y: Tensor, distances: Tensor) -> tuple[Tensor, Tensor]:
+    """Inputs (y, y^2, 1), (*R, P, 2 F + 1), and basis functions 2^-(inputs E), (*R, P, C).
 
-    An exponent is never positive. One that comes out above 1 is nothing but rounding, a thousand
+    A distance is never negative. One that comes out below -1 is nothing but rounding, a thousand
     length-scales from the centres or more, where a basis function is zero.
     """
     inputs = torch.cat([y, y * y, torch.ones_like(y[..., :1])], dim=-1)
-    distance = -(inputs @ exponents)
+    distance = product(inputs, distances)
     return inputs, (-threshold(distance, -1, torch.inf)).exp2()  # (a mask would take longer than the powers)
 
 
 class _RbfController(DifferentiableController):
-    """The network u = squash(a), a = b w, b = 2^e, e = inputs E, and its chain rule written out.
+    """The network u = squash(a), a = b w, b = 2^-d, d = inputs E, and its chain rule written out.
 
-    With inputs = (y, y^2, 1), and (g_1, g_2, .) = dJ/de E^T:
+    With inputs = (y, y^2, 1), and (g_1, g_2, .) = dJ/dd E^T:
 
-        dJ/da = squash'(a) dJ/du,  dJ/dw = b^T dJ/da,  dJ/de = log(2) b (dJ/da w^T),
-        dJ/dE = inputs^T dJ/de,  dJ/dy = g_1 + 2 y g_2
+        dJ/da = squash'(a) dJ/du,  dJ/dw = b^T dJ/da,  dJ/dd = -log(2) b (dJ/da w^T),
+        dJ/dE = inputs^T dJ/dd,  dJ/dy = g_1 + 2 y g_2
     """
 
     def __init__(self, standardized: StandardizedFeatures, parameters: Parameters) -> None:
@@ -184,28 +184,28 @@ class _RbfController(DifferentiableController):
         self._leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
         with torch.enable_grad():
             self._local = _local_scaling(self._leaves)
-            self._taped_exponents = _exponents(self._leaves, self._local)
-        self._exponents = self._taped_exponents.detach()
+            self._taped_distances = _distances(self._leaves, self._local)
+        self._distances = self._taped_distances.detach()
         self._weights = parameters["weights"].detach()
-        # (squash'(a) = 3/2 cos^3 a and log(2), taken out of the loop)
-        self._scaled_weights = self._weights.mT * (1.5 * math.log(2))
-        self._by_exponents = torch.zeros_like(self._exponents)
+        # (squash'(a) = 3/2 cos^3 a and -log(2), taken out of the loop)
+        self._scaled_weights = self._weights.mT * (-1.5 * math.log(2))
+        self._by_distances = torch.zeros_like(self._distances)
         self._by_weights = torch.zeros_like(self._weights)
 
     def vjp(self, state: Tensor) -> tuple[Tensor, PullBack]:
         """States -> actions, and the pull-back by_action -> by_state, which adds to `gradient` as well."""
         z, pull_back_z = self._standardized.vjp(state)
         y = self._local(z)
-        inputs, basis = _basis(y, self._exponents)
-        action = basis @ self._weights
+        inputs, basis = _basis(y, self._distances)
+        action = product(basis, self._weights)
 
         def pull_back(by_action: Tensor) -> Gradients:
             cosine = action.cos()
             by_sum = by_action * (cosine * cosine * cosine)  # dJ/da / 1.5
-            by_exponent = (by_sum @ self._scaled_weights) * basis
-            self._by_weights.add_((by_sum.mT @ basis).mT, alpha=1.5)  # three times faster than b^T dJ/da
-            self._by_exponents += inputs.mT @ by_exponent
-            by_inputs = by_exponent @ self._exponents.mT
+            by_distance = product(by_sum, self._scaled_weights) * basis
+            self._by_weights.add_(product(by_sum.mT, basis).mT, alpha=1.5)  # (thrice as fast as b^T dJ/da)
+            self._by_distances += product(inputs.mT, by_distance)
+            by_inputs = product(by_distance, self._distances.mT)
             count = y.shape[-1]
             by_y = torch.addcmul(by_inputs[..., :count], y, by_inputs[..., count : 2 * count], value=2)
             return pull_back_z(by_y * self._local.scale)
@@ -216,9 +216,9 @@ class _RbfController(DifferentiableController):
         """Derivative by the parameters, over all that was pulled back so far."""
         names = ("centers", "log_lengthscales")
         found = torch.autograd.grad(
-            self._taped_exponents,
+            self._taped_distances,
             [self._leaves[name] for name in names],
-            self._by_exponents,
+            self._by_distances,
             retain_graph=True,  # more may be pulled back, and the gradient asked for again
         )
         return dict(zip(names, found, strict=True)) | {"weights": self._by_weights}
@@ -244,7 +244,7 @@ class _RbfJacobian(Jacobian):
     def __init__(self, known: _Prepared, z: Tensor) -> None:
         y = known.local(z)
         self._known = known
-        self._basis = _basis(y, known.exponents)[1]  # (*R, P, C)
+        self._basis = _basis(y, known.distances)[1]  # (*R, P, C)
         self._linear = torch.cat([y, torch.ones_like(y[..., :1])], dim=-1).mT.contiguous()  # (*R, F + 1, P)
         action, self._by_lengthscales = self._spread(self._basis, known.rows)  # (*R, U, P), (*R, U, F, P)
         self._slope = squash_slope(action)  # (*R, U, P)
@@ -305,7 +305,7 @@ class _Prepared:
 
     Attributes:
         local: z -> y.
-        exponents: E of `_basis`.
+        distances: E of `_basis`.
         weights: w, (*R, C, U).
         centers: c as y sees them, (*R, C, F).
         scale: Derivative of these by the parameter `centers`, (*R, 1, F).
@@ -316,7 +316,7 @@ class _Prepared:
 
     def __init__(self, parameters: Parameters) -> None:
         self.local = _local_scaling(parameters)
-        self.exponents = _exponents(parameters, self.local)
+        self.distances = _distances(parameters, self.local)
         self.weights, self.centers = parameters["weights"], self.local(STRIDE * parameters["centers"])
         self.scale = STRIDE * self.local.scale
         ones = torch.ones_like(self.centers[..., :1])

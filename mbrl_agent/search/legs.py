@@ -1,4 +1,4 @@
-"""The legs of a search: runs of gradient steps with the same candidates, and what ends one.
+"""The legs of a search: runs of gradient steps with the same candidates, what ends one, and their report.
 
 Successive halving (Jamieson, Talwalkar 2016) divides the steps of a search into as many legs of equal
 length as it takes to halve the candidates to one. After each leg the worse half of them is left where it
@@ -8,13 +8,14 @@ is. A leg ends sooner where the predicted cost has stopped falling.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from mbrl_agent.search.gradient_step import StepResult
+from mbrl_agent.search.gradient_step import PATIENCE, StepResult
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,29 @@ class Leg:
         found = values.new_full((len(values), replicates), torch.nan, dtype=kind)
         found[:, self.candidates] = values.to(kind)
         return found
+
+
+@dataclass(frozen=True)
+class SearchReport:
+    """What one search did.
+
+    Attributes:
+        parameters: The improved parameters, with the leading axis R of the candidates.
+        expected_cost: (steps, R), before each step, over the horizon; nan once a candidate is left behind.
+        grad_norm: (steps, R), before clipping; likewise.
+        steps: Gradient steps of each candidate until it was left behind, or the search ended.
+        skipped: Steps of single candidates that were skipped because something was not finite.
+        stalled: Candidates that failed so `PATIENCE` times in a row; they keep their last good parameters.
+        jitter: Cholesky factorisations that needed more than the base jitter.
+    """
+
+    parameters: dict[str, Tensor]
+    expected_cost: Tensor
+    grad_norm: Tensor
+    steps: list[int]
+    skipped: int
+    stalled: int
+    jitter: int
 
 
 def leg_lengths(steps: int, candidates: int, halving: bool) -> list[int]:
@@ -80,4 +104,28 @@ def is_flat(results: Sequence[StepResult], window: int) -> bool:
     best = int(after.mean(0).nan_to_num(torch.inf).argmin())
     variances = before[:, best].var() + after[:, best].var() if window > 1 else torch.zeros(())
     fall = before[:, best].mean() - after[:, best].mean()
-    return not bool(fall > (variances / window).sqrt())
+    return bool(fall <= (variances / window).sqrt())  # (false for costs that are not finite)
+
+
+def report(improved: dict[str, Tensor], legs: list[Leg], planned: int) -> SearchReport:
+    """What a search did, up to the step at which it ended; those after that one have changed nothing."""
+    replicates = len(next(iter(improved.values())))
+    last = torch.stack([result.failures for result in legs[-1].results])
+    taken = min(len(last), int((last < PATIENCE).any(1).sum()) + 1)
+    legs[-1] = replace(legs[-1], results=legs[-1].results[:taken])
+    if bool((last[taken - 1] >= PATIENCE).all()):
+        warnings.warn(
+            f"policy search ended at step {legs[-1].first + taken} of {planned}: the costs or the gradients "
+            f"of all candidates were not finite {PATIENCE} times in a row; the last good policies are kept",
+            stacklevel=3,
+        )
+    failures = torch.cat([leg.spread("failures", replicates) for leg in legs])
+    return SearchReport(
+        improved,
+        torch.cat([leg.spread("expected_cost", replicates) for leg in legs]),
+        torch.cat([leg.spread("grad_norm", replicates) for leg in legs]),
+        steps=(~failures.isnan()).sum(0).tolist(),
+        skipped=int((failures > 0).sum()),
+        stalled=int((failures >= PATIENCE).any(0).sum()),
+        jitter=sum(int(result.jitter.sum()) for leg in legs for result in leg.results),
+    )

@@ -1,13 +1,12 @@
 """Policy search inside the model: rollout -> gradient -> Adam, over several candidate policies at once.
 
 The candidates live on a replicate axis: each has its own parameters, its own particles and its own
-noise, and all of them share every kernel call. Adam works element by element, so one optimiser
-serves them all; the gradient's norm is clipped candidate by candidate.
+noise, and all of them share every kernel call. The gradient's norm is clipped candidate by candidate, and
+each has an Adam of its own. The worse half is left behind now and then, see `legs`.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -23,7 +22,7 @@ from mbrl_agent.resampling.none import NoResampling
 from mbrl_agent.search.estimators.base import Estimator
 from mbrl_agent.search.gradient_step import PATIENCE, GradientStep
 from mbrl_agent.search.initial_states import StartDistribution
-from mbrl_agent.search.legs import Leg, better_half, is_flat, leg_lengths
+from mbrl_agent.search.legs import Leg, SearchReport, better_half, is_flat, leg_lengths, report
 from mbrl_agent.search.rollout import Noise, Simulation
 from mbrl_agent.types import Cost, Parameters, Terminated, Trajectory
 
@@ -69,29 +68,6 @@ class SearchOptions:
         require_flag("halving", self.halving)
         require_positive("learning_rate", self.learning_rate)
         require_positive("max_grad_norm", self.max_grad_norm)
-
-
-@dataclass(frozen=True)
-class SearchReport:
-    """What one search did.
-
-    Attributes:
-        parameters: The improved parameters, with the leading axis R of the candidates.
-        expected_cost: (steps, R), before each step, over the horizon; nan once a candidate is left behind.
-        grad_norm: (steps, R), before clipping; likewise.
-        steps: Gradient steps of each candidate until it was left behind, or the search ended.
-        skipped: Steps of single candidates that were skipped because something was not finite.
-        stalled: Candidates that failed so `PATIENCE` times in a row; they keep their last good parameters.
-        jitter: Cholesky factorisations that needed more than the base jitter.
-    """
-
-    parameters: dict[str, Tensor]
-    expected_cost: Tensor
-    grad_norm: Tensor
-    steps: list[int]
-    skipped: int
-    stalled: int
-    jitter: int
 
 
 @dataclass(frozen=True)
@@ -280,7 +256,7 @@ class PolicySearch:
                 improved[name][leg.candidates] = value
             if step.ended():
                 break
-        return _report(improved, legs, options.steps)
+        return report(improved, legs, options.steps)
 
     def _better_half(self, parameters: Parameters, generator: torch.Generator) -> list[int]:
         """Which candidates are in the better half, in a comparison like that at the end of a search."""
@@ -315,30 +291,6 @@ def _steps_between_looks(parameters: Parameters) -> int:
 
 def _on_gpu(parameters: Parameters) -> bool:
     return any(value.is_cuda for value in parameters.values())
-
-
-def _report(improved: dict[str, Tensor], legs: list[Leg], planned: int) -> SearchReport:
-    """What a search did, up to the step at which it ended; those after that one have changed nothing."""
-    replicates = len(next(iter(improved.values())))
-    last = torch.stack([result.failures for result in legs[-1].results])
-    taken = min(len(last), int((last < PATIENCE).any(1).sum()) + 1)
-    legs[-1] = replace(legs[-1], results=legs[-1].results[:taken])
-    if bool((last[taken - 1] >= PATIENCE).all()):
-        warnings.warn(
-            f"policy search ended at step {legs[-1].first + taken} of {planned}: the costs or the gradients "
-            f"of all candidates were not finite {PATIENCE} times in a row; the last good policies are kept",
-            stacklevel=3,
-        )
-    failures = torch.cat([leg.spread("failures", replicates) for leg in legs])
-    return SearchReport(
-        improved,
-        torch.cat([leg.spread("expected_cost", replicates) for leg in legs]),
-        torch.cat([leg.spread("grad_norm", replicates) for leg in legs]),
-        steps=(~failures.isnan()).sum(0).tolist(),
-        skipped=int((failures > 0).sum()),
-        stalled=int((failures >= PATIENCE).any(0).sum()),
-        jitter=sum(int(result.jitter.sum()) for leg in legs for result in leg.results),
-    )
 
 
 def _simulate_alike(simulation: Simulation, parameters: Parameters) -> Trajectory:

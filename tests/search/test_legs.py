@@ -95,3 +95,10 @@ def test_the_candidate_that_leads_is_asked():
     assert asked(torch.cat([flat + 5, falling], 1), window=5) == []
     bad = torch.full((10, 1), math.nan)
     assert asked(torch.cat([bad, falling], 1), window=5) == []
+
+
+def test_costs_that_are_not_finite_are_not_flat():
+    bad = torch.full((10, 1), math.nan)
+    assert asked(bad, window=5) == []
+    assert asked(torch.cat([bad[:5], torch.ones(5, 1)]), window=5) == []
+    assert asked(torch.cat([torch.ones(5, 1), bad[:5]]), window=5) == []
