@@ -95,8 +95,7 @@ class GradientStep:
         """Take over the initial particles and the noise of another simulation of the same shape."""
         own = self._simulation
         own.initial_particles.copy_(simulation.initial_particles)
-        own.noise.model.copy_(simulation.noise.model)
-        own.noise.resampling.copy_(simulation.noise.resampling)
+        own.noise.copy_(simulation.noise)
 
     def __call__(self) -> StepResult:
         """Take one step."""

@@ -151,7 +151,7 @@ class PolicySearch:
         particles: int = 0,
         resampler: Resampler | None = None,
     ) -> Simulation:
-        """Draw initial particles and noise for a rollout.
+        """Draw initial particles and noise for a rollout of policies as they are deployed.
 
         Args:
             replicates: R.
@@ -163,6 +163,12 @@ class PolicySearch:
         start = self.initial_states.sample(replicates, particles or self.options.num_particles, generator)
         noise = Noise.draw(self.dynamics, chosen, start, self.horizon, generator)
         return Simulation(self.policy, self.dynamics, self.cost, chosen, start, noise, self.terminated)
+
+    def improving_simulation(self, replicates: int, generator: torch.Generator) -> Simulation:
+        """The rollout in which policies are improved: with the noise that a policy then acts with."""
+        simulation = self.simulation(replicates, generator)
+        noise = simulation.noise.for_policy(self.policy.noise_dims, generator)
+        return replace(simulation, noise=noise)
 
     def ranking_simulation(self, generator: torch.Generator) -> Simulation:
         """Draw the rollout in which candidates are compared: one replicate, many particles, no resampling."""
@@ -226,7 +232,7 @@ class PolicySearch:
             generator: Source of all randomness.
         """
         copies = {name: value.expand(repeats, *value.shape) for name, value in parameters.items()}
-        gradient = self.estimator(copies, self.simulation(repeats, generator)).gradient
+        gradient = self.estimator(copies, self.improving_simulation(repeats, generator)).gradient
         flat = torch.cat([value.reshape(repeats, -1) for value in gradient.values()], dim=1)  # (repeats, N)
         variance = flat.var(0).sum()
         return GradientProbe(variance, flat.mean(0).norm() / variance.sqrt())
@@ -248,7 +254,7 @@ class PolicySearch:
         step = GradientStep(
             self.estimator,
             parameters,
-            self.simulation(replicates, generator),
+            self.improving_simulation(replicates, generator),
             self.options.learning_rate,
             self.options.max_grad_norm,
         )
@@ -256,7 +262,7 @@ class PolicySearch:
         results: list[StepResult] = []
         for number in range(self.options.steps):
             if number and number % self.options.noise_renewal == 0:
-                step.renew(self.simulation(replicates, generator))
+                step.renew(self.improving_simulation(replicates, generator))
             results.append(step())
             if on_step is not None:
                 on_step(number, results[-1].expected_cost)
