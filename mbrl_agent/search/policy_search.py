@@ -206,6 +206,7 @@ class PolicySearch:
             SearchFailedError: No predicted cost is finite; the message says what is not, and what to do.
         """
         both = {name: torch.cat([value, improved[name]]) for name, value in starts.items()}
+        self.dynamics.renew(generator)
         simulation = self.ranking_simulation(generator)
         before, after = self.predicted_cost(both, simulation).chunk(2)
         costs = torch.minimum(before, after)
@@ -262,6 +263,7 @@ class PolicySearch:
         results: list[StepResult] = []
         for number in range(self.options.steps):
             if number and number % self.options.noise_renewal == 0:
+                self.dynamics.renew(generator)
                 step.renew(self.improving_simulation(replicates, generator))
             results.append(step())
             if on_step is not None:

@@ -518,3 +518,17 @@ def test_a_search_with_dropout_improves_repeats_and_differs():
         for values in (parameters, one.parameters)
     )
     assert bool((after < before - 0.1).all())
+
+
+def test_a_model_is_renewed_with_the_noise_and_before_candidates_are_compared():
+    class Renewed(PointMassModel):
+        def renew(self, generator):
+            self.std = 0.02 + 0.02 * float(torch.rand((), generator=generator))
+            renewals.append(self.std)
+
+    renewals: list[float] = []
+    search = make(dynamics=Renewed(), steps=7, noise_renewal=3)
+    report = search.improve(start(), generator(3))
+    assert len(set(renewals)) == 2  # with steps 3 and 6
+    search.rank(start(), report.parameters, generator(4))
+    assert len(set(renewals)) == 3
