@@ -267,9 +267,6 @@ class ParticlePILCO(BaseAlgorithm):
                 f"policy must be one of {', '.join(self.policy_aliases)} or a subclass of SearchPolicy, "
                 f"got {self.policy_class}"
             )
-        self.rollout.validate(self.dynamics_options, self.policy_class, self.estimator, self.task.terminated)
-        generator = derive_generator(self.seed, "dynamics", device=self.device)
-        self.learner.build_model(self.state_dims, self.action_dims, generator)
         observation_space, action_space = self.observation_space, self.action_space
         assert isinstance(observation_space, spaces.Box)
         assert isinstance(action_space, spaces.Box)
@@ -280,6 +277,9 @@ class ParticlePILCO(BaseAlgorithm):
             **self.policy_kwargs,
         ).to(self.device)
         self.learner.policy = self.policy
+        self.rollout.validate(self.dynamics_options, self.policy, self.estimator, self.task.terminated)
+        generator = derive_generator(self.seed, "dynamics", device=self.device)
+        self.learner.build_model(self.state_dims, self.action_dims, generator)
 
     @property
     def state_dims(self) -> int:

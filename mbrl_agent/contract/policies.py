@@ -51,6 +51,14 @@ def make(policy: PolicyOptions, dtype: torch.dtype = torch.float64) -> SearchPol
     return made.to(dtype)
 
 
+def noise_of(
+    policy: SearchPolicy, *shape: int, seed: int = 3, dtype: torch.dtype = torch.float64
+) -> tuple[Tensor, ...]:
+    """What the policy takes beside the states while it is improved: nothing if it is not noisy."""
+    columns = policy.noise_dims
+    return (normal(*shape, columns, seed=seed, dtype=dtype),) if columns else ()
+
+
 def drawn(policy: SearchPolicy, *replicates: int, seed: int = 2) -> dict[str, Tensor]:
     """Fresh parameters with these replicate axes."""
     dtype = policy.feature_mean.dtype
@@ -106,9 +114,10 @@ def check_purity(policy: PolicyOptions) -> None:
     """The same state gives the same action, bitwise."""
     made = make(policy)
     parameters, state = drawn(made, 2), states(2, 5)
-    with nothing_global("a controller", state, *parameters.values()):
-        once = made.controller(parameters)(state)
-    require_same([once], [made.controller(parameters)(state)], "a controller")
+    for inputs in ((state,), (state, *noise_of(made, 2, 5))):
+        with nothing_global("a controller", *inputs, *parameters.values()):
+            once = made.controller(parameters)(*inputs)
+        require_same([once], [made.controller(parameters)(*inputs)], "a controller")
 
 
 def check_replicates(policy: PolicyOptions) -> None:
@@ -116,15 +125,17 @@ def check_replicates(policy: PolicyOptions) -> None:
     for dtype in DTYPES:
         made = make(policy, dtype)
         parameters, state = drawn(made, 2, 3), states(2, 3, 6, dtype=dtype)
-        together = made.controller(parameters)(state)
+        noise = noise_of(made, 2, 3, 6, dtype=dtype)
+        together = made.controller(parameters)(state, *noise)
         for i in range(2):
             for j in range(3):
                 own = {key: value[i, j] for key, value in parameters.items()}
                 rule = "a replicate side by side with others must act as it acts alone"
-                require_close(together[i, j], made.controller(own)(state[i, j]), rule, tolerance_of(dtype))
+                alone = made.controller(own)(state[i, j], *(value[i, j] for value in noise))
+                require_close(together[i, j], alone, rule, tolerance_of(dtype))
         moved = state.clone()
         moved[1, 2, 4] += 1.0
-        after = made.controller(parameters)(moved)
+        after = made.controller(parameters)(moved, *noise)
         others = torch.ones(2, 3, 6, dtype=torch.bool)
         others[1, 2, 4] = False
         rule = "the action of a particle must not depend on the states of others"
@@ -138,8 +149,11 @@ def check_derivative(policy: PolicyOptions) -> None:
         parameters = drawn(made, *replicates)
         own = made.differentiable_controller(parameters)
         general = DifferentiableController(made.controller, parameters)
-        several = [states(*replicates, 4, seed=seed) for seed in range(3)]
-        records = [(own.vjp(state), general.vjp(state)) for state in several]
+        several = [
+            (states(*replicates, 4, seed=seed), *noise_of(made, *replicates, 4, seed=seed))
+            for seed in range(3)
+        ]
+        records = [(own.vjp(*inputs), general.vjp(*inputs)) for inputs in several]
         for seed, ((action, pull_back), (expected, reference)) in enumerate(reversed(records)):
             require_close(action, expected, "differentiable_controller must act as controller does")
             by_action = normal(*action.shape, seed=seed)
@@ -159,8 +173,9 @@ def check_jacobian(policy: PolicyOptions) -> None:
     """The sums over `jacobian` are those of every particle's own derivatives, by autograd."""
     for replicates in REPLICATES:
         made = make(policy)
-        parameters, state = drawn(made, *replicates), states(*replicates, 6)
-        own, general = made.jacobian(parameters)(state), SearchPolicy.jacobian(made, parameters)(state)
+        parameters = drawn(made, *replicates)
+        inputs = states(*replicates, 6), *noise_of(made, *replicates, 6)
+        own, general = made.jacobian(parameters)(*inputs), SearchPolicy.jacobian(made, parameters)(*inputs)
         require_close(own.gram(), general.gram(), "the Gram matrices of the jacobian must be autograd's")
         for further in ((), (2,)):
             by_action = normal(*further, *replicates, 6, U)

@@ -144,6 +144,13 @@ class DynamicsModel(nn.Module, ABC):
         """
         return Predictor(self.predict)
 
+    def renew(self, generator: torch.Generator) -> None:
+        """Draw anew, in place, what stands for all that the model does not know; nothing unless overridden.
+
+        A search calls it with fresh random numbers for a rollout, and for the comparison of candidates.
+        What is then drawn is no part of what a fit has found.
+        """
+
     def attach(self, step: Step | None) -> None:
         """Take the environment's true dynamics, where the options say that the model needs them.
 

@@ -31,8 +31,8 @@ from mbrl_agent.dynamics.gp_draws import (
     ChangeScale,
     DrawsPredictor,
     FunctionDraws,
+    FunctionPosterior,
     PosteriorFunctions,
-    draw_functions,
 )
 from mbrl_agent.dynamics.gp_fit import GpFit, fit_hyperparameters
 from mbrl_agent.dynamics.gp_independent import IndependentPredictor, Posterior
@@ -41,6 +41,7 @@ from mbrl_agent.dynamics.gp_moments import GpMoments
 from mbrl_agent.dynamics.gp_subset import evenly, recent_and_far
 from mbrl_agent.dynamics.scalings import fit_scalings, standardise
 from mbrl_agent.features import AngleFeatures
+from mbrl_agent.options import refused
 from mbrl_agent.options.validation import require_choice, require_count
 from mbrl_agent.standardization import Scaling, inverse
 from mbrl_agent.targets import Integration, Targets
@@ -71,6 +72,8 @@ class Gp(DynamicsOptions):
     """Particles keep a function drawn from the posterior, or draw anew from its variance at each step."""
     functions: int = 150
     """Functions drawn, M: of P particles, particle i follows function i M // P; 150 is one a particle."""
+    renewal: Literal["fit", "rollout"] = "fit"
+    """How long functions are kept: until the next fit, or for a rollout, as fresh random numbers are."""
     fourier_features: int = 64
     """Random Fourier features that a drawn function's prior consists of."""
     fit_steps: int = 60
@@ -81,6 +84,11 @@ class Gp(DynamicsOptions):
     def __post_init__(self) -> None:
         require_choice("kernel", self.kernel, tuple(KERNELS))
         require_choice("propagation", self.propagation, ("functions", "independent"))
+        require_choice("renewal", self.renewal, ("fit", "rollout"))
+        if self.renewal == "rollout" and self.propagation != "functions":
+            raise refused(
+                "renewal", f"'rollout' renews functions, and propagation {self.propagation!r} has none"
+            )
         for name in ("functions", "fourier_features", "fit_steps", "max_points"):
             require_count(name, getattr(self, name))
 
@@ -143,6 +151,7 @@ class GpModel(DynamicsModel):
         self.noise_dims = features.state_dims
         self._warned = False
         self._kept: Posterior | None = None
+        self._drawn_from: FunctionPosterior | None = None
         dims, tasks = features.feature_dims + action_dims, len(targets)
         slopes = dims if self.kernel.linear else 0
         waves = -(-options.fourier_features // 2)
@@ -244,15 +253,8 @@ class GpModel(DynamicsModel):
         fits = self._fit_hyperparameters(inputs, targets)
         chosen = self._chosen(inputs)
         hyperparameters = stack([fit.hyperparameters for fit in fits])
-        draws = draw_functions(
-            self.kernel,
-            hyperparameters,
-            inputs[chosen],
-            targets[:, chosen],
-            self.options.functions,
-            self.options.fourier_features,
-            generator,
-        )
+        posterior = FunctionPosterior.of(self.kernel, hyperparameters, inputs[chosen], targets[:, chosen])
+        draws = posterior.draw(self.options.functions, self.options.fourier_features, generator)
         self.integration.fit(transitions)
         self._store({
             "input_mean": scalings.inputs.mean, "input_scale": scalings.inputs.scale,
@@ -261,6 +263,18 @@ class GpModel(DynamicsModel):
             **vars(hyperparameters), **vars(draws),
         })  # fmt: skip
         return _report(fits, self.target_std > 0)
+
+    @torch.no_grad()
+    def renew(self, generator: torch.Generator) -> None:
+        """Draw other functions from the posterior, where the options say so; see `DynamicsModel.renew`."""
+        if self.options.renewal == "fit":
+            return
+        if self._drawn_from is None:  # factorised once a fit
+            known = self.inputs.double(), self.targets_seen.double()
+            self._drawn_from = FunctionPosterior.of(self.kernel, self.hyperparameters, *known)
+        draws = self._drawn_from.draw(self.options.functions, self.options.fourier_features, generator)
+        for name, value in vars(draws).items():
+            getattr(self, name).copy_(value)
 
     def score(self, transitions: Transitions) -> Score:
         """Judge the posterior: its likelihood, and the error of its mean."""
@@ -327,18 +341,22 @@ class GpModel(DynamicsModel):
 
     def _store(self, values: dict[str, Tensor]) -> None:
         """Keep what was found, each in the dtype that it has."""
-        self._kept = None
+        self._forget()
         for name, value in values.items():
             setattr(self, name, value.detach().to(getattr(self, name)).clone())
 
     def _apply(self, *arguments: Any, **options: Any) -> Any:
         """Forget what was prepared in another dtype or on another device."""
-        self._kept = None
+        self._forget()
         return super()._apply(*arguments, **options)  # type: ignore[no-untyped-call]
+
+    def _forget(self) -> None:
+        """Drop what was prepared from the data."""
+        self._kept = self._drawn_from = None
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *others: Any) -> None:
         """Take over as many data as were saved; all other sizes must be those of the model."""
-        self._kept = None
+        self._forget()
         count = state_dict.get(f"{prefix}inputs", self.inputs).shape[:1].numel()
         self.inputs = self.inputs.new_zeros(count, self.inputs.shape[1])
         self.targets_seen = self.targets_seen.new_zeros(len(self.targets), count)

@@ -82,56 +82,67 @@ class ChangeScale:
     noise: Tensor
 
 
-def draw_functions(
-    kernel: Kernel,
-    hyperparameters: Hyperparameters,
-    inputs: Tensor,
-    targets: Tensor,
-    functions: int,
-    features: int,
-    generator: torch.Generator,
-) -> FunctionDraws:
-    """Draw posterior functions of K targets; float64.
+@dataclass(frozen=True)
+class FunctionPosterior:
+    """K Gaussian processes given their data: what functions are drawn from; float64.
 
-    Args:
+    Attributes:
         kernel: Covariance function.
         hyperparameters: Of the K targets.
         inputs: Z, (N, F), standardised.
         targets: y, (K, N), standardised.
-        functions: M.
-        features: Random Fourier features of a function, half of them cosines.
-        generator: Source of all randomness.
+        factor: Cholesky factor of K + n^2 I, (K, N, N).
     """
-    count, dims = inputs.shape
-    half = -(-features // 2)
-    tasks = len(targets)
 
-    def normal(*shape: int) -> Tensor:
-        drawn = torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device)
-        return drawn.to(inputs.device)
+    kernel: Kernel
+    hyperparameters: Hyperparameters
+    inputs: Tensor
+    targets: Tensor
+    factor: Tensor
 
-    frequencies = kernel.shape.frequencies(normal(tasks, dims, half), normal(tasks, 5, half))
-    frequencies = frequencies * (-hyperparameters.log_lengthscales).exp().unsqueeze(-1)
-    scale = hyperparameters.log_signal.exp().view(1, -1, 1) / math.sqrt(half)
-    cosines, sines = scale * normal(functions, tasks, half), scale * normal(functions, tasks, half)
-    angles = inputs @ frequencies  # (K, N, J)
-    prior = torch.einsum("knj,mkj->mkn", angles.cos(), cosines)
-    prior = prior + torch.einsum("knj,mkj->mkn", angles.sin(), sines)
-    slopes = inputs.new_zeros(functions, tasks, dims if kernel.linear else 0)
-    if kernel.linear:
-        slopes = hyperparameters.log_slopes.exp() * normal(functions, tasks, dims)
-        prior = prior + slopes @ inputs.mT
-    variance = hyperparameters.noise_variance()[:, None]
-    noise = variance.sqrt() * normal(functions, tasks, count)
-    points = inputs.expand(tasks, -1, -1)
-    covariance = hyperparameters.covariance(kernel, points, points)
-    factor = torch.linalg.cholesky(covariance + torch.diag_embed(variance.expand(-1, count)))
-    residual = (targets - prior - noise).permute(1, 2, 0)  # (K, N, M)
-    corrections = torch.cholesky_solve(residual, factor).permute(2, 0, 1)
-    if kernel.linear:
-        slopes = slopes + (2 * hyperparameters.log_slopes).exp() * (corrections @ inputs)
-    signal = (2 * hyperparameters.log_signal).exp().view(1, -1, 1)
-    return FunctionDraws(frequencies, cosines, sines, signal * corrections, slopes)
+    @classmethod
+    def of(
+        cls, kernel: Kernel, hyperparameters: Hyperparameters, inputs: Tensor, targets: Tensor
+    ) -> FunctionPosterior:
+        """Condition on data."""
+        points = inputs.expand(len(targets), -1, -1)
+        noise = hyperparameters.noise_variance()[:, None].expand(points.shape[:2])
+        covariance = hyperparameters.covariance(kernel, points, points) + torch.diag_embed(noise)
+        return cls(kernel, hyperparameters, inputs, targets, torch.linalg.cholesky(covariance))
+
+    def draw(self, functions: int, features: int, generator: torch.Generator) -> FunctionDraws:
+        """Draw functions of all targets.
+
+        Args:
+            functions: M.
+            features: Random Fourier features of a function, half of them cosines.
+            generator: Source of all randomness.
+        """
+        inputs, hyperparameters, linear = self.inputs, self.hyperparameters, self.kernel.linear
+        tasks, (count, dims), half = len(self.targets), inputs.shape, -(-features // 2)
+
+        def normal(*shape: int) -> Tensor:
+            drawn = torch.randn(shape, generator=generator, dtype=torch.float64, device=generator.device)
+            return drawn.to(inputs.device)
+
+        frequencies = self.kernel.shape.frequencies(normal(tasks, dims, half), normal(tasks, 5, half))
+        frequencies = frequencies * (-hyperparameters.log_lengthscales).exp().unsqueeze(-1)
+        scale = hyperparameters.log_signal.exp().view(1, -1, 1) / math.sqrt(half)
+        cosines, sines = scale * normal(functions, tasks, half), scale * normal(functions, tasks, half)
+        angles = inputs @ frequencies  # (K, N, J)
+        prior = torch.einsum("knj,mkj->mkn", angles.cos(), cosines)
+        prior = prior + torch.einsum("knj,mkj->mkn", angles.sin(), sines)
+        slopes = inputs.new_zeros(functions, tasks, dims if linear else 0)
+        if linear:
+            slopes = hyperparameters.log_slopes.exp() * normal(functions, tasks, dims)
+            prior = prior + slopes @ inputs.mT
+        noise = hyperparameters.noise_variance()[:, None].sqrt() * normal(functions, tasks, count)
+        residual = (self.targets - prior - noise).permute(1, 2, 0)  # (K, N, M)
+        corrections = torch.cholesky_solve(residual, self.factor).permute(2, 0, 1)
+        if linear:
+            slopes = slopes + (2 * hyperparameters.log_slopes).exp() * (corrections @ inputs)
+        signal = (2 * hyperparameters.log_signal).exp().view(1, -1, 1)
+        return FunctionDraws(frequencies, cosines, sines, signal * corrections, slopes)
 
 
 class DrawsPredictor(Predictor):

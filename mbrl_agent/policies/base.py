@@ -31,8 +31,8 @@ from mbrl_agent.standardization import Scaling, StandardizedFeatures, visited_sc
 from mbrl_agent.types import Parameters
 from mbrl_agent.vjp import Gradients, PullBack, keep_in_step
 
-Controller = Callable[[Tensor], Tensor]
-"""States (*R, P, D) -> actions (*R, P, U) in [-1, 1]."""
+Controller = Callable[..., Tensor]
+"""States (*R, P, D) -> actions (*R, P, U) in [-1, 1]; a policy with `noise_dims` takes noise as well."""
 
 
 def squash(action: Tensor) -> Tensor:
@@ -110,11 +110,11 @@ class DifferentiableController:
         with torch.enable_grad():
             self._controller = make(self._leaves)
 
-    def vjp(self, state: Tensor) -> tuple[Tensor, PullBack]:
+    def vjp(self, state: Tensor, *noise: Tensor) -> tuple[Tensor, PullBack]:
         """States -> actions, and the pull-back by_action -> by_state, which adds to `gradient` as well."""
         leaf = state.detach().requires_grad_()
         with torch.enable_grad():
-            action = self._controller(leaf)
+            action = self._controller(leaf, *noise)
 
         def pull_back(by_action: Tensor) -> Gradients:
             by_state, *by_parameters = torch.autograd.grad(
@@ -160,6 +160,9 @@ class SearchPolicy(BasePolicy):
     A policy of one's own that takes raw ones leaves `change_inputs` alone. A controller is a pure function
     of tensors, in which replicates never meet; actions and fresh parameters have the dtype and the device of
     `feature_mean`: float32, or float64 after `.double()`. Parameters may have any names.
+    A policy may be noisy while it is improved, and only then: one with `noise_dims` is given standard-normal
+    numbers (*R, P, noise_dims) beside the states, fresh ones at each step of a rollout. Without them it is
+    the deterministic policy that is compared, deployed, evaluated and exported.
     `mbrl_agent.contract.check_policy` checks the options that name one.
 
     Args:
@@ -175,6 +178,8 @@ class SearchPolicy(BasePolicy):
 
     feature_mean: Tensor
     feature_scale: Tensor
+    noise_dims: int = 0
+    """Standard-normal columns that a particle consumes a step while the policy is improved."""
 
     def __init__(
         self,
@@ -219,18 +224,18 @@ class SearchPolicy(BasePolicy):
         """The policy as a function of states that knows its derivatives; by autograd unless overridden."""
         return DifferentiableController(self.controller, parameters)
 
-    def jacobian(self, parameters: Parameters) -> Callable[[Tensor], Jacobian]:
+    def jacobian(self, parameters: Parameters) -> Callable[..., Jacobian]:
         """Derivatives of each particle's action by all parameters; by autograd unless overridden.
 
         Args:
             parameters: As in `controller`, with leading axes *R.
 
         Returns:
-            A function of states (*R, P, D).
+            A function of states (*R, P, D), and of noise where the policy takes any.
         """
         return functools.partial(self._jacobian, parameters)
 
-    def _jacobian(self, parameters: Parameters, state: Tensor) -> Jacobian:
+    def _jacobian(self, parameters: Parameters, state: Tensor, *noise: Tensor) -> Jacobian:
         # each particle gets parameters of its own, on one more replicate axis
         lead, axes = state.shape[:-1], state.ndim - 2
         copies = {
@@ -238,7 +243,8 @@ class SearchPolicy(BasePolicy):
             for name, value in parameters.items()
         }
         with torch.enable_grad():
-            action = self.controller(copies)(state.detach().unsqueeze(-2)).squeeze(-2)  # (*R, P, U)
+            inputs = (value.detach().unsqueeze(-2) for value in (state, *noise))
+            action = self.controller(copies)(*inputs).squeeze(-2)  # (*R, P, U)
             leaves = tuple(copies.values())
             found = [
                 torch.autograd.grad(action[..., u].sum(), leaves, retain_graph=True, materialize_grads=True)
@@ -251,7 +257,7 @@ class SearchPolicy(BasePolicy):
         return ExplicitJacobian(rows, {name: value.shape[axes:] for name, value in parameters.items()})
 
     def moments(self, parameters: Parameters) -> Callable[[Tensor, Tensor], Mapped]:
-        """The policy as a function of Gaussian features; only some know the moments of their actions.
+        """The policy without noise as a function of Gaussian features; only some know their actions' moments.
 
         Args:
             parameters: As in `controller`; float64.

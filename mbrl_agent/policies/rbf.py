@@ -31,6 +31,7 @@ from mbrl_agent.policies.base import (
     squash,
     squash_slope,
 )
+from mbrl_agent.policies.dropout import Dropout, require_rate
 from mbrl_agent.policies.jacobian import Jacobian
 from mbrl_agent.standardization import Scaling, StandardizedFeatures, unscaled
 from mbrl_agent.types import Parameters
@@ -57,6 +58,7 @@ class RbfPolicy(SearchPolicy):
         angle_dims: Indices of the angles [rad] in an observation.
         centers: C.
         weight_std: Standard deviation of the initial weights.
+        dropout: Share of the basis functions that are left out of an action while the policy is improved.
 
     Example:
         >>> policy = RbfPolicy(Box(-1, 1, (4,)), Box(-2, 2, (1,)), angle_dims=(2,))
@@ -72,11 +74,15 @@ class RbfPolicy(SearchPolicy):
         angle_dims: tuple[int, ...] = (),
         centers: int = 50,
         weight_std: float = 0.5,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__(observation_space, action_space, lr_schedule, angle_dims)
         require_count("centers", centers)
         require_positive("weight_std", weight_std)
+        require_rate("dropout", dropout)
         self.weight_std = weight_std
+        self.dropout = Dropout(dropout)
+        self.noise_dims = centers if dropout else 0
         features = self.features.feature_dims
         self.centers = nn.Parameter(normal(centers, features) / STRIDE)
         self.log_lengthscales = nn.Parameter(torch.zeros_like(self.centers[0]))
@@ -85,12 +91,17 @@ class RbfPolicy(SearchPolicy):
     def controller(self, parameters: Parameters) -> Controller:
         """The policy at the given parameters; see `SearchPolicy.controller`."""
         local, weights, standardized = _local_scaling(parameters), parameters["weights"], self.standardized
-        distances = _distances(parameters, local)
-        return lambda state: squash(product(_basis(local(standardized(state)), distances)[1], weights))
+        distances, dropout = _distances(parameters, local), self.dropout
+
+        def act(state: Tensor, noise: Tensor | None = None) -> Tensor:
+            basis = dropout(_basis(local(standardized(state)), distances)[1], noise)
+            return squash(product(basis, weights))
+
+        return act
 
     def differentiable_controller(self, parameters: Parameters) -> DifferentiableController:
         """The same with its derivatives; see `SearchPolicy.differentiable_controller`."""
-        return _RbfController(self.standardized, parameters)
+        return _RbfController(self.standardized, parameters, self.dropout)
 
     def moments(self, parameters: Parameters) -> Callable[[Tensor, Tensor], Mapped]:
         """Moments of the actions; see `SearchPolicy.moments`."""
@@ -103,10 +114,15 @@ class RbfPolicy(SearchPolicy):
             squared_exponentials(mean, covariance, centers, shared, weights)
         )
 
-    def jacobian(self, parameters: Parameters) -> Callable[[Tensor], Jacobian]:
+    def jacobian(self, parameters: Parameters) -> Callable[..., Jacobian]:
         """Derivatives by the parameters; see `SearchPolicy.jacobian`."""
-        known, standardized = _Prepared(parameters), self.standardized
-        return lambda state: _RbfJacobian(known, standardized(state))
+        known, standardized, dropout = _Prepared(parameters), self.standardized, self.dropout
+
+        def at(state: Tensor, noise: Tensor | None = None) -> Jacobian:
+            y = known.local(standardized(state))
+            return _RbfJacobian(known, y, dropout(_basis(y, known.distances)[1], noise))
+
+        return at
 
     def change_inputs(self, parameters: Parameters, factor: Tensor, shift: Tensor) -> dict[str, Tensor]:
         """See `SearchPolicy.change_inputs`."""
@@ -177,10 +193,13 @@ class _RbfController(DifferentiableController):
 
         dJ/da = squash'(a) dJ/du,  dJ/dw = b^T dJ/da,  dJ/dd = -log(2) b (dJ/da w^T),
         dJ/dE = inputs^T dJ/dd,  dJ/dy = g_1 + 2 y g_2
+
+    Under dropout b_j is m_j 2^-d_j with a constant m_j, and all of this holds as it stands.
     """
 
-    def __init__(self, standardized: StandardizedFeatures, parameters: Parameters) -> None:
+    def __init__(self, standardized: StandardizedFeatures, parameters: Parameters, dropout: Dropout) -> None:
         self._standardized = standardized
+        self._dropout = dropout
         self._leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
         with torch.enable_grad():
             self._local = _local_scaling(self._leaves)
@@ -192,11 +211,12 @@ class _RbfController(DifferentiableController):
         self._by_distances = torch.zeros_like(self._distances)
         self._by_weights = torch.zeros_like(self._weights)
 
-    def vjp(self, state: Tensor) -> tuple[Tensor, PullBack]:
+    def vjp(self, state: Tensor, *noise: Tensor) -> tuple[Tensor, PullBack]:
         """States -> actions, and the pull-back by_action -> by_state, which adds to `gradient` as well."""
         z, pull_back_z = self._standardized.vjp(state)
         y = self._local(z)
         inputs, basis = _basis(y, self._distances)
+        basis = self._dropout(basis, *noise)
         action = product(basis, self._weights)
 
         def pull_back(by_action: Tensor) -> Gradients:
@@ -238,13 +258,13 @@ class _RbfJacobian(Jacobian):
 
     Args:
         known: The parameters, prepared.
-        z: (*R, P, F).
+        y: (*R, P, F).
+        basis: b, (*R, P, C), times whatever dropout multiplies it by.
     """
 
-    def __init__(self, known: _Prepared, z: Tensor) -> None:
-        y = known.local(z)
+    def __init__(self, known: _Prepared, y: Tensor, basis: Tensor) -> None:
         self._known = known
-        self._basis = _basis(y, known.distances)[1]  # (*R, P, C)
+        self._basis = basis
         self._linear = torch.cat([y, torch.ones_like(y[..., :1])], dim=-1).mT.contiguous()  # (*R, F + 1, P)
         action, self._by_lengthscales = self._spread(self._basis, known.rows)  # (*R, U, P), (*R, U, F, P)
         self._slope = squash_slope(action)  # (*R, U, P)
@@ -344,7 +364,10 @@ class Rbf(PolicyOptions):
     """Basis functions."""
     weight_std: float = 0.5
     """Standard deviation of the initial weights [unsquashed action]."""
+    dropout: float = 0.0
+    """Share of the basis functions left out of each action, at random, while the policy is improved."""
 
     def __post_init__(self) -> None:
         require_count("centers", self.centers)
         require_positive("weight_std", self.weight_std)
+        require_rate("dropout", self.dropout)

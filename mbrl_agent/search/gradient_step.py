@@ -89,8 +89,7 @@ class GradientStep:
         """Take over the initial particles and the noise of another simulation of the same shape."""
         own = self._simulation
         own.initial_particles.copy_(simulation.initial_particles)
-        own.noise.model.copy_(simulation.noise.model)
-        own.noise.resampling.copy_(simulation.noise.resampling)
+        own.noise.copy_(simulation.noise)
 
     def keep(self, candidates: list[int], simulation: Simulation) -> GradientStep:
         """Go on with some of the candidates alone, where they are and with the moments that they have.

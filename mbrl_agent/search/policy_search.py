@@ -136,7 +136,7 @@ class PolicySearch:
         particles: int = 0,
         resampler: Resampler | None = None,
     ) -> Simulation:
-        """Draw initial particles and noise for a rollout.
+        """Draw initial particles and noise for a rollout of policies as they are deployed.
 
         Args:
             replicates: R.
@@ -148,6 +148,12 @@ class PolicySearch:
         start = self.initial_states.sample(replicates, particles or self.options.num_particles, generator)
         noise = Noise.draw(self.dynamics, chosen, start, self.horizon, generator)
         return Simulation(self.policy, self.dynamics, self.cost, chosen, start, noise, self.terminated)
+
+    def improving_simulation(self, replicates: int, generator: torch.Generator) -> Simulation:
+        """The rollout in which policies are improved: with the noise that a policy then acts with."""
+        simulation = self.simulation(replicates, generator)
+        noise = simulation.noise.for_policy(self.policy.noise_dims, generator)
+        return replace(simulation, noise=noise)
 
     def ranking_simulation(self, generator: torch.Generator) -> Simulation:
         """Draw the rollout in which candidates are compared: one replicate, many particles, no resampling."""
@@ -185,6 +191,7 @@ class PolicySearch:
             SearchFailedError: No predicted cost is finite; the message says what is not, and what to do.
         """
         both = {name: torch.cat([value, improved[name]]) for name, value in starts.items()}
+        self.dynamics.renew(generator)
         simulation = self.ranking_simulation(generator)
         before, after = self.predicted_cost(both, simulation).chunk(2)
         costs = torch.minimum(before, after)
@@ -211,7 +218,7 @@ class PolicySearch:
             generator: Source of all randomness.
         """
         copies = {name: value.expand(repeats, *value.shape) for name, value in parameters.items()}
-        gradient = self.estimator(copies, self.simulation(repeats, generator)).gradient
+        gradient = self.estimator(copies, self.improving_simulation(repeats, generator)).gradient
         flat = torch.cat([value.reshape(repeats, -1) for value in gradient.values()], dim=1)  # (repeats, N)
         variance = flat.var(0).sum()
         return GradientProbe(variance, flat.mean(0).norm() / variance.sqrt())
@@ -235,7 +242,7 @@ class PolicySearch:
         step = GradientStep(
             self.estimator,
             parameters,
-            self.simulation(replicates, generator),
+            self.improving_simulation(replicates, generator),
             options.learning_rate,
             options.max_grad_norm,
         )
@@ -248,7 +255,7 @@ class PolicySearch:
                 leg = Leg(list(range(replicates)))
             else:
                 kept = self._better_half(step.parameters, generator)
-                step = step.keep(kept, self.simulation(len(kept), generator))
+                step = step.keep(kept, self.improving_simulation(len(kept), generator))
                 leg = legs[-1].followed_by(kept)
             legs.append(leg)
             self._run_leg(step, leg, length, generator, on_step)
@@ -274,7 +281,8 @@ class PolicySearch:
         look_every = _steps_between_looks(step.parameters)
         for number in range(steps):
             if number and number % self.options.noise_renewal == 0:
-                step.renew(self.simulation(len(leg.candidates), generator))
+                self.dynamics.renew(generator)
+                step.renew(self.improving_simulation(len(leg.candidates), generator))
             leg.results.append(step())
             if on_step is not None:
                 on_step(leg.first + number, leg.results[-1].expected_cost)

@@ -7,7 +7,7 @@ differentiable.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -26,10 +26,13 @@ class Noise:
     Attributes:
         model: (T, *R, P, dynamics.noise_dims), which outcome of each prediction a particle gets.
         resampling: (T, *R, P, resampler.noise_dims(D)).
+        policy: (T, *R, P, policy.noise_dims), with which a policy acts while it is improved; None for one
+            that acts as it does when it is deployed.
     """
 
     model: Tensor
     resampling: Tensor
+    policy: Tensor | None = None
 
     @classmethod
     def draw(
@@ -51,18 +54,37 @@ class Noise:
 
         return cls(normal(dynamics.noise_dims), normal(resampler.noise_dims(dims)))
 
+    def for_policy(self, columns: int, generator: torch.Generator) -> Noise:
+        """The same with fresh noise for a policy that takes so many columns, if any."""
+        if not columns:
+            return self
+        like = self.model
+        size = (*like.shape[:-1], columns)
+        drawn = torch.randn(size, generator=generator, dtype=like.dtype, device=like.device)
+        return replace(self, policy=drawn)
+
     def __len__(self) -> int:
         """T."""
         return len(self.model)
 
     def split(self, steps: int) -> list[Noise]:
         """The noise of successive segments of at most this many steps."""
-        pairs = zip(torch.split(self.model, steps), torch.split(self.resampling, steps), strict=True)
-        return [Noise(model, resampling) for model, resampling in pairs]
+        parts = [torch.split(value, steps) for value in vars(self).values() if value is not None]
+        return [Noise(*values) for values in zip(*parts, strict=True)]
+
+    def of_policy(self, step: int | slice) -> tuple[Tensor, ...]:
+        """What a policy takes beside the states of a step, or of several: nothing where it is not noisy."""
+        return () if self.policy is None else (self.policy[step],)
+
+    def copy_(self, other: Noise) -> None:
+        """Take over the numbers of another noise of the same shape, in the same storage."""
+        for name, value in vars(self).items():
+            if value is not None:
+                value.copy_(getattr(other, name))
 
 
 def rollout(
-    policy: Callable[[Tensor], Tensor],
+    policy: Callable[..., Tensor],
     predict: Callable[[Tensor, Tensor, Tensor | None], Prediction],
     cost: Cost,
     resample: Callable[[Prediction, Tensor, Tensor, Tensor | None], Resampled],
@@ -73,7 +95,7 @@ def rollout(
     """Propagate particles through the model for as many steps as there is noise for.
 
     Args:
-        policy: States -> actions, at fixed parameters.
+        policy: States, and noise if there is any for it, -> actions, at fixed parameters.
         predict: The model, as `DynamicsModel.predict`.
         cost: Differentiable cost of a predicted state and the action that led to it.
         resample: What happens to the particles between two steps, as `Resampler.__call__`.
@@ -83,12 +105,12 @@ def rollout(
     """
     steps: list[_Step] = []
     first = latest = _Step.before(start, ending)
-    for model_noise, resampling_noise in zip(noise.model, noise.resampling, strict=True):
+    for number, (model_noise, resampling_noise) in enumerate(zip(noise.model, noise.resampling, strict=True)):
         state, carried = latest.particles, latest.carried
         if ending is not None:
             state, carried = ending.fill(state, carried, *latest.standing())
         dims = state.shape[-1]
-        action = policy(state)
+        action = policy(state, *noise.of_policy(number))
         extra_noise = model_noise[..., dims:] if model_noise.shape[-1] > dims else None
         prediction = predict(state, action, extra_noise)
         sample = torch.addcmul(prediction.mean, prediction.std, model_noise[..., :dims])

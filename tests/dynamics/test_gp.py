@@ -8,6 +8,8 @@ import pytest
 import torch
 from sklearn.gaussian_process import GaussianProcessRegressor, kernels
 
+from mbrl_agent.contract.dynamics import RULES
+from mbrl_agent.contract.rules import check_all
 from mbrl_agent.dynamics import gp_fit
 from mbrl_agent.dynamics.gp import Gp
 from mbrl_agent.dynamics.gp_fit import LEAST_NOISE, _Problem, fit_hyperparameters
@@ -303,11 +305,64 @@ def test_a_model_of_other_sizes_is_refused():
 
 @pytest.mark.parametrize(
     "options",
-    [{"kernel": "rbf"}, {"functions": 0}, {"propagation": "fixed"}, {"max_points": 0}, {"fit_steps": 0}],
+    [
+        {"kernel": "rbf"},
+        {"functions": 0},
+        {"propagation": "fixed"},
+        {"max_points": 0},
+        {"fit_steps": 0},
+        {"renewal": "step"},
+        {"renewal": "rollout", "propagation": "independent"},
+    ],
 )
 def test_options_that_cannot_be(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         Gp(**options)
+
+
+DRAWN = ("frequencies", "cosines", "sines", "corrections", "slopes")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", KERNELS)
+def test_renewed_functions_are_drawn_as_those_of_the_fit_are(name, dtype):
+    model = fitted(dtype, kernel=name, renewal="rollout")
+    first = {key: value.clone() for key, value in model.state_dict().items()}
+    storage = [getattr(model, key).data_ptr() for key in DRAWN]  # a captured step reads there
+    model.renew(generator(4))
+    after = model.state_dict()
+    assert [getattr(model, key).data_ptr() for key in DRAWN] == storage
+    for key, value in first.items():
+        assert torch.equal(value, after[key]) == (key not in DRAWN or value.numel() == 0), key
+    model.renew(generator(3))  # with which it was fitted
+    tolerance = 1e-9 if dtype == torch.float64 else 1e-2  # the data were rounded with the model
+    for key in DRAWN:
+        torch.testing.assert_close(getattr(model, key), first[key], rtol=tolerance, atol=tolerance)
+
+
+def test_functions_stay_until_the_next_fit_unless_asked_for():
+    model = fitted()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    model.renew(generator(4))
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_functions_are_renewed_from_the_latest_data_and_from_a_checkpoint():
+    model, other = fitted(renewal="rollout"), fitted(renewal="rollout", transitions=plant(30, seed=5))
+    model.renew(generator(4))
+    model.fit(plant(55, seed=8), generator(5))
+    model.renew(generator(6))
+    assert model.corrections.shape[-1] == 55
+    other.renew(generator(7))
+    other.load_state_dict(model.state_dict())
+    for each in (model, other):
+        each.renew(generator(9))
+    assert all(torch.equal(getattr(model, key), getattr(other, key)) for key in DRAWN)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
+def test_contract_with_renewed_functions(rule):
+    check_all([rule], Gp(functions=12, fit_steps=15, renewal="rollout"), "gp")
 
 
 def test_torchs_defaults_do_not_matter():

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from mbrl_agent.dynamics.base import DynamicsModel, FitReport, Score
 from mbrl_agent.errors import SearchFailedError
 from mbrl_agent.policies.linear import LinearPolicy
+from mbrl_agent.policies.rbf import RbfPolicy
 from mbrl_agent.resampling import Gaussian, NoResampling
 from mbrl_agent.search import policy_search
 from mbrl_agent.search.estimators.base import Estimator
@@ -576,3 +577,65 @@ def test_rollouts_start_from_the_initial_states_and_last_the_horizon():
 def test_options_are_checked(options, error):
     with pytest.raises(error, match=next(iter(options))):
         SearchOptions(**options)
+
+
+# policies that are noisy while they are improved -----------------------------------------------------------
+
+
+def with_dropout(
+    rate: float, estimator: Estimator | None = None
+) -> tuple[PolicySearch, dict[str, torch.Tensor]]:
+    torch.manual_seed(0)
+    policy = RbfPolicy(BOX, spaces.Box(-1, 1, (1,), np.float32), centers=6, dropout=rate)
+    parameters = policy.initial_parameters(torch.randn(20, 2, generator=generator(8)), 3, generator(5))
+    return replace(make(estimator=estimator), policy=policy), parameters
+
+
+def test_only_rollouts_in_which_policies_are_improved_are_noisy():
+    search, _ = with_dropout(0.3)
+    assert search.improving_simulation(2, generator()).noise.policy.shape == (6, 2, 20, 6)
+    assert search.simulation(2, generator()).noise.policy is None
+    assert search.ranking_simulation(generator()).noise.policy is None
+
+
+def test_dropout_changes_no_other_random_number():
+    (noisy, _), (plain, _) = with_dropout(0.3), with_dropout(0.0)
+    one, other = (search.improving_simulation(2, generator(4)) for search in (noisy, plain))
+    assert torch.equal(one.initial_particles, other.initial_particles)
+    assert torch.equal(one.noise.model, other.noise.model)
+    assert torch.equal(one.noise.resampling, other.noise.resampling)
+    assert other.noise.policy is None
+
+
+def test_candidates_are_compared_without_dropout():
+    (noisy, parameters), (plain, _) = with_dropout(0.3), with_dropout(0.0)
+    costs = [s.predicted_cost(parameters, s.ranking_simulation(generator(2))) for s in (noisy, plain)]
+    assert torch.equal(*costs)
+
+
+def test_a_search_with_dropout_improves_repeats_and_differs():
+    search, parameters = with_dropout(0.3)
+    search = replace(search, options=replace(search.options, steps=40))
+    one, same = (search.improve(parameters, generator(3)) for _ in range(2))
+    assert all(torch.equal(value, same.parameters[key]) for key, value in one.parameters.items())
+    plain = replace(with_dropout(0.0)[0], options=search.options).improve(parameters, generator(3))
+    assert not torch.equal(one.expected_cost, plain.expected_cost)
+    before, after = (
+        search.predicted_cost(values, search.ranking_simulation(generator(1)))
+        for values in (parameters, one.parameters)
+    )
+    assert bool((after < before - 0.1).all())
+
+
+def test_a_model_is_renewed_with_the_noise_and_before_candidates_are_compared():
+    class Renewed(PointMassModel):
+        def renew(self, generator):
+            self.std = 0.02 + 0.02 * float(torch.rand((), generator=generator))
+            renewals.append(self.std)
+
+    renewals: list[float] = []
+    search = make(dynamics=Renewed(), steps=7, noise_renewal=3)
+    report = search.improve(start(), generator(3))
+    assert len(set(renewals)) == 2  # with steps 3 and 6
+    search.rank(start(), report.parameters, generator(4))
+    assert len(set(renewals)) == 3

@@ -136,7 +136,8 @@ def likelihood_ratio_gradient(
     leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}
     taken = Taken.of(trajectory)
     with torch.enable_grad():
-        action = simulation.policy.controller(leaves)(taken.before)
+        act = simulation.policy.controller(leaves)
+        action = act(taken.before, *simulation.noise.of_policy(slice(None)))
         score = log_density(predict_all(simulation, taken.before, action), taken.after)
         surrogate = taken.count(score * credit) + taken.pay(simulation.cost(taken.after, action))
         total = surrogate.mean(-1).sum()

@@ -72,7 +72,8 @@ class TotalPropagation(OwnCreditEstimator):
             pathwise, pathwise_action = sweep.model(t, future, future * sweep.noise[t])
             ratio, ratio_action = sweep.model(t, by_mean[t], by_std[t])
             both = torch.stack([pathwise_action, ratio_action]) + cost_by_action[t]
-            (mean, other), variances = self._moments(both, jacobian(taken.before[t]), parameters)
+            at_step = jacobian(taken.before[t], *simulation.noise.of_policy(t))
+            (mean, other), variances = self._moments(both, at_step, parameters)
             share = _share(variances[0], variances[1])  # (*R, 1 or N)
             total = total + torch.lerp(mean, other, share)
             shares.append(share)

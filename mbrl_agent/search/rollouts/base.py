@@ -37,7 +37,7 @@ class Rollout(Choice, ABC):
     def validate(
         self,
         dynamics: DynamicsOptions,
-        policy: type[SearchPolicy],
+        policy: SearchPolicy,
         estimator: Estimator,
         terminated: Terminated | None,
     ) -> None:

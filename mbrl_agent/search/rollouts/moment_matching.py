@@ -66,7 +66,7 @@ class MomentMatching(Rollout):
     def validate(
         self,
         dynamics: DynamicsOptions,
-        policy: type[SearchPolicy],
+        policy: SearchPolicy,
         estimator: Estimator,
         terminated: Terminated | None,
     ) -> None:
@@ -75,11 +75,17 @@ class MomentMatching(Rollout):
             raise refused(
                 "rollout", f"'moment-matching' needs dynamics 'gp' with the kernel se, got {dynamics}"
             )
-        if policy.moments is SearchPolicy.moments:
+        if type(policy).moments is SearchPolicy.moments:
             raise refused(
                 "rollout",
                 "'moment-matching' needs a policy whose moments are known, 'rbf' or 'linear', got "
-                f"{policy.__name__}",
+                f"{type(policy).__name__}",
+            )
+        if policy.noise_dims:
+            raise refused(
+                "rollout",
+                "'moment-matching' knows the moments of policies without dropout alone: leave out the "
+                "policy's option dropout, or use 'particles'",
             )
         if not isinstance(estimator, Reparameterization):
             raise refused(
