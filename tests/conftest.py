@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from mbrl_agent.options.plugins import loaded_plugins, unload_plugin
 from tests.support.tiny_run import quick_figures, tiny
@@ -18,7 +18,9 @@ torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"
 
 # the same examples each time, however slow the machine: a failure is that of the change, not of luck or load
-settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile(
+    "same", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("same")
 
 
