@@ -113,3 +113,24 @@ def gaussian_redraw_vjp(
         return by_points, by_variance * prediction.std * (2 / count), None
 
     return mean + noise @ fit.factor.mT, fit.jitter, pull_back
+
+
+@torch.no_grad()
+def standardised_residuals(
+    moments: Literal["particles", "predictions"], prediction: Prediction, particles: Tensor
+) -> Tensor:
+    """Find the noise with which `gaussian_redraw` would draw the particles themselves, L^-1 (x_i - mu).
+
+    Without gradient. Args as there.
+
+    Returns:
+        (*R, P, D), zero in a dimension without spread.
+    """
+    fit = particle_moments(particles) if moments == "particles" else prediction_moments(prediction)
+    mean, covariance = fit
+    factor, _ = robust_cholesky(covariance)
+    constant = factor.diagonal(dim1=-2, dim2=-1) == 0
+    residuals: Tensor = torch.linalg.solve_triangular(
+        factor + torch.diag_embed(constant.to(factor)), (particles - mean).mT, upper=False
+    )
+    return residuals.mT

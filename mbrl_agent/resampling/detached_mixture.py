@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mbrl_agent.gaussians import em
 from mbrl_agent.gaussians.clusters import label_shares, shrinkage_matrix, soft_clusters
-from mbrl_agent.gaussians.labelled_redraw import labelled_redraw_vjp
+from mbrl_agent.gaussians.labelled_redraw import Labelled, labelled_redraw_vjp
 from mbrl_agent.options.validation import require_count, require_flag, require_not_negative
 from mbrl_agent.resampling.base import Resampler, equal_weights
 from mbrl_agent.types import Prediction, Resampled
@@ -118,20 +118,37 @@ class DetachedMixture(Resampler):
         self, particles: Tensor, noise: Tensor, state: Tensor | None
     ) -> tuple[tuple[Tensor, Tensor, Tensor], PullBack]:
         """The draws, the labels' log-shares and the jitter; the pull-back by_draws -> by_particles."""
-        shape, K = particles.shape, self.components
-        flat = particles.detach().reshape(-1, *shape[-2:])
-        noise = noise.reshape(*flat.shape[:-1], -1)
-        samples = em.standardise(flat)
-        previous = None if state is None else state.reshape(-1, K, shape[-2])
-        log_responsibilities = soft_clusters(samples, previous, K, self.em_iterations, self.shrinkage)
-        is_label = draw_labels(log_responsibilities.exp(), noise[..., -1])
+        return self.redraw(particles, noise, self.label(particles, noise, state))
+
+    def label(self, particles: Tensor, noise: Tensor, state: Tensor | None) -> Labelled:
+        """Cluster the particles (*R, P, D) and draw the label of each; state as in `Resampled`."""
+        P, D = particles.shape[-2:]
+        samples = em.standardise(particles.detach().reshape(-1, P, D))
+        previous = None if state is None else state.reshape(-1, self.components, P)
+        log_responsibilities = soft_clusters(
+            samples, previous, self.components, self.em_iterations, self.shrinkage
+        )
+        is_label = draw_labels(log_responsibilities.exp(), noise[..., -1].reshape(-1, P))
         share, log_mass = em.normalise(log_responsibilities)
-        matrix = shrinkage_matrix(log_mass, shape[-2], self.shrinkage)
-        (drawn, jitter), redraw = labelled_redraw_vjp(noise[..., :-1], samples, share, matrix, is_label)
-        labels = label_shares(is_label, particles.dtype).view(*shape[:-2], K, -1)
+        matrix = shrinkage_matrix(log_mass, P, self.shrinkage)
+        return Labelled(samples, share, log_mass, matrix, is_label)
+
+    def redraw(
+        self, particles: Tensor, noise: Tensor, labelled: Labelled
+    ) -> tuple[tuple[Tensor, Tensor, Tensor], PullBack]:
+        """Draw every particle from the component that is its label, see `labelled_redraw_vjp`.
+
+        Returns:
+            The draws (*R, P, D), the labels' log-shares (*R, K, P) and the jitter (*R); and the pull-back
+            by_draws -> by_particles.
+        """
+        shape = particles.shape
+        eps = noise[..., :-1].reshape(-1, *shape[-2:])
+        (drawn, jitter), pull_back_flat = labelled_redraw_vjp(eps, labelled)
+        labels = label_shares(labelled.is_label, particles.dtype).view(*shape[:-2], self.components, -1)
 
         def pull_back(by_draws: Tensor, *_: Tensor | None) -> Gradients:
-            (by_particles,) = redraw(by_draws.reshape(flat.shape))
+            (by_particles,) = pull_back_flat(by_draws.reshape(eps.shape))
             return (None if by_particles is None else by_particles.view(shape),)
 
         return (drawn.view(shape), labels, jitter.view(shape[:-2])), pull_back

@@ -59,14 +59,16 @@ class Interpolated(Resampler):
         self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
     ) -> Resampled:
         """Move each particle towards its redraw, with equal weights. See `Resampler.__call__`."""
-        draw, jitter = gaussian_redraw(self.moments, prediction, particles, noise)
+        prepared = self.prepare(noise, prediction, particles)
+        draw, jitter = gaussian_redraw(self.moments, prediction, particles, prepared)
         return Resampled(torch.lerp(draw, particles, self.ratio), equal_weights(draw), jitter=jitter)
 
     def vjp(
         self, prediction: Prediction, particles: Tensor, noise: Tensor, state: Tensor | None
     ) -> tuple[Resampled, PullBack]:
         """Do the same, with the derivative written out. See `Resampler.vjp`."""
-        draw, jitter, redraw = gaussian_redraw_vjp(self.moments, prediction, particles, noise)
+        prepared = self.prepare(noise, prediction, particles)
+        draw, jitter, redraw = gaussian_redraw_vjp(self.moments, prediction, particles, prepared)
 
         def pull_back(by_particles: Tensor, by_weights: Tensor, by_state: Tensor | None) -> Gradients:
             by_mean, by_std, by_own = redraw((1 - self.ratio) * by_particles)
@@ -74,3 +76,7 @@ class Interpolated(Resampler):
 
         moved = torch.lerp(draw, particles, self.ratio)
         return Resampled(moved, equal_weights(moved), jitter=jitter), pull_back
+
+    def prepare(self, noise: Tensor, prediction: Prediction, particles: Tensor) -> Tensor:
+        """Return the noise (*R, P, D) that particles are drawn with; other ways to pair have their own."""
+        return noise

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
-from mbrl_agent.gaussians.cholesky import robust_cholesky
-from mbrl_agent.gaussians.moments import particle_moments, prediction_moments
+from mbrl_agent.gaussians.moments import standardised_residuals
 from mbrl_agent.resampling.gaussian import Gaussian
 from mbrl_agent.types import Prediction, Resampled
 from mbrl_agent.vjp import PullBack
@@ -67,15 +65,6 @@ class OwnResidual(Gaussian):
         found, pull_back = super().vjp(prediction, particles, noise, state)
         return replace(found, particles=particles), pull_back
 
-    @torch.no_grad()
     def prepare(self, noise: Tensor, prediction: Prediction, particles: Tensor) -> Tensor:
         """Return the standardised residuals (*R, P, D); the noise is not looked at."""
-        own = self.moments == "particles"
-        mean, covariance = particle_moments(particles) if own else prediction_moments(prediction)
-        factor, _ = robust_cholesky(covariance)
-        constant = (
-            factor.diagonal(dim1=-2, dim2=-1) == 0
-        )  # of a dimension without spread there is no residual
-        factor = factor + torch.diag_embed(constant.to(factor))
-        residual: Tensor = torch.linalg.solve_triangular(factor, (particles - mean).mT, upper=False)
-        return residual.mT
+        return standardised_residuals(self.moments, prediction, particles)

@@ -18,6 +18,8 @@ from mbrl_agent.resampling import (
     Resampler,
     Tangent,
 )
+from mbrl_agent.resampling.ot_interpolated import OtInterpolated
+from mbrl_agent.resampling.scored_mixture import ScoredMixture
 from mbrl_agent.types import Prediction
 
 VARIANTS: list[Resampler] = [
@@ -31,6 +33,11 @@ VARIANTS: list[Resampler] = [
     DetachedMixture(components=1),
     DetachedMixture(components=6, em_iterations=1, shrinkage=0.0),
     Tangent(components=1),
+    OtInterpolated(ratio=0.0),
+    OtInterpolated(ratio=0.9, moments="predictions"),
+    OtInterpolated(straight_through=True),
+    ScoredMixture(components=1),
+    ScoredMixture(components=6, em_iterations=1, shrinkage=0.0),
 ]
 every = pytest.mark.parametrize("resampler", VARIANTS, ids=repr)
 every_class = pytest.mark.parametrize("cls", RESAMPLERS.classes.values(), ids=list(RESAMPLERS.classes))

@@ -24,6 +24,8 @@ OPTIONS: dict[str, st.SearchStrategy[Any]] = {
     "cost_weights": st.sampled_from(["component", "uniform"]),
     "detach_responsibilities": st.booleans(),
     "wrap": st.booleans(),
+    "straight_through": st.booleans(),
+    "sweeps": st.integers(1, 3),
     "width": st.sampled_from([1e-3, 0.5, 1e3]),
 }
 

@@ -30,6 +30,8 @@ from mbrl_agent.resampling import (
     Tangent,
 )
 from mbrl_agent.resampling.base import equal_weights
+from mbrl_agent.resampling.ot_interpolated import OtInterpolated
+from mbrl_agent.resampling.scored_mixture import ScoredMixture
 from mbrl_agent.search.adjoint import value_and_gradient
 from mbrl_agent.search.rollout import Noise, Simulation
 from mbrl_agent.types import Prediction, Resampled
@@ -44,6 +46,9 @@ VARIANTS: list[Resampler] = [
     Mixture(components=2, detach_responsibilities=True),
     DetachedMixture(components=2, shrinkage=0.0),
     Tangent(components=1),
+    OtInterpolated(ratio=0.8, moments="predictions"),
+    OtInterpolated(straight_through=True),
+    ScoredMixture(components=2),
 ]
 every_variant = pytest.mark.parametrize("resampler", VARIANTS, ids=repr)
 every_resampler = pytest.mark.parametrize("name", RESAMPLERS.names())
@@ -197,7 +202,7 @@ def test_equals_autograd_with_every_kind_of_cost(name, cost):
 def test_a_cost_without_slope_leaves_the_weights(name):
     simulation, parameters = make(name, cost=cost_without_slope)
     found = adjoint(parameters, simulation)
-    if name != "mixture":
+    if name not in ("mixture", "scored-mixture"):
         assert all(not value.any() for value in found[1].values())
         return
     assert_slopes(found[1])
