@@ -11,12 +11,16 @@ Reference:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import NormalDist
 
 import torch
 from torch import Tensor
 
 FEWEST_FOLDS = 5
 """Parts of the data of which a member leaves one out, or as many as there are members."""
+
+NORMAL_MEDIAN = NormalDist().inv_cdf(0.75)
+"""Median of the absolute value of a standard normal number."""
 
 
 def folds(members: int, count: int, generator: torch.Generator) -> Tensor:
@@ -69,11 +73,17 @@ class HeldOut:
     def noise_factor(self, error: Tensor, log_std: Tensor) -> Tensor:
         """Tell by what factor the networks underestimate the noise of unseen data: (K), at least 1.
 
+        It is a median: what a member misses by far is less often noise than what it has not learned, and
+        there the members disagree.
+
         Args:
             error: (E, N, K), of the networks' means.
             log_std: (E, N, K), their log standard deviations.
         """
-        return self._mean((error * (-log_std).exp()).square()).sqrt().clamp_min(1.0)
+        scaled = (error * (-log_std).exp()).abs()[self._unseen.squeeze(-1) > 0]
+        if not len(scaled):
+            return torch.ones_like(self._shares)
+        return (scaled.median(0).values / NORMAL_MEDIAN).clamp_min(1.0)
 
     def _mean(self, values: Tensor) -> Tensor:
         """Mean over what was held out: (E, N, K) -> (K)."""
