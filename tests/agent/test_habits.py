@@ -16,10 +16,10 @@ OBSERVATION = np.array([[0.5, 0.1]], np.float32)
     [
         ("rbf", RbfPolicy, {}),
         ("RbfPolicy", RbfPolicy, {}),
-        ("rbf:centers=7", RbfPolicy, {"centers": 7, "weight_std": 0.5}),
-        ("RbfPolicy:7", RbfPolicy, {"centers": 7, "weight_std": 0.5}),
+        ("rbf:centers=7", RbfPolicy, {"centers": 7, "weight_std": 0.5, "dropout": 0.0}),
+        ("RbfPolicy:7", RbfPolicy, {"centers": 7, "weight_std": 0.5, "dropout": 0.0}),
         ("mlp:8x4", MlpPolicy, {"hidden": (8, 4)}),
-        (Rbf(centers=7), RbfPolicy, {"centers": 7, "weight_std": 0.5}),
+        (Rbf(centers=7), RbfPolicy, {"centers": 7, "weight_std": 0.5, "dropout": 0.0}),
         (MlpPolicy, MlpPolicy, {}),
     ],
 )
@@ -31,7 +31,7 @@ def test_a_policy_answers_to_all_its_names(policy, cls, options):
 
 def test_policy_kwargs_go_beside_a_spelled_policy():
     agent = make(policy="rbf:centers=7", policy_kwargs={"weight_std": 0.1})
-    assert agent.policy_kwargs == {"centers": 7, "weight_std": 0.1}
+    assert agent.policy_kwargs == {"centers": 7, "weight_std": 0.1, "dropout": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_policy_kwargs_go_beside_a_spelled_policy():
         ({"net_arch": [5]}, "use policy='mlp:hidden=64x64'"),
         ({"resample": "none"}, r"^resample: unknown option, there are .*; did you mean resampling\?$"),
         ({"policy": "MlpPolicy", "policy_kwargs": {"net_arch": [64, 64]}}, r"MlpPolicy .*: use hidden=\("),
-        ({"policy": "RbfPolicy", "policy_kwargs": {"net_arch": [64]}}, "weight_std: use policy='mlp:hid"),
+        ({"policy": "RbfPolicy", "policy_kwargs": {"net_arch": [64]}}, "dropout: use policy='mlp:hid"),
         ({"policy": "RbfPolicy", "policy_kwargs": {"centres": 3}}, r"did you mean centers\?$"),
         ({"policy": Rbf}, r"not the class: write Rbf\(\)"),
     ],

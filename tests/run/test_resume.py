@@ -95,7 +95,7 @@ def test_an_edited_configuration_is_refused(whole, tmp_path, given, changed, nam
         resume(directory, trials=4)
 
 
-OWN_OPTIONS = ("centers", "weight_std", "moments")
+OWN_OPTIONS = ("centers", "weight_std", "dropout", "moments")
 
 
 def test_rows_that_are_gone_are_noticed(whole, tmp_path):
