@@ -2,8 +2,8 @@
 
 A policy with a memory of H numbers acts on itself: its action is (u, h'), and the next state (x', h')
 contains exactly what it has chosen to remember. The rollout and its derivatives are then those of any other
-policy, in D + H state and U + H action dimensions. Model, resampling strategy, cost and the test of an end see
-the first D and U of them.
+policy, in D + H state and U + H action dimensions. Model, resampling strategy, cost and the test of an end
+see the first D and U of them.
 
 Reference:
     Meuleau, Peshkin, Kim, Kaelbling (1999), Learning Finite-State Controllers for Partially Observable
