@@ -48,8 +48,8 @@ def export(
     if agent.policy.memory_dims:
         raise ValueError(
             f"{type(agent.policy).__name__} remembers, and what is exported maps one observation to one "
-            "action, without a memory: act by agent.predict(observation, state, episode_start), which returns "
-            "the next state as well"
+            "action, without a memory: act by agent.predict(observation, state, episode_start), which "
+            "returns the next state as well"
         )
     file_format.require(agent.policy, path.name)
     files = tuple(path.with_name(path.name + suffix) for suffix in file_format.suffixes)
