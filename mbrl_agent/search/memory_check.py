@@ -29,8 +29,8 @@ def check_memory(policy: SearchPolicy, resampler: Resampler, estimator: Estimato
         following = [one for one in ESTIMATORS.names() if ESTIMATORS.get(one).follows_memory]
         raise refused(
             "estimator",
-            f"{estimator.name!r} takes states for constants, and does not see that the parameters of {name} "
-            f"also act later, through what it remembers: use {_listed(following)}",
+            f"{estimator.name!r} does not see that the parameters of {name} also act later, through what it "
+            f"remembers: use {_listed(following)}",
         )
 
 

@@ -7,15 +7,20 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from mbrl_agent.dynamics.base import DynamicsModel
 from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.policies.linear import LinearPolicy
+from mbrl_agent.policies.mlp import MlpPolicy
 from mbrl_agent.policies.recurrent import RecurrentPolicy
 from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.search.adjoint import value_and_gradient
 from mbrl_agent.search.estimators import ESTIMATORS
+from mbrl_agent.search.estimators.reparameterization import Reparameterization
+from mbrl_agent.search.gradient_step import GradientStep
 from mbrl_agent.search.memory_check import check_memory
 from mbrl_agent.search.rollout import Noise, Simulation
+from mbrl_agent.types import Prediction
 
 D, U, H, P, T = 3, 2, 4, 8, 5
 KEEPING = ["kernel-tangent", "none", "own-residual", "tangent"]
@@ -141,3 +146,41 @@ def test_what_works_with_a_memory():
     for name in ("likelihood-ratio", "total-propagation", "gaussian-shaping"):
         with pytest.raises(ValueError, match="through what it remembers: use 'reparameterization'"):
             check_memory(policy, none, ESTIMATORS.resolve(name))
+
+
+class Rail(DynamicsModel):
+    """A mass without friction, (x, v), which is pushed."""
+
+    noise_dims = 2
+
+    def predict(self, state, action, extra_noise=None):
+        (x, v), u = state.unbind(-1), action[..., 0]
+        mean = torch.stack([x + 0.4 * v + 0.08 * u, v + 0.4 * u], -1)
+        return Prediction(mean, torch.full_like(mean, 0.01))
+
+    def fit(self, transitions, generator):
+        raise NotImplementedError
+
+    def score(self, transitions):
+        raise NotImplementedError
+
+
+def cost_after_learning(policy) -> float:
+    """Of 20 steps that a policy has learned in to bring the mass from x = 1 to rest at the origin."""
+    g, none, model = torch.Generator().manual_seed(0), RESAMPLERS.resolve("none"), Rail()
+    start = torch.tensor([1.0, 0.0]) + 0.1 * torch.randn(2, 20, 2, generator=g)
+    noise = Noise.draw(model, none, start, 20, g)
+    simulation = Simulation(policy, model, lambda s, u: 1 - (-2 * s[..., 0] ** 2).exp(), none, start, noise)
+    step = GradientStep(
+        Reparameterization(), policy.initial_parameters(start[0], 2, g), simulation, 0.05, 1.0
+    )
+    return min(float(step().expected_cost.min()) for _ in range(100))
+
+
+def test_a_memory_damps_what_position_alone_cannot():
+    """A force that depends on the position alone takes no energy from the mass."""
+    box = spaces.Box(-np.inf, np.inf, (2,), np.float32), spaces.Box(-1, 1, (1,), np.float32)
+    memoryless = MlpPolicy(*box, hidden=(8,))
+    memoryless.feature_scale[1] = 0.0  # does not see the velocity
+    assert cost_after_learning(RecurrentPolicy(*box, copied_dims=(1,), hidden=8)) < 2.5
+    assert cost_after_learning(memoryless) > 4.5
