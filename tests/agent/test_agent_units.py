@@ -10,7 +10,7 @@ from mbrl_agent import ParticlePILCO, SearchOptions
 from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.policies import POLICIES
 from mbrl_agent.search.policy_search import PolicySearch
-from tests.support.memories import REMEMBERING
+from tests.support.memories import REMEMBERING, with_memory
 from tests.support.point_mass import STEPS, distance_cost, limited
 
 POLICY_KWARGS = {"rbf": {"centers": 6}, "mlp": {"hidden": (6,)}, "linear": {}, "recurrent": {"hidden": 4}}
@@ -79,6 +79,7 @@ def test_a_trial_starts_from_the_policies_of_the_last(name, monkeypatch):
         lambda search, p, *rest: (starts.append(dict(p)), improve(search, p, *rest))[1],
     )
     state = torch.as_tensor(agent.replay.episodes[0].observations, dtype=torch.float32)
+    state = with_memory(agent.policy, state)
     best, scale = int(agent.candidate_costs.argmin()), agent.policy.feature_scale.clone()
     deployed = agent.policy(state)
     kept = agent.policy.controller(agent.candidates)(state.expand(2, *state.shape))[best]
