@@ -31,11 +31,13 @@ class MemoryPolicy(SearchPolicy):
         copied_dims: Indices of the dimensions that remember. The agent gives them.
 
     Attributes:
-        seen: Indices of the features that the policy sees.
+        seen: Indices of the features that the policy sees, torch.long.
 
     Raises:
         ValueError: There is nothing else in a state.
     """
+
+    seen: Tensor
 
     def __init__(
         self,
@@ -48,14 +50,15 @@ class MemoryPolicy(SearchPolicy):
         super().__init__(observation_space, action_space, lr_schedule, angle_dims)
         features, angles = self.features, self.features.angle_dims
         owners = (*features.plain_dims, *angles, *angles)  # of each feature: the dimension it is made of
-        self.seen = [index for index, dim in enumerate(owners) if dim not in copied_dims]
-        if not self.seen:
+        seen = [index for index, dim in enumerate(owners) if dim not in copied_dims]
+        # on the policy's device, where a step can be captured as a CUDA graph; known anew, and not saved
+        self.register_buffer("seen", torch.tensor(seen, dtype=torch.long, device="cpu"), persistent=False)
+        if not seen:
             raise ValueError(f"copied_dims {copied_dims}: a policy must see some dimension of a state")
 
     def see(self, state: Tensor) -> Tensor:
         """Standardised features that the policy sees: (..., D or more) -> (..., len(seen))."""
-        found = self.standardized(state[..., : self.state_dims])
-        return found if len(self.seen) == found.shape[-1] else found[..., self.seen]
+        return self.standardized(state[..., : self.state_dims]).index_select(-1, self.seen)
 
     def predict(  # type: ignore[override]  # no Dict observations here
         self,

@@ -197,15 +197,11 @@ class _RecurrentController(DifferentiableController):
         """States -> actions, both with the memory, and the pull-back; see `DifferentiableController.vjp`."""
         dims, seen = self._policy.state_dims, self._policy.seen
         features, pull_back_features = self._standardized.vjp(state[..., :dims])
-        sees_all = len(seen) == features.shape[-1]
-        step = self._unit(features if sees_all else features[..., seen], state[..., dims:])
+        step = self._unit(features.index_select(-1, seen), state[..., dims:])
 
         def pull_back(by_result: Tensor) -> Gradients:
             by_seen, by_memory = self._back(step, by_result)
-            by_features = by_seen
-            if not sees_all:
-                by_features = torch.zeros_like(features)
-                by_features[..., seen] = by_seen
+            by_features = torch.zeros_like(features).index_copy_(-1, seen, by_seen)
             (by_state,) = pull_back_features(by_features)
             assert by_state is not None
             return (torch.cat([by_state, by_memory], dim=-1),)
