@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mbrl_agent import ParticlePILCO
+from mbrl_agent.run.commands import evaluate as evaluate_command
 from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.run.environment import make_env
 from mbrl_agent.run.evaluation import acting, evaluate
@@ -83,6 +84,20 @@ def test_evaluation_is_that_of_single_episodes(directory):
         observation, reward, terminated, truncated, _ = env.step(action)
         total, done = total + float(reward), terminated or truncated
     assert found.returns[1] == pytest.approx(total, rel=1e-4)
+
+
+def test_episodes_one_batch_after_the_other_begin_without_a_past(directory, monkeypatch):
+    monkeypatch.setattr(evaluate_command, "SIDE_BY_SIDE", 2)
+    agent, environment = (
+        ParticlePILCO.load(directory / "agent.zip"),
+        TrainConfig().updated(CHANGES).environment,
+    )
+    found = evaluate_command.run_episodes(lambda: acting(agent), environment, 4, 3)
+    np.testing.assert_allclose(found.returns, evaluate(acting(agent), environment, 4, 3).returns, rtol=1e-4)
+    told = []
+    monkeypatch.setattr(evaluate_command, "acting", lambda one: told.append(one) or acting(one))
+    evaluate_command.run(evaluate_command.Options(path=str(directory), episodes=4))
+    assert len(told) == 2
 
 
 def test_it_is_resumed(directory, tmp_path):
