@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from mbrl_agent.policies.linear import Linear, LinearPolicy
     from mbrl_agent.policies.mlp import Mlp, MlpPolicy
     from mbrl_agent.policies.rbf import Rbf, RbfPolicy
+    from mbrl_agent.policies.recurrent import Recurrent, RecurrentPolicy
     from mbrl_agent.resampling import (
         DetachedMixture,
         ExactGaussian,
@@ -85,6 +86,8 @@ __all__ = [
     "Prediction",
     "Rbf",
     "RbfPolicy",
+    "Recurrent",
+    "RecurrentPolicy",
     "Reparameterization",
     "Resampled",
     "Resampler",
@@ -121,6 +124,7 @@ _HOMES = {
     "policies.linear": "Linear LinearPolicy",
     "policies.mlp": "Mlp MlpPolicy",
     "policies.rbf": "Rbf RbfPolicy",
+    "policies.recurrent": "Recurrent RecurrentPolicy",
     "resampling": "DetachedMixture ExactGaussian FunctionGaussian Gaussian Interpolated LiuWest Mixture "
     "NoResampling Resampler Tangent",
     "resampling.base": "equal_weights",

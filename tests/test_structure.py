@@ -46,8 +46,10 @@ FOREIGN = {
 EXCEPTIONS = {
     "mbrl_agent.policies.base": {"gymnasium", "stable_baselines3"},  # a policy is one of Stable-Baselines3's
     "mbrl_agent.policies.linear": {"gymnasium"},  # and is made for spaces
+    "mbrl_agent.policies.memory": {"gymnasium"},
     "mbrl_agent.policies.mlp": {"gymnasium"},
     "mbrl_agent.policies.rbf": {"gymnasium"},
+    "mbrl_agent.policies.recurrent": {"gymnasium"},
     "mbrl_agent.costs.history": {"gymnasium"},  # a wrapper around environments, which hands on their costs
     "mbrl_agent.costs.action_history": {"gymnasium"},  # and one beside the cost that it is for
     "mbrl_agent.options.modules": {"os", "pathlib"},  # where a user's module lies

@@ -16,7 +16,7 @@ from mbrl_agent.types import Transitions
 
 D, U, P = 3, 1, 20
 ANGLES = (1,)
-OPTIONS = {"rbf": {"centers": 6}, "mlp": {"hidden": (6,)}, "linear": {}}
+OPTIONS = {"rbf": {"centers": 6}, "mlp": {"hidden": (6,)}, "linear": {}, "recurrent": {"hidden": 5}}
 SCALES = [(1e-4, 1e4), (1e4, 1e-4), (1.0, 1e-3)]
 every_policy = pytest.mark.parametrize("name", POLICIES.names())
 

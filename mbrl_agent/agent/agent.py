@@ -48,11 +48,13 @@ from mbrl_agent.errors import environment_acts
 from mbrl_agent.options.validation import require_amount, require_count, require_seed
 from mbrl_agent.policies import POLICIES, PolicyOptions
 from mbrl_agent.policies.base import SearchPolicy
+from mbrl_agent.policies.memory import MemoryPolicy
 from mbrl_agent.randomness import derive_generator
 from mbrl_agent.resampling import RESAMPLERS, Resampler
 from mbrl_agent.search.estimators import ESTIMATORS, Estimator
 from mbrl_agent.search.initial_states import Sampler
 from mbrl_agent.search.legs import SearchReport
+from mbrl_agent.search.memory_check import check_memory
 from mbrl_agent.search.policy_search import PolicySearch, SearchOptions
 from mbrl_agent.search.rollouts import ROLLOUTS, Rollout
 from mbrl_agent.types import Cost, Terminated
@@ -270,12 +272,12 @@ class ParticlePILCO(BaseAlgorithm):
         observation_space, action_space = self.observation_space, self.action_space
         assert isinstance(observation_space, spaces.Box)
         assert isinstance(action_space, spaces.Box)
-        self.policy = self.policy_class(
-            observation_space,
-            action_space,
-            angle_dims=self.task.angle_dims,
-            **self.policy_kwargs,
-        ).to(self.device)
+        known: dict[str, Any] = {"angle_dims": self.task.angle_dims}
+        if issubclass(self.policy_class, MemoryPolicy):
+            known["copied_dims"] = tuple(index for index, _ in self.task.copied_dims)
+        self.policy = self.policy_class(observation_space, action_space, **known, **self.policy_kwargs)
+        self.policy = self.policy.to(self.device)
+        check_memory(self.policy, self.resampling, self.estimator)
         self.learner.policy = self.policy
         self.rollout.validate(self.dynamics_options, self.policy, self.estimator, self.task.terminated)
         generator = derive_generator(self.seed, "dynamics", device=self.device)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
+from torch import Tensor
 
 from mbrl_agent.agent.checked_env import CheckedCalls, own_copy
 from mbrl_agent.agent.episode_limit import truncated_info
@@ -79,12 +80,17 @@ def random_actions(seed: int, action_dims: int) -> Act:
 
 
 def policy_actions(policy: SearchPolicy, device: torch.device) -> Act:
-    """Act as a policy does, without noise."""
+    """Act as a policy does, without noise, from the start of an episode in every environment on."""
+    memory: Tensor | None = None
 
     def act(observations: NDArray[Any]) -> FloatArray:
+        nonlocal memory
         with torch.no_grad():
             state = torch.as_tensor(observations, dtype=torch.float32, device=device)
-            actions: FloatArray = policy(state).cpu().numpy().astype(np.float64)
+            if memory is None:
+                memory = state.new_zeros(len(state), policy.memory_dims)
+            action, memory = policy.act(state, memory)
+            actions: FloatArray = action.cpu().numpy().astype(np.float64)
             return actions
 
     return act

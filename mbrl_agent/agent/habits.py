@@ -39,7 +39,7 @@ INSTEAD = {
 """By keyword argument of another algorithm: what to write here."""
 POLICY_INSTEAD = {"net_arch": "hidden"}
 """By policy keyword of Stable-Baselines3: the option of a policy that has such a one."""
-GIVEN_BY_AGENT = ("observation_space", "action_space", "lr_schedule", "angle_dims")
+GIVEN_BY_AGENT = ("observation_space", "action_space", "lr_schedule", "angle_dims", "copied_dims")
 
 
 def instead_of(name: str) -> str:

@@ -40,6 +40,12 @@ def states(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> Te
     return 3 * normal(*shape, D, seed=seed, dtype=dtype)
 
 
+def inputs(policy: SearchPolicy, *shape: int, seed: int = 1, dtype: torch.dtype = torch.float64) -> Tensor:
+    """States around zero and, behind them, what a policy with a memory remembers."""
+    memory = normal(*shape, policy.memory_dims, seed=seed + 100, dtype=dtype)
+    return torch.cat([states(*shape, seed=seed, dtype=dtype), memory], dim=-1)
+
+
 def make(policy: PolicyOptions, dtype: torch.dtype = torch.float64) -> SearchPolicy:
     """The policy, standardised to some states."""
     with torch.random.fork_rng(devices=[]):
@@ -80,12 +86,12 @@ def check_actions(policy: PolicyOptions) -> None:
     for dtype in DTYPES:
         made = make(policy, dtype)
         for replicates in REPLICATES:
-            parameters, state = drawn(made, *replicates), states(*replicates, 50, dtype=dtype)
+            parameters, state = drawn(made, *replicates), inputs(made, *replicates, 50, dtype=dtype)
             for factor in (1, 10):
                 loud = {key: factor * value for key, value in parameters.items()}
                 action = made.controller(loud)(state)
-                require_tensor(action, (*replicates, 50, U), dtype, "actions")
-                require((action.abs() <= 1).all(), "actions must lie in [-1, 1]")
+                require_tensor(action, (*replicates, 50, U + made.memory_dims), dtype, "actions")
+                require((action[..., :U].abs() <= 1).all(), "actions must lie in [-1, 1]")
 
 
 def check_initial_parameters(policy: PolicyOptions) -> None:
@@ -113,18 +119,18 @@ def check_initial_parameters(policy: PolicyOptions) -> None:
 def check_purity(policy: PolicyOptions) -> None:
     """The same state gives the same action, bitwise."""
     made = make(policy)
-    parameters, state = drawn(made, 2), states(2, 5)
-    for inputs in ((state,), (state, *noise_of(made, 2, 5))):
-        with nothing_global("a controller", *inputs, *parameters.values()):
-            once = made.controller(parameters)(*inputs)
-        require_same([once], [made.controller(parameters)(*inputs)], "a controller")
+    parameters, state = drawn(made, 2), inputs(made, 2, 5)
+    for values in ((state,), (state, *noise_of(made, 2, 5))):
+        with nothing_global("a controller", *values, *parameters.values()):
+            once = made.controller(parameters)(*values)
+        require_same([once], [made.controller(parameters)(*values)], "a controller")
 
 
 def check_replicates(policy: PolicyOptions) -> None:
     """Each replicate acts by its own parameters, each particle by its own state."""
     for dtype in DTYPES:
         made = make(policy, dtype)
-        parameters, state = drawn(made, 2, 3), states(2, 3, 6, dtype=dtype)
+        parameters, state = drawn(made, 2, 3), inputs(made, 2, 3, 6, dtype=dtype)
         noise = noise_of(made, 2, 3, 6, dtype=dtype)
         together = made.controller(parameters)(state, *noise)
         for i in range(2):
@@ -150,10 +156,10 @@ def check_derivative(policy: PolicyOptions) -> None:
         own = made.differentiable_controller(parameters)
         general = DifferentiableController(made.controller, parameters)
         several = [
-            (states(*replicates, 4, seed=seed), *noise_of(made, *replicates, 4, seed=seed))
+            (inputs(made, *replicates, 4, seed=seed), *noise_of(made, *replicates, 4, seed=seed))
             for seed in range(3)
         ]
-        records = [(own.vjp(*inputs), general.vjp(*inputs)) for inputs in several]
+        records = [(own.vjp(*values), general.vjp(*values)) for values in several]
         for seed, ((action, pull_back), (expected, reference)) in enumerate(reversed(records)):
             require_close(action, expected, "differentiable_controller must act as controller does")
             by_action = normal(*action.shape, seed=seed)
@@ -174,11 +180,11 @@ def check_jacobian(policy: PolicyOptions) -> None:
     for replicates in REPLICATES:
         made = make(policy)
         parameters = drawn(made, *replicates)
-        inputs = states(*replicates, 6), *noise_of(made, *replicates, 6)
-        own, general = made.jacobian(parameters)(*inputs), SearchPolicy.jacobian(made, parameters)(*inputs)
+        values = inputs(made, *replicates, 6), *noise_of(made, *replicates, 6)
+        own, general = made.jacobian(parameters)(*values), SearchPolicy.jacobian(made, parameters)(*values)
         require_close(own.gram(), general.gram(), "the Gram matrices of the jacobian must be autograd's")
         for further in ((), (2,)):
-            by_action = normal(*further, *replicates, 6, U)
+            by_action = normal(*further, *replicates, 6, U + made.memory_dims)
             for name in ("sum", "square_sum"):
                 found, expected = (getattr(each, name)(by_action) for each in (own, general))
                 require(set(found) == set(expected), f"{name} of the jacobian must hold every parameter")
@@ -189,7 +195,8 @@ def check_jacobian(policy: PolicyOptions) -> None:
 
 def check_restandardization(policy: PolicyOptions) -> None:
     """When the standardisation changes, the policy and the candidates stay the same functions."""
-    made, state = make(policy), states(3, 7, seed=5)
+    made = make(policy)
+    state = inputs(made, 3, 7, seed=5)
     made.set_parameters(drawn(made))
     candidates = drawn(made, 3)
     own, others = made(state[0]), made.controller(candidates)(state)
@@ -205,16 +212,43 @@ def check_restandardization(policy: PolicyOptions) -> None:
 
 def check_predict(policy: PolicyOptions) -> None:
     """It is a policy of Stable-Baselines3: `predict` rescales to the bounds."""
-    made, state = make(policy, torch.float32), states(50, dtype=torch.float32)
+    made = make(policy, torch.float32)
+    state = inputs(made, 50, dtype=torch.float32)
     made.set_parameters(drawn(made))
     with torch.no_grad():
         unit = made(state)
     rule = "forward must be the controller at the policy's own parameters"
     require_close(unit, made.controller(made.parameter_dict())(state), rule, 1e-5)
-    found, _ = made.predict(state.numpy())
-    expected = torch.from_numpy(LOW + (unit.numpy() + 1) / 2 * (HIGH - LOW))
+    memory = (state[:, D:].numpy(),) if made.memory_dims else None
+    found, kept = made.predict(state[:, :D].numpy(), memory)
+    expected = torch.from_numpy(LOW + (unit[:, :U].numpy() + 1) / 2 * (HIGH - LOW))
     rule = "predict must give the actions of forward, rescaled to the bounds of the action space"
     require_close(torch.from_numpy(found), expected, rule, 1e-4)
+    if made.memory_dims:
+        require(kept is not None and len(kept) == 1, "predict must return what is remembered, in a tuple")
+        assert kept is not None
+        rule = "predict must return what forward remembers"
+        require_close(torch.from_numpy(kept[0]), unit[:, U:], rule, 1e-5)
+
+
+def check_memory(policy: PolicyOptions) -> None:
+    """What is remembered makes a difference, is zero where an episode starts, and stays finite."""
+    made = make(policy)
+    if not made.memory_dims:
+        return
+    made.set_parameters(drawn(made))
+    state = states(4, dtype=torch.float32).numpy()
+    first, memory = made.predict(state)
+    later, memory = made.predict(state, memory)
+    require(bool((later != first).any()), "what a policy remembers must make a difference")
+    starts = np.array([True, False, True, False])
+    again, _ = made.predict(state, memory, starts)
+    rule = "where an episode starts, predict must act as it does without a state"
+    require_close(torch.from_numpy(again[starts]), torch.from_numpy(first[starts]), rule, 1e-5)
+    for _ in range(200):
+        _, memory = made.predict(state, memory)
+    assert memory is not None
+    require(bool(np.isfinite(memory[0]).all()), "what is remembered must stay finite")
 
 
 def check_in_agent(policy: PolicyOptions) -> None:
@@ -233,6 +267,7 @@ RULES: tuple[Callable[[Any], None], ...] = (
     check_jacobian,
     check_restandardization,
     check_predict,
+    check_memory,
     check_in_agent,
 )
 

@@ -32,7 +32,8 @@ from mbrl_agent.types import Parameters
 from mbrl_agent.vjp import Gradients, PullBack, keep_in_step
 
 Controller = Callable[..., Tensor]
-"""States (*R, P, D) -> actions (*R, P, U) in [-1, 1]; a policy with `noise_dims` takes noise as well."""
+"""States (*R, P, D) -> actions (*R, P, U) in [-1, 1]; a policy with `noise_dims` takes noise as well, and a
+`MemoryPolicy` puts its memory behind both."""
 
 
 def squash(action: Tensor) -> Tensor:
@@ -180,6 +181,8 @@ class SearchPolicy(BasePolicy):
     feature_scale: Tensor
     noise_dims: int = 0
     """Standard-normal columns that a particle consumes a step while the policy is improved."""
+    memory_dims: int = 0
+    """H, how many numbers the policy remembers from step to step; more than none in a `MemoryPolicy`."""
 
     def __init__(
         self,
@@ -363,6 +366,19 @@ class SearchPolicy(BasePolicy):
     def forward(self, state: Tensor) -> Tensor:
         """States (..., D) -> actions (..., U) in [-1, 1] at the policy's own parameters."""
         return self.controller(dict(self.named_parameters()))(state)
+
+    def act(self, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Take a step at the policy's own parameters.
+
+        Args:
+            state: (N, D).
+            memory: (N, H), what the step before has returned; zeros at the start of an episode.
+
+        Returns:
+            Actions (N, U) in [-1, 1], and the memory for the next step.
+        """
+        found = self.forward(torch.cat([state, memory], dim=-1) if self.memory_dims else state)
+        return found[..., : self.action_dims], found[..., self.action_dims :]
 
     def save(self, path: str) -> None:
         """Refuse: Stable-Baselines3 would pickle the policy."""

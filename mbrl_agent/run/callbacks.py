@@ -24,7 +24,7 @@ from mbrl_agent.resampling.none import NoResampling
 from mbrl_agent.run.animation import DEFAULT_TIME_STEP, encode_gif, replay
 from mbrl_agent.run.directory import START, RunDirectory, RunState
 from mbrl_agent.run.environment import Environment, make_env
-from mbrl_agent.run.evaluation import Evaluation, evaluate
+from mbrl_agent.run.evaluation import Evaluation, acting, evaluate
 from mbrl_agent.run.figures import encode_png, prediction_figure
 from mbrl_agent.run.log import ProgressCsv, log_image
 
@@ -81,7 +81,7 @@ class EvaluationCallback(RunCallback):
         assert agent.seed is not None
         seed = derive_seed(agent.seed, "evaluation", agent.trials)
         with self.timed("evaluate"):
-            result = evaluate(lambda states: agent.predict(states)[0], self.env, self.episodes, seed)
+            result = evaluate(acting(agent), self.env, self.episodes, seed)
         self.logger.record("eval/mean_reward", result.mean_return)
         self.logger.record("eval/mean_ep_length", float(result.lengths.mean()))
         self.solved = result.solved

@@ -10,12 +10,13 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
+from mbrl_agent.agent.agent import ParticlePILCO
 from mbrl_agent.agent.success import as_success
 from mbrl_agent.errors import NonFiniteError, environment_acts
 from mbrl_agent.run.environment import Environment, make_vector_env
 
 Predict = Callable[[NDArray[Any]], NDArray[Any]]
-"""Observations (n, D) -> actions (n, U) of the environment."""
+"""Observations (n, D) -> actions (n, U) of the environment, step after step."""
 
 SOLVED_SUCCESS_RATE = 0.95
 """A policy solves the task when at least 95 of 100 fresh evaluation episodes succeed."""
@@ -56,6 +57,21 @@ class Evaluation:
         return None if self.success_rate is None else self.success_rate >= SOLVED_SUCCESS_RATE
 
 
+def acting(agent: ParticlePILCO) -> Predict:
+    """Act as an agent's deployed policy does, from the start of episodes on.
+
+    What the policy remembers goes from call to call: the episodes that follow need another one.
+    """
+    state: tuple[NDArray[Any], ...] | None = None
+
+    def predict(observations: NDArray[Any]) -> NDArray[Any]:
+        nonlocal state
+        actions, state = agent.predict(observations, state)
+        return actions
+
+    return predict
+
+
 def evaluate(
     predict: Predict,
     env: Environment | str,
@@ -68,7 +84,7 @@ def evaluate(
     after the other. Whatever an environment does after the end of its first episode is ignored.
 
     Args:
-        predict: The policy.
+        predict: The policy, at the start of its episodes.
         env: The environment with its options, or its Gymnasium id.
         episodes: n.
         seed: Environment i starts from seed + i.

@@ -160,6 +160,12 @@ def new_agent(config: TrainConfig, env: Env, task: Mapping[str, Any] | None = No
         **(task_arguments(config.task) if task is None else task),
     )
     require_bounded_actions(agent.action_space)  # now, not when it begins to learn
+    if agent.policy.memory_dims and config.observe and config.history == 1:
+        warnings.warn(
+            "the policy remembers what it has seen, but the model predicts from one observation alone: add "
+            "--history 3, say; the policy still sees the newest observation only",
+            stacklevel=2,
+        )
     for path in config.episodes:
         for label, arrays in read_episodes(Path(path)).items():
             try:

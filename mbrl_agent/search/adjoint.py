@@ -52,6 +52,7 @@ def value_and_gradient(
     Returns:
         The trajectory, in segments of time, and the gradient by parameter.
     """
+    simulation = simulation.with_memory()
     segments = simulation.noise.split(max(1, recorded_rows // simulation.initial_particles[..., 0].numel()))
     starts: list[Tensor | Trajectory] = [simulation.initial_particles]
     trajectories: list[Trajectory] = []
@@ -68,7 +69,7 @@ def value_and_gradient(
         ):
             sweep.record(start, noise)
             sweep.go_back(trajectory, noise)
-    return trajectories, sweep.controller.gradient()
+    return [simulation.forget(part) for part in trajectories], sweep.controller.gradient()
 
 
 class _Sweep:
@@ -81,7 +82,7 @@ class _Sweep:
     def __init__(self, parameters: Parameters, simulation: Simulation) -> None:
         self.controller = simulation.policy.differentiable_controller(parameters)
         self._act = simulation.policy.controller(parameters)
-        self._predictor = simulation.dynamics.predictor()
+        self._predictor = simulation.predictor()
         self._simulation = simulation
         self._by_particles: Tensor | None = None  # lambda at the point that the sweep has reached
         self._by_carried: Tensor | None = None  # likewise by what the resampler carried there

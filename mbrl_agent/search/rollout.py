@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from mbrl_agent.dynamics.base import DynamicsModel
+from mbrl_agent.dynamics.base import DynamicsModel, Predictor
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.resampling.base import Resampler, equal_weights
+from mbrl_agent.search.memory import Memory, RememberingResampler
 from mbrl_agent.search.termination import Ending, Fill, share
 from mbrl_agent.types import Cost, Parameters, Prediction, Resampled, Terminated, Trajectory
 
@@ -209,6 +210,7 @@ class Simulation:
         initial_particles: (*R, P, D).
         noise: T steps of standard-normal numbers.
         terminated: Where episodes end; None where particles go on until the horizon.
+        memory: Where states and actions have the policy's memory behind them; see `with_memory`.
     """
 
     policy: SearchPolicy
@@ -218,6 +220,7 @@ class Simulation:
     initial_particles: Tensor
     noise: Noise
     terminated: Terminated | None = None
+    memory: Memory | None = None
 
     @property
     def ending(self) -> Ending | None:
@@ -226,14 +229,41 @@ class Simulation:
             return None
         return Ending(self.terminated, Fill(self.resampler.carry), share)
 
+    def with_memory(self) -> Simulation:
+        """The same with what the policy remembers as a part of states and actions, if it does remember."""
+        if self.policy.memory_dims == 0 or self.memory is not None:
+            return self
+        dims = self.initial_particles.shape[-1]
+        memory = Memory(dims, self.policy.action_dims, self.policy.memory_dims)
+        return replace(
+            self,
+            cost=memory.cost(self.cost),
+            resampler=RememberingResampler(self.resampler, memory),
+            initial_particles=memory.start(self.initial_particles),
+            noise=replace(self.noise, model=memory.noise(self.noise.model)),
+            terminated=None if self.terminated is None else memory.terminated(self.terminated),
+            memory=memory,
+        )
+
+    def predictor(self) -> Predictor:
+        """The model as a function that knows its derivatives."""
+        made = self.dynamics.predictor()
+        return made if self.memory is None else self.memory.predictor(made)
+
+    def forget(self, trajectory: Trajectory) -> Trajectory:
+        """A trajectory of this rollout without what the policy remembered."""
+        return trajectory if self.memory is None else self.memory.forget(trajectory)
+
     def __call__(self, parameters: Parameters) -> Trajectory:
         """Run it at the given parameters, whose leading replicate axes are those of the particles."""
-        return rollout(
-            self.policy.controller(parameters),
-            self.dynamics.predictor(),
-            self.cost,
-            self.resampler,
-            self.initial_particles,
-            self.noise,
-            self.ending,
+        whole = self.with_memory()
+        trajectory = rollout(
+            whole.policy.controller(parameters),
+            whole.predictor(),
+            whole.cost,
+            whole.resampler,
+            whole.initial_particles,
+            whole.noise,
+            whole.ending,
         )
+        return whole.forget(trajectory)

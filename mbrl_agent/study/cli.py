@@ -15,6 +15,7 @@ from mbrl_agent.run.cli import load_plugins_first, split_env_words
 from mbrl_agent.run.environment import Environment
 from mbrl_agent.run.messages import INTERRUPTED, USAGE_ERROR, one_line
 from mbrl_agent.run.program import program
+from mbrl_agent.search.memory_check import check_memory
 from mbrl_agent.study.arguments import check, make_parser
 from mbrl_agent.study.commands import COMMANDS, Job
 from mbrl_agent.study.gradients.paper import all_strategies
@@ -69,6 +70,7 @@ def _main(argv: Sequence[str]) -> int:
     scene = _scene(arguments)
     scene.dynamics.validate(sampling.particles)
     for strategy in strategies:
+        check_memory(scene.policy, strategy.resampler, strategy.estimator)
         strategy.resampler.validate(sampling.particles, len(scene.labels))
         strategy.estimator.validate_particles(sampling.particles, len(scene.labels), scene.policy.action_dims)
     run = getattr(arguments, "run", None)

@@ -10,9 +10,10 @@ from mbrl_agent import ParticlePILCO, SearchOptions
 from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.policies import POLICIES
 from mbrl_agent.search.policy_search import PolicySearch
+from tests.support.memories import REMEMBERING, with_memory
 from tests.support.point_mass import STEPS, distance_cost, limited
 
-POLICY_KWARGS = {"rbf": {"centers": 6}, "mlp": {"hidden": (6,)}, "linear": {}}
+POLICY_KWARGS = {"rbf": {"centers": 6}, "mlp": {"hidden": (6,)}, "linear": {}, "recurrent": {"hidden": 4}}
 every_policy = pytest.mark.parametrize("name", POLICIES.names())
 
 
@@ -40,6 +41,7 @@ def learned(name: str, trials: int = 3, seed: int = 0, **instruments) -> Particl
         env,
         policy_kwargs=POLICY_KWARGS[name],
         cost=env.cost,
+        resampling="none" if name in REMEMBERING else "gaussian",
         dynamics=Ensemble(members=2, hidden=(8,), fit_steps=30),
         search=SearchOptions(steps=3, num_particles=20, candidates=2),
         gradient_probe=0,
@@ -77,6 +79,7 @@ def test_a_trial_starts_from_the_policies_of_the_last(name, monkeypatch):
         lambda search, p, *rest: (starts.append(dict(p)), improve(search, p, *rest))[1],
     )
     state = torch.as_tensor(agent.replay.episodes[0].observations, dtype=torch.float32)
+    state = with_memory(agent.policy, state)
     best, scale = int(agent.candidate_costs.argmin()), agent.policy.feature_scale.clone()
     deployed = agent.policy(state)
     kept = agent.policy.controller(agent.candidates)(state.expand(2, *state.shape))[best]

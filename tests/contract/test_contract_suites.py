@@ -20,6 +20,7 @@ from mbrl_agent.contract import (
 from mbrl_agent.dynamics.base import Predictor
 from mbrl_agent.policies.base import DifferentiableController, SearchPolicy
 from mbrl_agent.policies.jacobian import ExplicitJacobian
+from mbrl_agent.policies.recurrent import Recurrent, RecurrentPolicy
 from tests.support import plugin_of_each_kind as sound
 
 
@@ -354,6 +355,38 @@ def unbounded(self, parameters):
 def test_a_wrong_policy_is_told_its_rule(methods, rule):
     with pytest.raises(ContractError, match=rule):
         check_policy(policy_with(**methods))
+
+
+def forgetful(self, parameters):
+    act = RecurrentPolicy.controller(self, parameters)
+    return lambda state: act(torch.cat([state[..., :3], torch.zeros_like(state[..., 3:])], -1))
+
+
+def without_starts(self, observation, state=None, episode_start=None, deterministic=False):
+    return RecurrentPolicy.predict(self, observation, state)
+
+
+def remembering_with(**methods):
+    """The options of a policy that remembers, some of whose methods are wrong."""
+    cls = type("Changed", (RecurrentPolicy,), methods)
+
+    @dataclass(frozen=True)
+    class Options(Recurrent):
+        policy_class: ClassVar[type[SearchPolicy]] = cls
+
+    return Options(hidden=4)
+
+
+@pytest.mark.parametrize(
+    ("methods", "rule"),
+    [
+        ({"controller": forgetful}, "what a policy remembers must make a difference"),
+        ({"predict": without_starts}, "where an episode starts, predict must act as it does without a state"),
+    ],
+)
+def test_a_wrong_memory_is_told_its_rule(methods, rule):
+    with pytest.raises(ContractError, match=rule):
+        check_policy(remembering_with(**methods))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from mbrl_agent.policies import POLICIES
 from mbrl_agent.policies.base import DifferentiableController, SearchPolicy, squash
 from mbrl_agent.policies.mlp import Mlp
 from mbrl_agent.policies.rbf import STRIDE, Rbf
+from tests.support.memories import MEMORYLESS
 
 D, U = 3, 2
 ANGLES = (1,)
@@ -22,6 +23,8 @@ UNIT = spaces.Box(-1, 1, (U,), np.float32)
 BOUNDS = spaces.Box(np.array([-2, 1], np.float32), np.array([2, 5], np.float32))
 
 every_policy = pytest.mark.parametrize("name", POLICIES.names())
+every_memoryless = pytest.mark.parametrize("name", MEMORYLESS)
+"""Functions of states alone; `test_recurrent.py` asks the same of those that remember."""
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -65,7 +68,7 @@ def test_contract(name, rule):
     check_all([rule], POLICIES.resolve(name), name)
 
 
-@every_policy
+@every_memoryless
 def test_actions_use_all_of_the_unit_box(name):
     policy = make(name)
     parameters = drawn(policy, 5)
@@ -75,7 +78,7 @@ def test_actions_use_all_of_the_unit_box(name):
     assert float(actions.min()) < -0.7
 
 
-@every_policy
+@every_memoryless
 def test_fresh_policies_act_differently_in_different_states(name):
     """Neither silent nor saturated everywhere."""
     policy = make(name)
@@ -84,7 +87,7 @@ def test_fresh_policies_act_differently_in_different_states(name):
     assert float((actions.abs() < 0.99).float().mean()) > 0.5
 
 
-@every_policy
+@every_memoryless
 def test_gradients_are_exact(name):
     policy = make(name, dtype=torch.float64)
     parameters = drawn(policy, 2, torch.float64)
@@ -98,7 +101,7 @@ def test_gradients_are_exact(name):
     assert torch.autograd.gradcheck(act, (state, *leaves))
 
 
-@every_policy
+@every_memoryless
 def test_a_full_turn_makes_no_difference(name):
     policy = make(name, dtype=torch.float64)
     state = states(1, 6, dtype=torch.float64)
@@ -116,7 +119,7 @@ def both_controllers(policy, parameters):
     return policy.differentiable_controller(parameters), general
 
 
-@every_policy
+@every_memoryless
 def test_the_general_derivative_is_that_of_the_controller(name):
     policy = make(name, dtype=torch.float64)
     parameters, state = drawn(policy, 2, torch.float64), states(2, 4, dtype=torch.float64)
@@ -135,7 +138,7 @@ def test_the_general_derivative_is_that_of_the_controller(name):
 # as Stable-Baselines3 policies -----------------------------------------------------------------------------
 
 
-@every_policy
+@every_memoryless
 @pytest.mark.parametrize("actions", [UNIT, BOUNDS])
 def test_predict_is_forward_rescaled_to_the_bounds(name, actions):
     policy, state = make(name, actions), states(50)
@@ -158,7 +161,7 @@ def test_predict_takes_float64(name):
     np.testing.assert_array_equal(single_precision, double)
 
 
-@every_policy
+@every_memoryless
 def test_set_parameters_copies(name):
     policy = make(name)
     parameters = {key: value[0] for key, value in drawn(policy, 1).items()}

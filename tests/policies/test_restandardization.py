@@ -13,11 +13,12 @@ from torch import nn
 from mbrl_agent.policies import POLICIES
 from mbrl_agent.policies.base import DifferentiableController, SearchPolicy, squash
 from mbrl_agent.policies.rbf import RbfPolicy
+from tests.support.memories import with_memory
 
 D, U = 4, 2
 OBSERVATIONS = spaces.Box(-np.inf, np.inf, (D,), np.float64)
 ACTIONS = spaces.Box(-1, 1, (U,), np.float32)
-OPTIONS = {"rbf": {"centers": 5}, "mlp": {"hidden": (5, 4)}, "linear": {}}
+OPTIONS = {"rbf": {"centers": 5}, "mlp": {"hidden": (5, 4)}, "linear": {}, "recurrent": {"hidden": 5}}
 every_policy = pytest.mark.parametrize("name", POLICIES.names())
 
 
@@ -50,7 +51,7 @@ def test_what_was_learned_is_kept(name, before, after, angles):
     policy = make(name, tuple(angles))
     policy.restandardize(visited(*before))
     candidates = policy.initial_parameters(visited(*before), 3, generator())
-    states = visited(*before, seed=5, count=7).expand(3, 7, D)
+    states = with_memory(policy, visited(*before, seed=5, count=7).expand(3, 7, D))
     own, others = policy(states[0]), policy.controller(candidates)(states)
     more = torch.cat([visited(*before), 1.0 + visited(*after, seed=1)])
     changed = policy.restandardize(more, candidates)
@@ -71,7 +72,7 @@ def test_what_was_learned_survives_single_precision(name, spread):
     narrow = visited(1.0, 1.0, 1.0, 1.0) * spread
     policy.restandardize(narrow)
     candidates = policy.initial_parameters(narrow, 3, generator())
-    states = (visited(1.0, 1.0, 1.0, 1.0, seed=5, count=7) * spread).float().expand(3, 7, D)
+    states = with_memory(policy, (visited(1, 1, 1, 1, seed=5, count=7) * spread).float().expand(3, 7, D))
     expected = policy.controller(candidates)(states)
     wide = visited(1e4, 1e4, 1e4, 1e4, seed=1) * spread
     changed = policy.restandardize(torch.cat([narrow, wide]), candidates)
@@ -90,7 +91,7 @@ def test_a_feature_that_had_never_varied_and_now_does(name, constant):
     before = visited(*sizes)
     policy.restandardize(before)
     candidates = policy.initial_parameters(before, 3, generator())
-    states = visited(*sizes, seed=5).expand(3, 20, D)
+    states = with_memory(policy, visited(*sizes, seed=5).expand(3, 20, D))
     others = policy.controller(candidates)(states)
     elsewhere = states.clone()
     elsewhere[..., constant] += 5.0
@@ -133,11 +134,12 @@ def test_small_variation_of_a_large_number_is_seen_in_single_precision(name, off
     plain.restandardize(states)
     moved.restandardize(states + offset)
     parameters = plain.initial_parameters(states, 2, generator())
-    expected = plain.controller(parameters)(states.float())
-    found = moved.controller(parameters)((states + offset).float())
+    expected = plain.controller(parameters)(with_memory(plain, states.float()))
+    found = moved.controller(parameters)(with_memory(moved, (states + offset).float()))
     torch.testing.assert_close(found, expected, rtol=0.0, atol=0.05)  # resolved to 0.008
     exact = moved.double().controller({key: value.double() for key, value in parameters.items()})
-    torch.testing.assert_close(exact(states + offset), expected.double(), rtol=0.0, atol=0.01)
+    found = exact(with_memory(moved, states + offset))
+    torch.testing.assert_close(found, expected.double(), rtol=0.0, atol=0.01)
 
 
 @every_policy
@@ -147,8 +149,8 @@ def test_the_own_derivative_is_autograds(name, angles):
     states = visited(1e-3, 1.0, 0.0, 1e3)
     policy.restandardize(states)
     parameters = policy.initial_parameters(states, 2, generator())
-    state = visited(1e-3, 1.0, 1.0, 1e3, seed=4).expand(2, 20, D)
-    by_action = normal(2, 20, U, seed=3)
+    state = with_memory(policy, visited(1e-3, 1.0, 1.0, 1e3, seed=4).expand(2, 20, D))
+    by_action = normal(2, 20, U + policy.memory_dims, seed=3)
     own = policy.differentiable_controller(parameters)
     general = DifferentiableController(policy.controller, parameters)
     (found,), (expected,) = (c.vjp(state)[1](by_action) for c in (own, general))

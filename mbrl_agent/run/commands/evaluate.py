@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +17,8 @@ from mbrl_agent.options import refused
 from mbrl_agent.options.validation import require_count
 from mbrl_agent.run.commands.agent_options import ActingOptions, check_target
 from mbrl_agent.run.environment import Environment, make_env
-from mbrl_agent.run.evaluation import Evaluation, Predict, evaluate
+from mbrl_agent.run.evaluation import Evaluation, Predict, acting, evaluate
 from mbrl_agent.run.intervals import Interval, bootstrap, wilson
-from mbrl_agent.run.open_agent import OpenedAgent
 from mbrl_agent.run.table import Cell, Table, align
 
 HELP = "Run fresh episodes: return, success, and whatever number the info of their last step offers."
@@ -61,8 +63,8 @@ def run(options: Options) -> int:
         check_target("csv", Path(options.csv))
     opened = options.open()
     environment = options.environment(opened)
-    predict = _random(environment, options.seed) if options.random else _deployed(opened)
-    result = run_episodes(predict, environment, options.episodes, options.seed)
+    policy = _random(environment, options.seed) if options.random else partial(acting, opened.agent)
+    result = run_episodes(policy, environment, options.episodes, options.seed)
     who = "random actions" if options.random else opened.name
     lines = [f"{who}: {options.episodes} episodes of {environment.name}, seed {options.seed}", ""]
     sys.stdout.write("\n".join([*lines, *summary(result), ""]))
@@ -73,10 +75,19 @@ def run(options: Options) -> int:
     return 0
 
 
-def run_episodes(predict: Predict, environment: Environment, episodes: int, seed: int) -> Evaluation:
-    """Run any number of episodes, not too many at a time; episode i starts from seed + i."""
+def run_episodes(
+    begin: Callable[[], Predict], environment: Environment, episodes: int, seed: int
+) -> Evaluation:
+    """Run any number of episodes, not too many at a time.
+
+    Args:
+        begin: Gives the policy at the start of some episodes.
+        environment: Where it acts.
+        episodes: How many.
+        seed: Episode i starts from seed + i.
+    """
     parts = [
-        evaluate(predict, environment, min(SIDE_BY_SIDE, episodes - first), seed + first)
+        evaluate(begin(), environment, min(SIDE_BY_SIDE, episodes - first), seed + first)
         for first in range(0, episodes, SIDE_BY_SIDE)
     ]
     told = [part.successes for part in parts if part.successes is not None]
@@ -92,17 +103,17 @@ def run_episodes(predict: Predict, environment: Environment, episodes: int, seed
     )
 
 
-def _deployed(opened: OpenedAgent) -> Predict:
-    return lambda states: opened.agent.predict(states)[0]
-
-
-def _random(environment: Environment, seed: int) -> Predict:
-    """Actions drawn evenly from the action space."""
+def _random(environment: Environment, seed: int) -> Callable[[], Predict]:
+    """Actions drawn evenly from the action space, of one generator for all episodes."""
     env = make_env(environment)
     low, high = env.action_space.low, env.action_space.high  # type: ignore[attr-defined]
     env.close()
     generator = np.random.default_rng(seed)
-    return lambda states: generator.uniform(low, high, (len(states), *low.shape)).astype(low.dtype)
+
+    def act(states: NDArray[Any]) -> NDArray[Any]:
+        return generator.uniform(low, high, (len(states), *low.shape)).astype(low.dtype)
+
+    return lambda: act
 
 
 def summary(result: Evaluation) -> list[str]:

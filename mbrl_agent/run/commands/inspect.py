@@ -101,7 +101,9 @@ def run(options: Options) -> int:
             + ("" if opened.run is None else "; take a later --trial")
         )
     names = options.names(opened)
-    dims = _chosen_dims(options.dims, agent, names)
+    if options.dims:
+        inspection.require_map(agent.policy)
+    dims = () if agent.policy.memory_dims else _chosen_dims(options.dims, agent, names)
     folder = Path(options.out) if options.out else _folder(opened)
     if folder.exists() and not folder.is_dir():
         raise refused("out", f"must be a directory, {folder} is a file")
@@ -117,7 +119,10 @@ def run(options: Options) -> int:
         if history is not None:
             figure = inspection.history_figure(history, names.labels, names.time_step)
             output.write("errors_over_trials", figure, inspection.history_table(history, names.labels))
-    _draw_policy(agent, dims, names, output)
+    if dims:
+        _draw_policy(agent, dims, names, output)
+    else:
+        sys.stdout.write("note: the policy remembers, so that there is no picture of it over states\n")
     return 0
 
 

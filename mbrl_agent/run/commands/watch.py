@@ -18,9 +18,9 @@ from mbrl_agent.run.animation import encode_gif, metadata_of, render_mode
 from mbrl_agent.run.commands.agent_options import ActingOptions, check_target
 from mbrl_agent.run.directory import RunDirectory
 from mbrl_agent.run.environment import Env, Environment, make_env
+from mbrl_agent.run.evaluation import acting
 from mbrl_agent.run.experiment import step_duration
 from mbrl_agent.run.film import (
-    Act,
     FilmedEpisode,
     TiledFilm,
     encode_mp4,
@@ -130,15 +130,11 @@ def _modes(env: Env) -> str:
     return ", ".join(map(str, modes)) if isinstance(modes, list | tuple | set) and modes else "none"
 
 
-def _act(opened: OpenedAgent) -> Act:
-    return lambda observation: opened.agent.predict(observation)[0]
-
-
 def _show(opened: OpenedAgent, environment: Environment, seed: int) -> None:
     """Run an episode in a window; the environment draws by itself."""
     env = make_env(environment, "human")
     try:
-        returns = run_episode(env, _act(opened), seed, lambda: None)
+        returns = run_episode(env, acting(opened.agent), seed, lambda: None)
     except EnvFailedError as error:
         raise EnvFailedError(f"{error}; a film needs no window: --gif FILE") from error
     finally:
@@ -151,7 +147,7 @@ def _film(opened: OpenedAgent, environment: Environment, mode: str, seed: int) -
         warnings.simplefilter("ignore")  # Gymnasium's on images that it does not know: the film takes them
         env = make_env(environment, mode)
         try:
-            episode = film_episode(env, _act(opened), seed, _title(opened, step_duration(env)))
+            episode = film_episode(env, acting(opened.agent), seed, _title(opened, step_duration(env)))
         finally:
             env.close()
     steps = len(episode.returns) - 1

@@ -40,10 +40,17 @@ def export(
         overwrite: Whether files that are there may be replaced.
 
     Raises:
-        ValueError: The policy cannot be written in this format or under this name, or a file is there.
+        ValueError: The policy remembers, it cannot be written in this format or under this name, or a file is
+            there.
         ExportError: What would be written does not do what the policy does.
         OSError: A file cannot be written.
     """
+    if agent.policy.memory_dims:
+        raise ValueError(
+            f"{type(agent.policy).__name__} remembers, and what is exported maps one observation to one "
+            "action, without a memory: act by agent.predict(observation, state, episode_start), which "
+            "returns the next state as well"
+        )
     file_format.require(agent.policy, path.name)
     files = tuple(path.with_name(path.name + suffix) for suffix in file_format.suffixes)
     present = [file for file in files if file.exists()]

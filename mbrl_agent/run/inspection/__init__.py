@@ -14,6 +14,7 @@ from mbrl_agent.run.inspection.policy_map import (
     influential_dims,
     policy_curve,
     policy_map,
+    require_map,
 )
 from mbrl_agent.run.inspection.prediction import (
     PredictionErrors,
@@ -50,6 +51,7 @@ __all__ = [
     "policy_table",
     "prediction_errors",
     "prediction_spread",
+    "require_map",
     "spread_figure",
     "spread_table",
     "unseen_episodes",

@@ -69,8 +69,8 @@ def policy_map(
         points: X and Y.
 
     Raises:
-        ValueError: There are no visited states, `others` is of another size, the indices are not those of two
-            different dimensions, or there are fewer than two points.
+        ValueError: The policy remembers, there are no visited states, `others` is of another size, the
+            indices are not those of two different dimensions, or there are fewer than two points.
         TypeError: An index or the number of points is not a whole number.
     """
     base = _base(policy, visited, others, points)
@@ -152,8 +152,18 @@ def _base(policy: SearchPolicy, visited: FloatArray, others: ArrayLike | None, p
     return base
 
 
+def require_map(policy: SearchPolicy) -> None:
+    """Raise ValueError where a state does not tell what a policy does."""
+    if policy.memory_dims:
+        raise ValueError(
+            f"{type(policy).__name__} remembers: what it does in a state depends on what it has seen before, "
+            "so that there is no picture of it over states"
+        )
+
+
 def _actions(policy: SearchPolicy, states: FloatArray) -> FloatArray:
     """(..., D) -> (..., U)."""
+    require_map(policy)
     flat = states.reshape(-1, policy.state_dims).astype(policy.observation_space.dtype)
     actions, _ = policy.predict(flat, deterministic=True)
     result: FloatArray = actions.reshape(*states.shape[:-1], policy.action_dims).astype(np.float64)

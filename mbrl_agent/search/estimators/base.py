@@ -31,6 +31,8 @@ class Estimator(Choice, ABC):
     unbiased: ClassVar[bool] = True
     """Whether the mean of many estimates is the exact gradient of a linear system with Gaussian noise and a
     quadratic cost, where particles are not resampled; the contract suite holds it to that."""
+    follows_memory: ClassVar[bool] = True
+    """Whether it differentiates the whole rollout, what a `MemoryPolicy` remembers included."""
 
     @abstractmethod
     def __call__(self, parameters: Parameters, simulation: Simulation) -> GradientEstimate:

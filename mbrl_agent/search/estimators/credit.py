@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -21,6 +22,8 @@ from mbrl_agent.types import GradientEstimate, Parameters, Prediction, Trajector
 
 class OwnCreditEstimator(Estimator):
     """An estimator that credits each particle with its own future cost alone."""
+
+    follows_memory: ClassVar[bool] = False
 
     def validate(self, resampler: Resampler) -> None:
         """Refuse strategies under which a particle's future depends on the other particles."""

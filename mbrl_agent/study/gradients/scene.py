@@ -117,7 +117,9 @@ def untrained_scene(
             "env.unwrapped.dynamics(state (..., D), action (..., U)) -> next state, in torch"
         )
     options = policy or Rbf(weight_std=WEIGHT_STD)
-    agent = ParticlePILCO(options.policy_class, env, policy_kwargs=options.policy_kwargs(), seed=seed)
+    agent = ParticlePILCO(
+        options.policy_class, env, policy_kwargs=options.policy_kwargs(), resampling="none", seed=seed
+    )
     limit = env.spec.max_episode_steps if env.spec is not None else None
     steps = horizon or limit
     if not steps:

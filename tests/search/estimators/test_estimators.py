@@ -23,6 +23,7 @@ from mbrl_agent.search.estimators.reparameterization import Reparameterization
 from mbrl_agent.search.estimators.total_propagation import TotalPropagation
 from mbrl_agent.search.rollout import Noise, Simulation
 from mbrl_agent.types import Prediction
+from tests.support.memories import MEMORYLESS
 
 DTYPE = torch.float64
 A, B, STD = 0.9, 0.7, 0.3  # x' = A x + B u + STD eps
@@ -190,7 +191,7 @@ def make_policy(name: str, actions: int) -> SearchPolicy:
 
 @pytest.mark.parametrize("weights", ["step", "coordinate"])
 @pytest.mark.parametrize("actions", [1, 2])
-@pytest.mark.parametrize("name", POLICIES.names())
+@pytest.mark.parametrize("name", MEMORYLESS)
 def test_moments_of_total_propagation_are_those_of_each_particles_gradient(name, actions, weights):
     policy, g = make_policy(name, actions), torch.Generator().manual_seed(0)
     state, by_action = torch.randn(20, 4, generator=g, dtype=DTYPE), torch.randn(20, actions, generator=g)
@@ -205,7 +206,7 @@ def test_moments_of_total_propagation_are_those_of_each_particles_gradient(name,
 
 
 @pytest.mark.parametrize("weights", ["step", "node", "coordinate"])
-@pytest.mark.parametrize("name", POLICIES.names())
+@pytest.mark.parametrize("name", MEMORYLESS)
 def test_total_propagation_is_that_of_derivatives_written_down(name, weights, monkeypatch):
     policy, g = make_policy(name, 1), torch.Generator().manual_seed(0)
     start = torch.randn(2, 20, 4, generator=g, dtype=DTYPE)
