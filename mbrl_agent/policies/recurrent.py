@@ -193,7 +193,7 @@ class _RecurrentController(DifferentiableController):
         self._by_outputs = torch.zeros_like(self._unit.outputs)
         self._by_bias = torch.zeros_like(self._unit.bias)
 
-    def vjp(self, state: Tensor) -> tuple[Tensor, PullBack]:
+    def vjp(self, state: Tensor, *noise: Tensor) -> tuple[Tensor, PullBack]:
         """States -> actions, both with the memory, and the pull-back; see `DifferentiableController.vjp`."""
         dims, seen = self._policy.state_dims, self._policy.seen
         features, pull_back_features = self._standardized.vjp(state[..., :dims])
