@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -18,7 +19,9 @@ from mbrl_agent.study.gradients.colours import looks
 from mbrl_agent.study.gradients.directions import random_directions
 from mbrl_agent.study.gradients.drawing import landscape_figure, trajectories_figure, values_figure
 from mbrl_agent.study.gradients.drawing_bias import bias_figure, forward_figure
+from mbrl_agent.study.gradients.drawing_heat import heat_figure
 from mbrl_agent.study.gradients.drawing_moments import moments_figure
+from mbrl_agent.study.gradients.heat import Heat, heats
 from mbrl_agent.study.gradients.landscape import Array, Landscape, landscape, value_landscape
 from mbrl_agent.study.gradients.moments import compare_moments
 from mbrl_agent.study.gradients.paper import FINE_POINTS, SHOWN, draw_figures, work
@@ -29,6 +32,7 @@ from mbrl_agent.study.output import (
     Output,
     bias_table,
     forward_table,
+    heat_table,
     landscape_table,
     log10,
     moments_gradient_table,
@@ -112,22 +116,23 @@ def run_figures(job: Job) -> str:
 
 
 def run_trajectories(job: Job) -> str:
-    """Predicted trajectory distributions at chosen places."""
+    """Predicted trajectory distributions at chosen places, and what resampling does to them."""
     direction, scene = job.directions(1)[0], job.scene
-    places = tuple(job.arguments.delta)
-    with job.bar(len(places) * len(job.strategies)) as bar:
+    places, forward = tuple(job.arguments.delta), by_resampler(job.strategies)
+    with job.bar(len(places) * (len(job.strategies) + len(forward))) as bar:
         found = [
             prediction
             for strategy in job.strategies
             for prediction in predictions(scene, strategy, direction, places, job.sampling, bar.update)
         ]
+        warm = heats(scene, forward, direction, places, job.sampling, bar.update)
     title = f"predicted trajectories: {scene.title}"
     figure = trajectories_figure(found, scene.labels, looks(job.strategies), title, scene.time_step)
     job.output.write("trajectories", figure, trajectories_table(found, scene.labels))
-    return "\n".join(
-        f"{entry.strategy}: expected cost {entry.expected_cost:.2f} at delta {entry.delta:g}"
-        for entry in found
-    )
+    title = f"what resampling does to the prediction: {scene.title}"
+    figure = heat_figure(warm, looks(job.strategies), title, scene.time_step)
+    job.output.write("heat", figure, heat_table(warm))
+    return "\n".join(map(heat_line, warm))
 
 
 def run_bias(job: Job) -> str:
@@ -136,7 +141,7 @@ def run_bias(job: Job) -> str:
     directions = job.directions(arguments.directions)
     line = job.directions(1)[0]
     reference = Sampling(sampling.particles, max(2, arguments.reference // sampling.particles), sampling.seed)
-    forward = list({strategy.resampler: strategy for strategy in reversed(job.strategies)}.values())[::-1]
+    forward = by_resampler(job.strategies)
     total = len(arguments.delta) * (reference.repeats + len(job.strategies) * sampling.repeats)
     total += len(arguments.modes) * (len(forward) + 2) * sampling.repeats
     rows: list[Bias] = []
@@ -196,6 +201,22 @@ def summary(landscapes: list[Landscape]) -> str:
         note = f"   {exploded} estimates not finite" if exploded else ""
         lines.append(f"{entry.direction + 1:2d} {entry.strategy:{width}}{text}  {where:8.2f}{note}")
     return "\n".join(lines)
+
+
+def by_resampler(strategies: Sequence[Strategy]) -> list[Strategy]:
+    """The first strategy of each resampler: estimators do not change what is predicted."""
+    return list({strategy.resampler: strategy for strategy in reversed(strategies)}.values())[::-1]
+
+
+def heat_line(heat: Heat) -> str:
+    """What one strategy does to the prediction, in words."""
+    low, middle, high = heat.exponent
+    words = [f"{heat.strategy}, delta {heat.delta:g}: expected cost {heat.cost.sum():.2f}"]
+    words.append(f"{heat.cost_change.sum():+.2f} by resampling")
+    if heat.energy_mean is not None:
+        words.append(f"energy {heat.energy_mean[0]:.2f} J at first, {heat.energy_mean[-1]:.2f} J at the end")
+    words.append(f"Lyapunov exponent {middle:.2f} ({low:.2f} to {high:.2f}) a step")
+    return ", ".join(words)
 
 
 def bias_line(row: Bias) -> str:

@@ -17,6 +17,7 @@ from mbrl_agent.run.log import log_image
 from mbrl_agent.run.table import Cell, Table
 from mbrl_agent.study.gradients.bias import STATISTICS, Bias
 from mbrl_agent.study.gradients.bimodal import ForwardError
+from mbrl_agent.study.gradients.heat import LEVELS, Heat
 from mbrl_agent.study.gradients.landscape import Landscape, Values
 from mbrl_agent.study.gradients.moments import Moments
 from mbrl_agent.study.gradients.trajectories import Prediction, weighted_percentiles
@@ -117,6 +118,25 @@ def trajectories_table(predictions: Sequence[Prediction], labels: Sequence[str])
             levels = weighted_percentiles(entry.states[..., index], entry.weights, PERCENTILES)
             for step, row in enumerate(levels.T):
                 rows.append([entry.strategy, entry.delta, label, step, *map(float, row)])
+    return Table(columns, rows)
+
+
+def heat_table(heats: Sequence[Heat]) -> Table:
+    """One row a strategy, place and step; the stretch is that from there to the end."""
+    columns = ["strategy", "delta", "step", "cost", "cost_change", "energy_mean"]
+    columns += [f"energy_percentile_{level:.0f}" for level in LEVELS]
+    columns += [f"log10_stretch_percentile_{level:.0f}" for level in LEVELS]
+    rows: list[list[Cell]] = []
+    for heat in heats:
+        for step in range(len(heat.cost) + 1):
+            row: list[Cell] = [heat.strategy, heat.delta, step]
+            row += [float(heat.cost[step - 1]), float(heat.cost_change[step - 1])] if step else ["", ""]
+            if heat.energy is None or heat.energy_mean is None:
+                row += [""] * (1 + len(LEVELS))
+            else:
+                row += [float(heat.energy_mean[step]), *map(float, heat.energy[:, step])]
+            row += map(float, heat.stretch[:, step]) if step < len(heat.cost) else [""] * len(LEVELS)
+            rows.append(row)
     return Table(columns, rows)
 
 
