@@ -35,11 +35,18 @@ class Quartiles:
 
     @classmethod
     def of(cls, values: Tensor) -> Quartiles:
-        """Take those of all values, (...); `nan` counts as infinite, and that as larger than all else."""
-        whole = values.detach().double().flatten().nan_to_num(torch.inf, torch.inf, -torch.inf)
-        ranked = whole.sort().values
-        places = [round(level * (len(ranked) - 1)) for level in QUARTILES]  # no means: one may be infinite
-        return cls(*(float(ranked[place]) for place in places))
+        """Take those of all values, (...)."""
+        return cls(*quartiles(values.flatten()).tolist())
+
+
+def quartiles(values: Tensor) -> Tensor:
+    """Lower quartile, median and upper quartile over the last axis: (..., n) -> (3, ...), float64.
+
+    They are values of the sample: between a number and infinity there is no mean. `nan` counts as infinite.
+    """
+    ranked = values.detach().double().nan_to_num(torch.inf, torch.inf, -torch.inf).sort(-1).values
+    places = [round(level * (ranked.shape[-1] - 1)) for level in QUARTILES]
+    return torch.stack([ranked[..., place] for place in places])
 
 
 def pair_variances(estimates: Tensor) -> Tensor:
@@ -70,7 +77,7 @@ class GradientProbe:
         pairs: Of the variance as each pair of estimates tells it, see `pair_variances`.
         cost_change: Of the repeats: expected cost over the horizon, less that without resampling, under the
             same noise.
-        exponent: Of the particles: finite-time Lyapunov exponent over the horizon [1/step], see `log_stretch`.
+        exponent: Of the particles: finite-time Lyapunov exponent [1/step], see `log_stretch`.
         energy_change: Mean energy of the particles at the horizon, less that without resampling [J]; None
             where the plant does not know its energy.
     """

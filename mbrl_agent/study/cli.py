@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -66,7 +67,7 @@ def _main(argv: Sequence[str]) -> int:
     torch.set_num_threads(arguments.threads)
     strategies = _strategies(arguments)
     sampling = Sampling(arguments.particles, arguments.repeats, arguments.seed)
-    scene = _scene(arguments)
+    scene = _scene(arguments, arguments.seed, arguments.horizon)
     scene.dynamics.validate(sampling.particles)
     for strategy in strategies:
         strategy.resampler.validate(sampling.particles, len(scene.labels))
@@ -74,7 +75,8 @@ def _main(argv: Sequence[str]) -> int:
     run = getattr(arguments, "run", None)
     directory = getattr(arguments, "out", run / "figures" if run else Path("study_untrained"))
     with open_output(directory, run, scene.steps) as output:
-        text = COMMANDS[arguments.command](Job(scene, strategies, sampling, arguments, output))
+        make = partial(_scene, arguments)
+        text = COMMANDS[arguments.command](Job(scene, strategies, sampling, arguments, output, make))
     sys.stdout.write("\n".join([text, *(f"wrote {path}" for path in output.written), ""]))
     return 0
 
@@ -91,13 +93,13 @@ def _strategies(arguments: argparse.Namespace) -> list[Strategy]:
     return strategies
 
 
-def _scene(arguments: argparse.Namespace) -> Scene:
+def _scene(arguments: argparse.Namespace, seed: int, horizon: int) -> Scene:
     env = getattr(arguments, "env", None)
     if "run" in arguments:
         trial = getattr(arguments, "trial", None)
-        scene = run_scene(arguments.run, arguments.horizon, env, trial, arguments.env_options)
+        scene = run_scene(arguments.run, horizon, env, trial, arguments.env_options)
     else:
         policy = POLICIES.resolve(arguments.policy)
         environment = Environment(env or "CartPoleSwingUp-v0", arguments.env_options)
-        scene = untrained_scene(environment, arguments.seed, arguments.horizon, arguments.noise, policy)
+        scene = untrained_scene(environment, seed, horizon, arguments.noise, policy)
     return scene.double() if arguments.float64 else scene
