@@ -20,6 +20,7 @@ from mbrl_agent.study.gradients.scene import MODEL_NOISE
 from mbrl_agent.study.overview import HELPS, make_overview
 from mbrl_agent.study.parsing import ENV_HELP, Parser, add_plugin, adder, formatter
 from mbrl_agent.study.seeds import parse_seeds
+from mbrl_agent.study.separate import command as separate
 from mbrl_agent.study.sweep import command as sweep
 
 RESAMPLING = ("none", "gaussian", "interpolated:0.5", "mixture:3,3", "detached-mixture:3")
@@ -38,7 +39,7 @@ def make_parser() -> Parser:
         if name not in ("figures", "moments"):
             _add_strategies(command)
         _add_own(command, name)
-    for own in (sweep, compare, systems, baseline, gallery):
+    for own in (separate, sweep, compare, systems, baseline, gallery):
         own.add_parser(commands)
     return parser
 

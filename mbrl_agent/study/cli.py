@@ -55,7 +55,11 @@ def _main(argv: Sequence[str]) -> int:
         arguments, rest = parser.parse_known_args(argv)
     except SystemExit:  # --help was answered; a mistake is a ValueError
         return 0
-    if arguments.command in (*HELPS, "baseline"):  # a sweep leaves all of it to the parser of train.py
+    if arguments.command in (
+        *HELPS,
+        "separate",
+        "baseline",
+    ):  # a sweep leaves all of it to the parser of train.py
         rest, arguments.env_options = split_env_words(rest)
     if rest and "train_options" not in arguments:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")

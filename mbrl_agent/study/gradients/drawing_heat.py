@@ -35,7 +35,7 @@ def heat_figure(
     axes = figure.subplots(rows, len(places), sharex=True, sharey="row", squeeze=False)
     for column, delta in enumerate(places):
         for heat in (heat for heat in heats if heat.delta == delta):
-            _draw(axes[:, column], heat, looks[heat.strategy], time_step or 1.0)
+            _draw(list(axes[:, column]), heat, looks[heat.strategy], time_step or 1.0)
         axes[0, column].set_title(rf"$\Delta\theta$ = {delta:.3g}", fontsize=10)
         axes[-1, column].set_xlabel("step" if time_step is None else "time [s]")
     names = ["expected cost - without resampling", "log10 of the stretch to the end"]
@@ -49,7 +49,7 @@ def heat_figure(
 
 
 def _draw(axes: Sequence[Axes], heat: Heat, look: Look, time_step: float) -> None:
-    times = time_step * np.arange(len(heat.cost) + 1)
+    times: Array = time_step * np.arange(len(heat.cost) + 1, dtype=np.float64)
     axes[0].plot(times[1:], heat.cost_change, look.line, color=look.colour, lw=1.4)
     if heat.energy is not None:
         _band(axes[1], times, heat.energy, look)
