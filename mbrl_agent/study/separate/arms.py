@@ -70,7 +70,7 @@ ARMS = (
 class BeliefCost:
     """E[c(x)] under the Gaussian with the mean and the covariance of the particles, for all of them.
 
-    It smooths the reward as a redraw would, and the particles go on as they are. An action counts by its mean.
+    It smooths the reward as a redraw would, and the particles go on as they are. Actions count by their mean.
 
     Attributes:
         cost: c; its `expected(mean, covariance)` is taken where it offers one.

@@ -43,8 +43,9 @@ class Outcome:
         arm: Label.
         predicted: Cost without resampling in the frozen model, under noise that all share.
         predicted_start: The same before.
-        reward: True reward in real episodes of T steps; `nan` of a policy whose action is not finite.
+        reward: True reward in real episodes of T steps.
         reward_start: The same before.
+        diverged: Whether the policy could not act any more; then its start counts.
         norm: Median over the steps of the gradient's norm.
         largest_norm: Largest over the steps.
         skipped: Steps that were not taken since something was not finite.
@@ -58,6 +59,7 @@ class Outcome:
     predicted_start: Array
     reward: Array
     reward_start: Array
+    diverged: NDArray[np.bool_]
     norm: Array
     largest_norm: Array
     skipped: Array
@@ -74,7 +76,6 @@ class Effect:
         optimizer: "adam" or "sgd".
         reward: On the true reward a step.
         predicted: On the predicted cost a step, turned round: what is above zero is a gain in both.
-        starts: Policies that count.
     """
 
     name: str
@@ -83,7 +84,6 @@ class Effect:
     optimizer: str
     reward: Interval
     predicted: Interval
-    starts: int
 
 
 def effects_of(outcomes: Sequence[Outcome]) -> list[Effect]:
@@ -101,9 +101,7 @@ def effects_of(outcomes: Sequence[Outcome]) -> list[Effect]:
                 reward, predicted = effect(rewards), effect(gains)
             except KeyError:  # an arm that this cost cannot have
                 continue
-            known = np.isfinite(reward)
-            both = (_mean(reward[known]), _mean(predicted[np.isfinite(predicted)]))
-            found.append(Effect(name, width, horizon, optimizer, *both, int(known.sum())))
+            found.append(Effect(name, width, horizon, optimizer, _mean(reward), _mean(predicted)))
     return found
 
 

@@ -13,19 +13,19 @@ from mbrl_agent.study.separate.effects import Effect, Outcome
 def arms_table(outcomes: Sequence[Outcome]) -> Table:
     """As CSV: one row an arm and starting policy."""
     columns = ["width", "horizon", "optimizer", "arm", "start", "predicted_before", "predicted_after"]
-    columns += ["reward_before", "reward_after", "median_norm", "largest_norm", "skipped_steps"]
+    columns += ["reward_before", "reward_after", "median_norm", "largest_norm", "skipped_steps", "diverged"]
     rows: list[list[Cell]] = []
     for o in outcomes:
         series = (o.predicted_start, o.predicted, o.reward_start, o.reward, o.norm, o.largest_norm)
         for index, numbers in enumerate(zip(*series, strict=True)):
             row: list[Cell] = [o.width, o.horizon, o.optimizer, o.arm, index]
-            rows.append([*row, *map(float, numbers), int(o.skipped[index])])
+            rows.append([*row, *map(float, numbers), int(o.skipped[index]), int(o.diverged[index])])
     return Table(columns, rows)
 
 
 def effects_table(effects: Sequence[Effect]) -> Table:
     """As CSV: one row an effect; gains a step, with 95 % intervals over the starting policies."""
-    columns = ["width", "horizon", "optimizer", "effect", "starts"]
+    columns = ["width", "horizon", "optimizer", "effect"]
     columns += [f"{what}_{part}" for what in ("reward", "predicted") for part in ("gain", "low", "high")]
     rows: list[list[Cell]] = [
         [
@@ -33,7 +33,6 @@ def effects_table(effects: Sequence[Effect]) -> Table:
             e.horizon,
             e.optimizer,
             e.name,
-            e.starts,
             *vars(e.reward).values(),
             *vars(e.predicted).values(),
         ]
@@ -44,16 +43,16 @@ def effects_table(effects: Sequence[Effect]) -> Table:
 
 def arms_text(outcomes: Sequence[Outcome]) -> str:
     """For the terminal: true rewards, one line an arm and optimiser, a column a width and horizon."""
-    cells = {(o.arm, o.optimizer, o.width, o.horizon): f"{np.nanmedian(o.reward):.3f}" for o in outcomes}
+    cells = {(o.arm, o.optimizer, o.width, o.horizon): f"{np.median(o.reward):.3f}" for o in outcomes}
     for o in outcomes:
-        cells["before", "", o.width, o.horizon] = f"{np.nanmedian(o.reward_start):.3f}"
+        cells["before", "", o.width, o.horizon] = f"{np.median(o.reward_start):.3f}"
     lines = list(dict.fromkeys([("before", ""), *((o.arm, o.optimizer) for o in outcomes)]))
     lines.sort(key=lambda line: line[1])  # stable: the arms of each optimiser together
     return _pivot("true reward a step, medians over the starting policies", lines, cells)
 
 
 def effects_text(effects: Sequence[Effect]) -> str:
-    """For the terminal: what true reward an effect gains, starred where the interval is on one side of zero."""
+    """For the terminal: what true reward an effect gains, starred where its interval is without zero."""
     cells = {}
     for e in effects:
         star = "*" if e.reward.low > 0 or e.reward.high < 0 else " "

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mbrl_agent.errors import NonFiniteError
+from mbrl_agent.errors import PolicyError
 from mbrl_agent.policies import POLICIES
 from mbrl_agent.randomness import derive_generator, derive_seed
 from mbrl_agent.run.config import TrainConfig
@@ -139,16 +139,19 @@ def _outcome(
 ) -> Outcome:
     found = descend(scene, arm.resampler(options.wrap), place.starts, optimizer, options, tick)
     predicted, reward = judge(place, found.parameters, options)
+    # as in the search, what cannot act is not deployed, and the start stays
+    diverged = ~(np.isfinite(predicted) & np.isfinite(reward))
     norms = found.norms.double().nan_to_num(torch.inf, torch.inf)
     return Outcome(
         place.width,
         scene.horizon,
         optimizer,
         arm.label,
-        predicted,
+        np.where(diverged, start[0], predicted),
         start[0],
-        reward,
+        np.where(diverged, start[1], reward),
         start[1],
+        diverged,
         norms.median(0).values.numpy(),
         norms.amax(0).numpy(),
         found.skipped.numpy(),
@@ -186,7 +189,7 @@ def _true_return(place: Place, parameters: Mapping[str, torch.Tensor], options: 
             options.episodes,
             seed,
         )
-    except NonFiniteError:
+    except PolicyError:
         return float("nan")
     finally:
         policy.set_parameters(before)

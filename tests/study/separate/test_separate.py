@@ -141,7 +141,9 @@ def test_a_policy_whose_gradient_is_not_finite_stays(scene, starts):
 
 def outcome(arm, reward):
     values = np.array(reward)
-    return Outcome(0.5, 30, ADAM, arm, -2 * values, values, values, values, values, values, values)
+    return Outcome(
+        0.5, 30, ADAM, arm, -2 * values, values, values, values, values > 9, values, values, values
+    )
 
 
 def test_effects_of_a_sum():
@@ -155,9 +157,13 @@ def test_effects_of_a_sum():
     assert found[TOTAL].reward.low == found[TOTAL].reward.high == 6  # start by start there is no spread
 
 
-def test_a_policy_that_cannot_act_does_not_count():
-    arms = {label: [1.0, math.nan, 2.0] for label in (NONE, TANGENT, REDRAW, GAUSSIAN)}
-    assert {e.starts for e in effects_of([outcome(*pair) for pair in arms.items()])} == {2}
+def test_what_diverges_counts_as_its_start(tmp_path):
+    words = ["--untrained", "--horizons", "3", "--widths", "0", "--steps", "2", "--policies", "2"]
+    more = ["--particles", "20", "--episodes", "2", "--sgd-rate", "1e38", "--out", str(tmp_path)]
+    assert main(["separate", *words, *more, "--optimizers", "sgd"]) == 0
+    diverged = [row for row in rows(tmp_path / "study_separate_arms.csv") if row["diverged"] == "1"]
+    assert diverged
+    assert all(row["reward_before"] == row["reward_after"] for row in diverged)
 
 
 # the command ------------------------------------------------------------------------------------------------
