@@ -94,7 +94,8 @@ class BeliefCost:
             samples = mean.unsqueeze(-2) + normals @ factor.mT
             actions = action.mean(-2, keepdim=True).expand(*samples.shape[:-1], -1)
             expected = self.cost(samples, actions).mean(-1)
-        return expected.unsqueeze(-1).expand(state.shape[:-1])
+        shared: Tensor = expected.unsqueeze(-1).expand(state.shape[:-1])
+        return shared
 
 
 _DRAWN: dict[tuple[int, int], Tensor] = {}
@@ -115,5 +116,5 @@ def widened(cost: Cost, factor: float) -> Cost:
     width = getattr(cost, "width", None)
     if width is None or not dataclasses.is_dataclass(cost) or isinstance(cost, type):
         raise ValueError(f"{type(cost).__name__} has no width")
-    made: Any = dataclasses.replace(cost, width=factor * width)  # type: ignore[type-var]
+    made: Any = dataclasses.replace(cost, width=factor * width)
     return made

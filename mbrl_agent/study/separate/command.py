@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -85,11 +86,13 @@ def options_of(arguments: argparse.Namespace) -> SeparateOptions:
     Raises:
         ValueError: With the option's name.
     """
-    names = ("wider", "learning_rate", "sgd_rate", "steps", "start", "policies", "particles", "episodes")
-    plain = {name: getattr(arguments, name) for name in (*names, "wrap", "seed")}
-    given = {name: getattr(arguments, name, None) for name in ("run", "trial", "env")}
-    several = {name: tuple(getattr(arguments, name)) for name in ("horizons", "widths", "optimizers")}
-    return SeparateOptions(**plain, **given, **several, env_options=arguments.env_options)
+    given: dict[str, Any] = {
+        field.name: getattr(arguments, field.name)
+        for field in fields(SeparateOptions)
+        if field.name in arguments
+    }
+    given |= {name: tuple(given[name]) for name in ("horizons", "widths", "optimizers")}
+    return SeparateOptions(**given)
 
 
 def run(arguments: argparse.Namespace) -> int:
