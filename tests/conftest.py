@@ -1,17 +1,32 @@
-"""What all tests share."""
+"""What all tests share: settings of the libraries, how many processes the tests run in, fixtures."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 
 from mbrl_agent.options.plugins import loaded_plugins, unload_plugin
 from tests.support.tiny_run import quick_figures, tiny
+from tests.support.workers import workers
 
-# the tensors of the tests are small: a second thread only waits for the first
+# the tensors of the tests are small: a second thread only waits for the first, here and in child processes
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"
+
+# the same examples each time, however slow the machine: a failure is that of the change, not of luck or load
+settings.register_profile(
+    "same", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("same")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Answer `-n auto`, which pyproject.toml asks for."""
+    return workers(config)
 
 
 @pytest.fixture(scope="module")

@@ -351,7 +351,7 @@ def test_tensors_without_an_equal_in_numpy(tensor):
 @pytest.mark.parametrize(
     "array",
     [
-        np.array([object()]),
+        pytest.param(np.array([object()]), id="object"),
         np.array(["text"]),
         np.array([1], ">f8" if sys.byteorder == "little" else "<f8"),
         np.zeros(1, [("a", "f4")]),

@@ -165,7 +165,7 @@ def test_yaml_of_plain_data_is_read():
     }
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150)
 @given(st.text("abs12:-[]{},&*!|>'\"#%@`?<=~. \n\t\\0x_e+é\x85", max_size=60) | st.text(max_size=40))
 def test_any_text_is_plain_data_or_one_kind_of_error(text):
     try:
@@ -275,7 +275,7 @@ def test_the_checkpoint_itself_is_loaded(archive):
     assert check_outcome(saved(archive))
 
 
-@settings(max_examples=120, deadline=None, derandomize=True)
+@settings(max_examples=120)
 @given(data=st.data())
 def test_any_value_of_a_checkpoints_configuration_forged(archive, data):
     path = data.draw(st.sampled_from(sorted(leaves(archive.config), key=str)))
@@ -288,7 +288,7 @@ def test_a_checkpoint_without_one_of_its_entries(archive, key):
     assert not check_outcome(saved(archive, config))
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_tensor_of_a_checkpoint_replaced_or_left_out(archive, data):
     name = data.draw(st.sampled_from(sorted(archive.tensors)))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.types import Prediction
 
-some = settings(max_examples=40, deadline=None, derandomize=True)
+some = settings(max_examples=40)
 every_class = pytest.mark.parametrize("name", RESAMPLERS.names())
 DEGENERATE = ("none", "point", "line", "one dimension", "twins", "two points", "one outlier", "exact")
 

@@ -19,8 +19,6 @@ from mbrl_agent.run.presets import NO_PRESET, presets
 
 few = settings(
     max_examples=60,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 many = settings(few, max_examples=250)

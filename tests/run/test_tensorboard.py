@@ -9,7 +9,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from mbrl_agent import SearchOptions
 from mbrl_agent.resampling import RESAMPLERS
-from tests.support.tiny_run import images, read_events, tiny
+from tests.support.tiny_run import images, quick_figures, read_events, tiny
 
 TRIAL_TAGS = {
     "rollout/ep_rew", "rollout/ep_rew_mean", "rollout/success_rate",
@@ -29,7 +29,17 @@ SEARCH_TAGS = {"policy_search/expected_cost", "policy_search/grad_norm"}
 
 @pytest.fixture(scope="module", params=RESAMPLERS.names())
 def directory(request, tmp_path_factory):
+    """Of a run with each strategy, without figures."""
     run = tiny(tmp_path_factory.mktemp("runs"), resampling=request.param)
+    with quick_figures():
+        run.run()
+    return run.directory
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """Of a run with figures, in which no strategy has a part."""
+    run = tiny(tmp_path_factory.mktemp("drawn"))
     run.run()
     return run.directory
 
@@ -53,8 +63,8 @@ def test_every_value_is_finite(directory):
         assert np.isfinite([event.value for event in events.Scalars(tag)]).all(), tag
 
 
-def test_images(directory):
-    shown = images(directory)
+def test_images(drawn):
+    shown = images(drawn)
     assert set(shown) == {"prediction_against_reality", "episode"}
     assert [step for step, _ in shown["prediction_against_reality"]] == [60, 90]
     assert [step for step, _ in shown["episode"]] == [30, 60, 90]
@@ -63,11 +73,11 @@ def test_images(directory):
     for trial, (_, data) in enumerate(shown["episode"], start=1):
         with Image.open(io.BytesIO(data)) as image:
             assert (image.format, image.n_frames) == ("GIF", 31)
-        assert data == (directory / f"figures/episode_trial_{trial:03d}.gif").read_bytes()
+        assert data == (drawn / f"figures/episode_trial_{trial:03d}.gif").read_bytes()
 
 
-def test_the_size_of_an_image_is_that_of_its_file(directory):
-    for event in read_events(directory).Images("prediction_against_reality"):
+def test_the_size_of_an_image_is_that_of_its_file(drawn):
+    for event in read_events(drawn).Images("prediction_against_reality"):
         assert (event.width, event.height) == Image.open(io.BytesIO(event.encoded_image_string)).size
 
 
