@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
     with tqdm(total=cells * options.steps, disable=None, dynamic_ncols=True, leave=False) as bar:
         outcomes = list(separate(options, bar.set_description_str, bar.update, notes.append))
     effects = effects_of(outcomes)
-    title = f"which effect of resampling does what: {options.steps} steps from {_what(options)}"
+    title = f"which effect of resampling does what: {options.steps} gradient steps\n{_what(options)}"
     with open_output(directory, options.run, 0) as output:
         output.write("separate_arms", None, arms_table(outcomes))
         output.write("separate", effects_figure(effects, title), effects_table(effects))
@@ -124,7 +124,7 @@ def _what(options: SeparateOptions) -> str:
         return "random policies, true dynamics"
     trial = "" if options.trial is None else f", after trial {options.trial}"
     policies = "the candidates" if options.start == CANDIDATES else "random policies in the model"
-    return f"{policies} of {options.run.resolve().name}{trial}"
+    return f"{policies} of\n{options.run.resolve().name}{trial}"
 
 
 def _say(notes: Sequence[str], texts: Sequence[str], written: Sequence[Path]) -> None:

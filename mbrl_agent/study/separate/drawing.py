@@ -53,7 +53,8 @@ def effects_figure(effects: Sequence[Effect], title: str) -> Figure:
     handle_of = {name: handle for handle, name in marks}
     labels = [name for name in SHOWN if name in handle_of]
     handles = [handle_of[name] for name in labels]
-    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
+    columns = len(labels) if len(widths) > 1 else 3
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
     figure.suptitle(title, parse_math=False, fontsize=10)
     return figure
 
