@@ -27,6 +27,7 @@ from mbrl_agent.agent.callbacks import trial_callbacks
 from mbrl_agent.agent.collector import Collector
 from mbrl_agent.agent.cost_check import CostCheck
 from mbrl_agent.agent.dimension_names import dimension_names
+from mbrl_agent.agent.energy import offered_energy
 from mbrl_agent.agent.environment import AnyEnv, describe_env, make_env, require_bounded_actions
 from mbrl_agent.agent.episode_limit import limit_episodes
 from mbrl_agent.agent.habits import choose_policy, instead_of, refuse_keywords
@@ -556,8 +557,9 @@ class ParticlePILCO(BaseAlgorithm):
         return self.learner.policy_search(self.replay)
 
     def _probe_gradient(self) -> None:
-        """Log how noisy the gradient is at the deployed policy."""
-        probe = self.learner.probe(self.replay, self.gradient_probe, self._generator("probe"))
+        """Log how noisy the gradient is at the deployed policy, and what resampling does to predictions."""
+        energy = None if self.env is None else offered_energy(self.env, self.state_dims)
+        probe = self.learner.probe(self.replay, self.gradient_probe, self._generator("probe"), energy)
         trial_log.record_probe(self.logger, probe)
 
     def _generator(self, purpose: str) -> torch.Generator:

@@ -19,11 +19,11 @@ from mbrl_agent.search.estimators import Estimator
 from mbrl_agent.search.legs import SearchReport
 from mbrl_agent.search.policy_search import (
     LONGEST_HORIZON,
-    GradientProbe,
     PolicySearch,
     Ranking,
     SearchOptions,
 )
+from mbrl_agent.search.probe import Energy, GradientProbe
 from mbrl_agent.search.rollouts import Rollout
 from mbrl_agent.targets import Targets
 from mbrl_agent.types import Transitions
@@ -212,6 +212,16 @@ class Learner:
                 value[replaced] = fresh[name]
         return points
 
-    def probe(self, replay: Replay, estimates: int, generator: torch.Generator) -> GradientProbe:
-        """Tell how noisy the gradient is at the deployed policy, from repeated estimates."""
-        return self.policy_search(replay).probe(self.policy.parameter_dict(), estimates, generator)
+    def probe(
+        self, replay: Replay, estimates: int, generator: torch.Generator, energy: Energy | None = None
+    ) -> GradientProbe:
+        """Tell how noisy the gradient is at the deployed policy, from repeated estimates.
+
+        Args:
+            replay: Real episodes, which tell where rollouts start.
+            estimates: At least 2.
+            generator: Source of all randomness.
+            energy: The plant's mechanical energy, if it is known.
+        """
+        search = self.policy_search(replay)
+        return search.probe(self.policy.parameter_dict(), estimates, generator, energy)

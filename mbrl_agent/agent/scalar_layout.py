@@ -30,7 +30,10 @@ def scalar_layout(names: Sequence[str]) -> Layout:
         },
         "2 Is the gradient tame?": {
             "variance of the gradient": "gradient/variance",
+            "variance of the gradient, median of the pairs of estimates": "gradient/variance_median",
             "signal-to-noise ratio of the gradient": "gradient/snr",
+            "Lyapunov exponent of the rollouts, per step": "gradient/exponent_median",
+            "predicted cost that resampling adds": "gradient/cost_change",
             "norm of the gradient, by gradient step": "policy_search/grad_norm",
             "factorisations that needed jitter": "resampling/jitter",
             "skipped steps": "policy/skipped_steps",

@@ -13,7 +13,8 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from mbrl_agent.agent.replay import Episode
 from mbrl_agent.dynamics.base import FitReport, Score
 from mbrl_agent.search.legs import SearchReport
-from mbrl_agent.search.policy_search import GradientProbe, Ranking
+from mbrl_agent.search.policy_search import Ranking
+from mbrl_agent.search.probe import GradientProbe
 
 
 @contextmanager
@@ -83,9 +84,15 @@ def record_search(logger: Logger, report: SearchReport, ranking: Ranking, first_
 
 
 def record_probe(logger: Logger, probe: GradientProbe) -> None:
-    """How noisy the gradient is."""
+    """Record how noisy the gradient is, and what resampling does to the predictions."""
     logger.record("gradient/variance", float(probe.variance))
     logger.record("gradient/snr", float(probe.snr))
+    for name, middle in (("variance", probe.pairs), ("exponent", probe.exponent)):
+        for part in ("low", "median", "high"):
+            logger.record(f"gradient/{name}_{part}", getattr(middle, part))
+    logger.record("gradient/cost_change", probe.cost_change.median)
+    if probe.energy_change is not None:
+        logger.record("gradient/energy_change", probe.energy_change)
 
 
 def record_curve(logger: Logger, tag: str, first_step: int, values: Sequence[float]) -> None:

@@ -23,6 +23,7 @@ from mbrl_agent.search.estimators.base import Estimator
 from mbrl_agent.search.gradient_step import PATIENCE, GradientStep
 from mbrl_agent.search.initial_states import StartDistribution
 from mbrl_agent.search.legs import Leg, SearchReport, better_half, is_flat, leg_lengths, report
+from mbrl_agent.search.probe import Energy, GradientProbe, probe_gradient
 from mbrl_agent.search.rollout import Noise, Simulation
 from mbrl_agent.types import Cost, Parameters, Terminated, Trajectory
 
@@ -88,19 +89,6 @@ class Ranking:
     def best(self) -> int:
         """The candidate with the lowest predicted cost."""
         return int(self.costs.argmin())
-
-
-@dataclass(frozen=True)
-class GradientProbe:
-    """How noisy the gradient is, from repeated estimates with independent noise.
-
-    Attributes:
-        variance: Trace of the covariance of one gradient estimate.
-        snr: Signal-to-noise ratio, |mean gradient| / sqrt(variance).
-    """
-
-    variance: Tensor
-    snr: Tensor
 
 
 @dataclass(frozen=True)
@@ -209,19 +197,23 @@ class PolicySearch:
         }
         return Ranking(parameters, costs, int(kept.sum()))
 
-    def probe(self, parameters: Parameters, repeats: int, generator: torch.Generator) -> GradientProbe:
-        """Repeat the gradient estimate of one policy, all repeats side by side.
+    def probe(
+        self,
+        parameters: Parameters,
+        repeats: int,
+        generator: torch.Generator,
+        energy: Energy | None = None,
+    ) -> GradientProbe:
+        """Tell how noisy the gradient of one policy is, and what resampling does to its rollouts.
 
         Args:
             parameters: Without replicate axes.
             repeats: Number of independent estimates, at least 2.
             generator: Source of all randomness.
+            energy: The plant's mechanical energy, if it is known.
         """
-        copies = {name: value.expand(repeats, *value.shape) for name, value in parameters.items()}
-        gradient = self.estimator(copies, self.improving_simulation(repeats, generator)).gradient
-        flat = torch.cat([value.reshape(repeats, -1) for value in gradient.values()], dim=1)  # (repeats, N)
-        variance = flat.var(0).sum()
-        return GradientProbe(variance, flat.mean(0).norm() / variance.sqrt())
+        simulation, single = self.improving_simulation(repeats, generator), self.simulation(1, generator)
+        return probe_gradient(self.estimator, parameters, simulation, single, energy)
 
     def improve(
         self,

@@ -19,6 +19,8 @@ from mbrl_agent.study.gradients.bimodal import Modes
 from mbrl_agent.study.gradients.scene import MODEL_NOISE
 from mbrl_agent.study.overview import HELPS, make_overview
 from mbrl_agent.study.parsing import ENV_HELP, Parser, add_plugin, adder, formatter
+from mbrl_agent.study.seeds import parse_seeds
+from mbrl_agent.study.separate import command as separate
 from mbrl_agent.study.sweep import command as sweep
 
 RESAMPLING = ("none", "gaussian", "interpolated:0.5", "mixture:3,3", "detached-mixture:3")
@@ -37,7 +39,7 @@ def make_parser() -> Parser:
         if name not in ("figures", "moments"):
             _add_strategies(command)
         _add_own(command, name)
-    for own in (sweep, compare, systems, baseline, gallery):
+    for own in (separate, sweep, compare, systems, baseline, gallery):
         own.add_parser(commands)
     return parser
 
@@ -95,6 +97,8 @@ def _add_own(command: Parser, name: str) -> None:
         add("--points", "places on the line", 41, type=int, metavar="N")
     if name == "landscape":
         add("--directions", "random directions", 1, type=int, metavar="N")
+        add("--seeds", "several instead of --seed, such as 0-11: one table", metavar="LIST")
+        add("--horizons", "several instead of --horizon: one table", type=int, nargs="+", metavar="N")
     if name == "trajectories":
         add("--delta", "places on the line", [0.0, 2.0], type=float, nargs="+", metavar="X")
     if name == "moments":
@@ -139,6 +143,10 @@ def check(arguments: argparse.Namespace) -> None:
     require_count("horizon", arguments.horizon, minimum=0)
     if "seed" in arguments:
         require_seed("seed", arguments.seed)
+    for value in getattr(arguments, "horizons", ()):
+        require_count("horizons", value)
+    if "seeds" in arguments:
+        parse_seeds(arguments.seeds)
     for value in getattr(arguments, "delta", ()):
         require_number("delta", value)
     for value in getattr(arguments, "counts", ()):

@@ -6,6 +6,7 @@ import argparse
 import shlex
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -55,7 +56,11 @@ def _main(argv: Sequence[str]) -> int:
         arguments, rest = parser.parse_known_args(argv)
     except SystemExit:  # --help was answered; a mistake is a ValueError
         return 0
-    if arguments.command in (*HELPS, "baseline"):  # a sweep leaves all of it to the parser of train.py
+    if arguments.command in (
+        *HELPS,
+        "separate",
+        "baseline",
+    ):  # a sweep leaves all of it to the parser of train.py
         rest, arguments.env_options = split_env_words(rest)
     if rest and "train_options" not in arguments:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -67,7 +72,7 @@ def _main(argv: Sequence[str]) -> int:
     torch.set_num_threads(arguments.threads)
     strategies = _strategies(arguments)
     sampling = Sampling(arguments.particles, arguments.repeats, arguments.seed)
-    scene = _scene(arguments)
+    scene = _scene(arguments, arguments.seed, arguments.horizon)
     scene.dynamics.validate(sampling.particles)
     for strategy in strategies:
         check_memory(scene.policy, strategy.resampler, strategy.estimator)
@@ -76,7 +81,8 @@ def _main(argv: Sequence[str]) -> int:
     run = getattr(arguments, "run", None)
     directory = getattr(arguments, "out", run / "figures" if run else Path("study_untrained"))
     with open_output(directory, run, scene.steps) as output:
-        text = COMMANDS[arguments.command](Job(scene, strategies, sampling, arguments, output))
+        make = partial(_scene, arguments)
+        text = COMMANDS[arguments.command](Job(scene, strategies, sampling, arguments, output, make))
     sys.stdout.write("\n".join([text, *(f"wrote {path}" for path in output.written), ""]))
     return 0
 
@@ -93,13 +99,13 @@ def _strategies(arguments: argparse.Namespace) -> list[Strategy]:
     return strategies
 
 
-def _scene(arguments: argparse.Namespace) -> Scene:
+def _scene(arguments: argparse.Namespace, seed: int, horizon: int) -> Scene:
     env = getattr(arguments, "env", None)
     if "run" in arguments:
         trial = getattr(arguments, "trial", None)
-        scene = run_scene(arguments.run, arguments.horizon, env, trial, arguments.env_options)
+        scene = run_scene(arguments.run, horizon, env, trial, arguments.env_options)
     else:
         policy = POLICIES.resolve(arguments.policy)
         environment = Environment(env or "CartPoleSwingUp-v0", arguments.env_options)
-        scene = untrained_scene(environment, arguments.seed, arguments.horizon, arguments.noise, policy)
+        scene = untrained_scene(environment, seed, horizon, arguments.noise, policy)
     return scene.double() if arguments.float64 else scene

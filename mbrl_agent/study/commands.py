@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -18,9 +19,12 @@ from mbrl_agent.study.gradients.colours import looks
 from mbrl_agent.study.gradients.directions import random_directions
 from mbrl_agent.study.gradients.drawing import landscape_figure, trajectories_figure, values_figure
 from mbrl_agent.study.gradients.drawing_bias import bias_figure, forward_figure
+from mbrl_agent.study.gradients.drawing_heat import heat_figure
 from mbrl_agent.study.gradients.drawing_moments import moments_figure
-from mbrl_agent.study.gradients.landscape import Array, Landscape, landscape, value_landscape
+from mbrl_agent.study.gradients.heat import Heat, heats
+from mbrl_agent.study.gradients.landscape import Array, Landscape, landscape, log10, value_landscape
 from mbrl_agent.study.gradients.moments import compare_moments
+from mbrl_agent.study.gradients.over_seeds import Line, lines_table, rows_of, seeds_table, seeds_text
 from mbrl_agent.study.gradients.paper import FINE_POINTS, SHOWN, draw_figures, work
 from mbrl_agent.study.gradients.sampling import Sampling
 from mbrl_agent.study.gradients.scene import Scene
@@ -29,13 +33,14 @@ from mbrl_agent.study.output import (
     Output,
     bias_table,
     forward_table,
+    heat_table,
     landscape_table,
-    log10,
     moments_gradient_table,
     moments_table,
     trajectories_table,
     values_table,
 )
+from mbrl_agent.study.seeds import parse_seeds
 from mbrl_agent.study.strategies import Strategy
 
 
@@ -49,6 +54,7 @@ class Job:
         sampling: Particles, repeats, seed.
         arguments: The command's own arguments.
         output: Where the results go.
+        make_scene: Seed and horizon (0: the default) -> the scene, for a command of several of them.
     """
 
     scene: Scene
@@ -56,11 +62,16 @@ class Job:
     sampling: Sampling
     arguments: argparse.Namespace
     output: Output
+    make_scene: Callable[[int, int], Scene]
 
     def directions(self, count: int) -> list[dict[str, Tensor]]:
         """Random directions; the first ones are the same whatever the count."""
-        generator = derive_generator(self.sampling.seed, "study direction")
-        return random_directions(self.scene.parameters, self.arguments.direction, count, generator)
+        return self.directions_of(self.scene, self.sampling.seed, count)
+
+    def directions_of(self, scene: Scene, seed: int, count: int) -> list[dict[str, Tensor]]:
+        """Random directions of another scene and seed."""
+        generator = derive_generator(seed, "study direction")
+        return random_directions(scene.parameters, self.arguments.direction, count, generator)
 
     def grid(self) -> Array:
         """The places of a landscape."""
@@ -74,6 +85,8 @@ class Job:
 
 def run_landscape(job: Job) -> str:
     """Variance and cost along directions, and the value landscape of single particles along the first."""
+    if "seeds" in job.arguments or "horizons" in job.arguments:
+        return run_many_landscapes(job)
     directions, grid, scene = job.directions(job.arguments.directions), job.grid(), job.scene
     found = []
     total = len(directions) * len(job.strategies) * len(grid) * job.sampling.repeats
@@ -95,6 +108,28 @@ def run_landscape(job: Job) -> str:
     return summary(found)
 
 
+def run_many_landscapes(job: Job) -> str:
+    """The variance along directions at several seeds and horizons, in one table."""
+    arguments, grid = job.arguments, job.grid()
+    seeds = parse_seeds(arguments.seeds) if "seeds" in arguments else [arguments.seed]
+    horizons = arguments.horizons if "horizons" in arguments else [arguments.horizon]
+    cells = list(product(horizons, seeds))
+    lines: list[Line] = []
+    total = len(cells) * arguments.directions * len(job.strategies) * len(grid) * job.sampling.repeats
+    with job.bar(total) as bar:
+        for horizon, seed in cells:
+            scene, sampling = job.make_scene(seed, horizon), replace(job.sampling, seed=seed)
+            directions = job.directions_of(scene, seed, arguments.directions)
+            for strategy, (number, direction) in product(job.strategies, enumerate(directions)):
+                bar.set_description_str(f"{scene.horizon} steps, seed {seed}, {strategy.label}")
+                found = landscape(scene, strategy, direction, grid, sampling, number, bar.update)
+                lines.append(Line(seed, scene.horizon, found))
+    rows = rows_of(lines)
+    job.output.write("landscape_lines", None, lines_table(lines))
+    job.output.write("landscape_seeds", None, seeds_table(rows))
+    return seeds_text(rows)
+
+
 def run_figures(job: Job) -> str:
     """The paper's figures in one go."""
     grid = job.grid()
@@ -112,22 +147,23 @@ def run_figures(job: Job) -> str:
 
 
 def run_trajectories(job: Job) -> str:
-    """Predicted trajectory distributions at chosen places."""
+    """Predicted trajectory distributions at chosen places, and what resampling does to them."""
     direction, scene = job.directions(1)[0], job.scene
-    places = tuple(job.arguments.delta)
-    with job.bar(len(places) * len(job.strategies)) as bar:
+    places, forward = tuple(job.arguments.delta), by_resampler(job.strategies)
+    with job.bar(len(places) * (len(job.strategies) + len(forward))) as bar:
         found = [
             prediction
             for strategy in job.strategies
             for prediction in predictions(scene, strategy, direction, places, job.sampling, bar.update)
         ]
+        warm = heats(scene, forward, direction, places, job.sampling, bar.update)
     title = f"predicted trajectories: {scene.title}"
     figure = trajectories_figure(found, scene.labels, looks(job.strategies), title, scene.time_step)
     job.output.write("trajectories", figure, trajectories_table(found, scene.labels))
-    return "\n".join(
-        f"{entry.strategy}: expected cost {entry.expected_cost:.2f} at delta {entry.delta:g}"
-        for entry in found
-    )
+    title = f"what resampling does to the prediction: {scene.title}"
+    figure = heat_figure(warm, looks(job.strategies), title, scene.time_step)
+    job.output.write("heat", figure, heat_table(warm))
+    return "\n".join(map(heat_line, warm))
 
 
 def run_bias(job: Job) -> str:
@@ -136,7 +172,7 @@ def run_bias(job: Job) -> str:
     directions = job.directions(arguments.directions)
     line = job.directions(1)[0]
     reference = Sampling(sampling.particles, max(2, arguments.reference // sampling.particles), sampling.seed)
-    forward = list({strategy.resampler: strategy for strategy in reversed(job.strategies)}.values())[::-1]
+    forward = by_resampler(job.strategies)
     total = len(arguments.delta) * (reference.repeats + len(job.strategies) * sampling.repeats)
     total += len(arguments.modes) * (len(forward) + 2) * sampling.repeats
     rows: list[Bias] = []
@@ -175,10 +211,11 @@ def run_moments(job: Job) -> str:
     job.output.write("moments_gradient", None, moments_gradient_table(exact, sampled))
     lines = [f"moment matching: expected cost {exact.cost[0]:.3f}"]
     for entry in sampled:
-        errors = entry.gradient_errors(exact)
+        low, middle, high = np.percentile(entry.gradient_errors(exact), (25, 50, 75))
         lines.append(
             f"{entry.particles} particles: expected cost {entry.cost.mean():.3f} +- {entry.cost.std():.3f}, "
-            f"error of the gradient {np.median(errors):.3g} (median), of its mean {entry.bias(exact):.3g}"
+            f"error of the gradient {middle:.3g} ({low:.3g} to {high:.3g}), "
+            f"of its mean {entry.bias(exact):.3g}"
         )
     return "\n".join(lines)
 
@@ -186,16 +223,34 @@ def run_moments(job: Job) -> str:
 def summary(landscapes: list[Landscape]) -> str:
     """One line a strategy and direction."""
     width = max(len(entry.strategy) for entry in landscapes)
-    lines = [f"{'log10 of the gradient variance':{width + 4}}  first    median   largest  at delta"]
+    names = ("first", "median", "25 %", "75 %", "largest", "at delta")
+    lines = [f"{'log10 of the gradient variance':{width + 3}}{''.join(f'{name:>9}' for name in names)}"]
     for entry in landscapes:
-        # the median of the variances, not of their logarithms, which need not exist
-        numbers = (entry.variance[0], np.median(entry.variance), entry.variance.max())
+        # of the variances, not of their logarithms, which need not exist
+        low, middle, high = np.percentile(entry.variance, (25, 50, 75), method="nearest")
+        numbers = (entry.variance[0], middle, low, high, entry.variance.max())
         text = "".join(f"{log10(float(number)):9.1f}" for number in numbers)
         where = entry.delta[entry.variance.argmax()]
         exploded = int(entry.nonfinite.sum())
         note = f"   {exploded} estimates not finite" if exploded else ""
-        lines.append(f"{entry.direction + 1:2d} {entry.strategy:{width}}{text}  {where:8.2f}{note}")
+        lines.append(f"{entry.direction + 1:2d} {entry.strategy:{width}}{text}{where:9.2f}{note}")
     return "\n".join(lines)
+
+
+def by_resampler(strategies: Sequence[Strategy]) -> list[Strategy]:
+    """The first strategy of each resampler: estimators do not change what is predicted."""
+    return list({strategy.resampler: strategy for strategy in reversed(strategies)}.values())[::-1]
+
+
+def heat_line(heat: Heat) -> str:
+    """What one strategy does to the prediction, in words."""
+    low, middle, high = heat.exponent
+    words = [f"{heat.strategy}, delta {heat.delta:g}: expected cost {heat.cost.sum():.2f}"]
+    words.append(f"{heat.cost_change.sum():+.2f} by resampling")
+    if heat.energy_mean is not None:
+        words.append(f"energy {heat.energy_mean[0]:.2f} J at first, {heat.energy_mean[-1]:.2f} J at the end")
+    words.append(f"Lyapunov exponent {middle:.2f} ({low:.2f} to {high:.2f}) a step")
+    return ", ".join(words)
 
 
 def bias_line(row: Bias) -> str:
@@ -205,6 +260,8 @@ def bias_line(row: Bias) -> str:
         for name in ("cosine", "correlation", "slope", "relative_bias")
         for estimate in [getattr(row, name)]
     ]
+    low, middle, high = row.single_cosine
+    figures.append(f"cosine of one estimate {middle:.2g} ({low:.2g} to {high:.2g})")
     return f"{row.strategy}, delta {row.delta:g}: {', '.join(figures)}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +16,8 @@ from mbrl_agent.run.log import log_image
 from mbrl_agent.run.table import Cell, Table
 from mbrl_agent.study.gradients.bias import STATISTICS, Bias
 from mbrl_agent.study.gradients.bimodal import ForwardError
-from mbrl_agent.study.gradients.landscape import Landscape, Values
+from mbrl_agent.study.gradients.heat import LEVELS, Heat
+from mbrl_agent.study.gradients.landscape import Landscape, Values, log10
 from mbrl_agent.study.gradients.moments import Moments
 from mbrl_agent.study.gradients.trajectories import Prediction, weighted_percentiles
 
@@ -74,22 +74,18 @@ def landscape_table(landscapes: Sequence[Landscape]) -> Table:
     """One row a strategy, direction and place."""
     columns = ["strategy", "direction", "delta", "variance", "log10_variance", "gradient_norm"]
     columns += ["expected_cost", "expected_cost_se", "nonfinite_estimates"]
+    columns += [f"variance_percentile_{level:.0f}" for level in LEVELS]
     rows: list[list[Cell]] = []
     for entry in landscapes:
         series = zip(
             entry.delta, entry.variance, entry.gradient_norm, entry.expected_cost, entry.expected_cost_se,
-            entry.nonfinite, strict=True,
+            entry.nonfinite, entry.variance_quartiles.T, strict=True,
         )  # fmt: skip
-        for delta, variance, norm, cost, cost_se, nonfinite in series:
+        for delta, variance, norm, cost, cost_se, nonfinite, middle in series:
             numbers = [float(delta), float(variance), log10(float(variance)), float(norm)]
             row: list[Cell] = [entry.strategy, entry.direction + 1, *numbers, float(cost), float(cost_se)]
-            rows.append([*row, int(nonfinite)])
+            rows.append([*row, int(nonfinite), *map(float, middle)])
     return Table(columns, rows)
-
-
-def log10(value: float) -> float:
-    """The logarithm of a variance; -inf where the policy is silent."""
-    return math.log10(value) if value > 0 else -math.inf
 
 
 def values_table(values: Values) -> Table:
@@ -120,6 +116,25 @@ def trajectories_table(predictions: Sequence[Prediction], labels: Sequence[str])
     return Table(columns, rows)
 
 
+def heat_table(heats: Sequence[Heat]) -> Table:
+    """One row a strategy, place and step; the stretch is that from there to the end."""
+    columns = ["strategy", "delta", "step", "cost", "cost_change", "energy_mean"]
+    columns += [f"energy_percentile_{level:.0f}" for level in LEVELS]
+    columns += [f"log10_stretch_percentile_{level:.0f}" for level in LEVELS]
+    rows: list[list[Cell]] = []
+    for heat in heats:
+        for step in range(len(heat.cost) + 1):
+            row: list[Cell] = [heat.strategy, heat.delta, step]
+            row += [float(heat.cost[step - 1]), float(heat.cost_change[step - 1])] if step else ["", ""]
+            if heat.energy is None or heat.energy_mean is None:
+                row += [""] * (1 + len(LEVELS))
+            else:
+                row += [float(heat.energy_mean[step]), *map(float, heat.energy[:, step])]
+            row += map(float, heat.stretch[:, step]) if step < len(heat.cost) else [""] * len(LEVELS)
+            rows.append(row)
+    return Table(columns, rows)
+
+
 def moments_table(found: Sequence[Moments], labels: Sequence[str]) -> Table:
     """One row a number of particles (0: moment matching), state dimension and step, of the first repeat."""
     rows: list[list[Cell]] = [
@@ -144,11 +159,12 @@ def moments_gradient_table(exact: Moments, sampled: Sequence[Moments]) -> Table:
 def bias_table(rows: Sequence[Bias]) -> Table:
     """One row a strategy and place; every figure with its standard error."""
     columns = ["strategy", "delta", *(f"{name}{suffix}" for name in STATISTICS for suffix in ("", "_se"))]
+    columns += [f"single_cosine_percentile_{level:.0f}" for level in LEVELS]
     cells: list[list[Cell]] = []
     for row in rows:
         estimates = [getattr(row, name) for name in STATISTICS]
         numbers = [number for estimate in estimates for number in (estimate.value, estimate.error)]
-        cells.append([row.strategy, row.delta, *numbers])
+        cells.append([row.strategy, row.delta, *numbers, *row.single_cosine])
     return Table(columns, cells)
 
 

@@ -21,6 +21,7 @@ HELPS = {
 """What the commands on one scene show."""
 SUMMARIES = {
     **HELPS,
+    "separate": "which effect of resampling does what: values, derivatives, smoothing of the reward",
     "sweep": "train every strategy, and every value of any option, with every seed, several runs side "
     "by side",
     "compare": "learning curves, interaction and wall clock to SOLVED of finished runs, grouped and with "
@@ -38,7 +39,9 @@ examples:
   python -m mbrl_agent.study landscape --run runs/X --resampling none mixture:components=3,em-iterations=3
   python -m mbrl_agent.study landscape --run runs/X --estimator reparameterization total-propagation
   python -m mbrl_agent.study trajectories --run runs/X --resampling none gaussian --delta 0 2
+  python -m mbrl_agent.study landscape --untrained --seeds 0-11 --horizons 30 60 100
   python -m mbrl_agent.study bias --run runs/X --resampling none gaussian detached-mixture:5 --delta 0 1
+  python -m mbrl_agent.study separate --run runs/X --trial 1
   python -m mbrl_agent.study sweep --resampling none gaussian mixture --seeds 0-19 --out sweeps/X
   python -m mbrl_agent.study moments --run runs/X
   python -m mbrl_agent.study compare runs sweeps/sac

@@ -16,6 +16,8 @@ TRIAL_TAGS = {
     "eval/mean_reward", "eval/success_rate",
     "dynamics/train_nll", "policy/predicted_cost",
     "gradient/variance", "gradient/snr", "resampling/jitter",
+    *(f"gradient/{name}_{part}" for name in ("variance", "exponent") for part in ("low", "median", "high")),
+    "gradient/cost_change", "gradient/energy_change",
     "time/collect", "time/fit", "time/improve", "time/probe", "time/evaluate", "time/log", "time/trial",
 }  # fmt: skip
 LATER_TAGS = {

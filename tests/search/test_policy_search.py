@@ -540,6 +540,8 @@ def test_the_probe_is_the_variance_of_repeated_estimates():
             mean_square += mean**2
     assert float(probe.variance) == pytest.approx(variance, rel=1e-4)
     assert float(probe.snr) == pytest.approx((mean_square / variance) ** 0.5, rel=1e-4)
+    assert probe.pairs.low <= probe.pairs.median <= probe.pairs.high
+    assert probe.energy_change is None
 
 
 def test_initial_states_are_normal():

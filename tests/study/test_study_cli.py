@@ -86,6 +86,27 @@ def test_trajectories_of_a_run(run):
     table = rows(run / "figures" / "study_trajectories.csv")
     assert len(table) == 2 * 4 * 4  # places, dimensions, steps
     assert all(float(row["percentile_5"]) <= float(row["percentile_95"]) for row in table)
+    heat = rows(run / "figures" / "study_heat.csv")
+    assert len(heat) == 2 * 4  # places, steps
+    assert all(float(row["energy_percentile_25"]) <= float(row["energy_percentile_75"]) for row in heat)
+    assert heat[3]["log10_stretch_percentile_50"] == ""  # nothing is left after the last step
+    assert Image.open(run / "figures" / "study_heat.png").size[0] > 600
+
+
+def test_landscapes_of_several_seeds_are_those_of_each(tmp_path, capsys):
+    words = ["landscape", *UNTRAINED, "--resampling", "none", "--points", "2", "--out", str(tmp_path)]
+    assert main([*words, "--seeds", "0,2", "--horizons", "2", "3"]) == 0
+    lines = rows(tmp_path / "study_landscape_lines.csv")
+    assert len(lines) == 2 * 2 * 2  # seeds, horizons, places
+    table = rows(tmp_path / "study_landscape_seeds.csv")
+    assert [(row["strategy"], row["horizon"], row["lines"]) for row in table] == [
+        ("none", "2", "2"),
+        ("none", "3", "2"),
+    ]
+    assert "worst" in capsys.readouterr().out
+    assert main([*words, "--seed", "2"]) == 0
+    own = [row["variance"] for row in rows(tmp_path / "study_landscape.csv")]
+    assert [row["variance"] for row in lines if (row["seed"], row["horizon"]) == ("2", "3")] == own
 
 
 def test_all_figures_of_a_run(run, monkeypatch):
@@ -138,6 +159,8 @@ def test_weighted_percentiles():
         (["landscape", "--untrained", "--delta", "2", "1"], "delta must begin below its end, got 2 1"),
         (["landscape", "--untrained", "--delta", "0", "nan"], "delta must be finite"),
         (["landscape", "--untrained", "--points", "1"], "points must be at least 2"),
+        (["landscape", "--untrained", "--seeds", "3-1"], "'3-1' ends below its begin"),
+        (["landscape", "--untrained", "--horizons", "0"], "horizons must be at least 1"),
         (["landscape", "--untrained", "--repeats", "1"], "repeats must be at least 2"),
         (["landscape", "--untrained", "--directions", "0"], "directions must be at least 1"),
         (["landscape", "--untrained", "--direction", "wieghts", *SMALL], "this policy has all, centers"),

@@ -46,6 +46,8 @@ class Bias:
         relative_bias: Norm of the difference over the norm of the true gradient, corrected for noise.
         norm: Of the strategy's mean gradient on the directions, corrected for noise.
         reference_norm: Of the true gradient, likewise.
+        single_cosine: Quartiles over the repeats of the cosine of ONE estimate with the true gradient, as a
+            search meets it; heavy tails move the mean, and not these.
     """
 
     strategy: str
@@ -56,6 +58,7 @@ class Bias:
     relative_bias: Estimate
     norm: Estimate
     reference_norm: Estimate
+    single_cosine: tuple[float, float, float]
 
 
 STATISTICS = ("cosine", "correlation", "slope", "relative_bias", "norm", "reference_norm")
@@ -141,7 +144,20 @@ def compare(strategy: str, delta: float, estimates: Array, reference: Array, see
         ]
         errors = [_spread(np.array([row[name] for row in resampled])) for name in STATISTICS]
     values = {name: Estimate(found[name], error) for name, error in zip(STATISTICS, errors, strict=True)}
-    return Bias(strategy, delta, **values)
+    return Bias(strategy, delta, **values, single_cosine=_single_cosine(estimates, reference.mean(0)))
+
+
+def _single_cosine(estimates: Array, truth: Array) -> tuple[float, float, float]:
+    """Quartiles over the estimates of their cosine with the true slopes; `nan` where none is finite."""
+    with np.errstate(all="ignore"):
+        largest = np.abs(estimates).max(1, keepdims=True)  # the square of 1e200 is no number
+        scaled = estimates / np.where(largest > 0, largest, 1.0)
+        cosines = scaled @ truth / (np.linalg.norm(scaled, axis=1) * np.linalg.norm(truth))
+    known = cosines[np.isfinite(cosines)]
+    if not len(known):
+        return (float("nan"),) * 3
+    low, middle, high = np.percentile(known, (25, 50, 75))
+    return float(low), float(middle), float(high)
 
 
 def _spread(values: Array) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mbrl_agent.search.probe import pair_variances, quartiles
 from mbrl_agent.study.gradients.directions import along
 from mbrl_agent.study.gradients.sampling import Sampling, Tick, common_noise_costs, gradients, silent
 from mbrl_agent.study.gradients.scene import Scene
@@ -28,6 +30,8 @@ class Landscape:
         delta: Places on the line, delta-theta in units of the direction.
         variance: Trace of the covariance of ONE gradient estimate over all parameters; infinite where an
             estimate is not finite.
+        variance_quartiles: (3, N), of what the pairs of estimates tell of it, see `pair_variances`: heavy
+            tails move the variance, and not these.
         gradient_norm: Norm of the mean gradient; infinite likewise.
         expected_cost: Mean over the repeats, summed over the horizon.
         expected_cost_se: Its standard error.
@@ -38,6 +42,7 @@ class Landscape:
     direction: int
     delta: Array
     variance: Array
+    variance_quartiles: Array
     gradient_norm: Array
     expected_cost: Array
     expected_cost_se: Array
@@ -73,11 +78,17 @@ def landscape(
         number,
         np.asarray(delta, dtype=np.float64),
         torch.where(whole, flat.var(1).sum(-1), torch.inf).numpy(),
+        quartiles(pair_variances(flat)).numpy(),
         torch.where(whole, flat.mean(1).norm(dim=-1), torch.inf).numpy(),
         costs.mean(1).numpy(),
         (costs.std(1) / sampling.repeats**0.5).numpy(),
         (~finite).sum(-1).numpy(),
     )
+
+
+def log10(value: float) -> float:
+    """The logarithm of a variance; -inf where the policy is silent."""
+    return math.log10(value) if value > 0 else -math.inf
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def batches(
         points: Policy parameters with a leading axis N.
         sampling: Particles and repeats of each point.
         purpose: Name of the random numbers.
-        single: Every point once, whatever the sampling says.
+        single: Every point once, whatever the sampling says, and each in a pass of its own.
     """
     resampler = resampler.for_task(scene.policy.features.angle_dims, scene.dynamics.functions)
     repeats = 1 if single else sampling.repeats
@@ -102,7 +102,7 @@ def batches(
         waiting.append((point, start, Noise.draw(scene.dynamics, resampler, start, scene.horizon, generator)))
         rows += size * sampling.particles
         following = work[index + 1][2] * sampling.particles if index + 1 < len(work) else MAX_ROWS
-        if rows + following > MAX_ROWS:
+        if single or rows + following > MAX_ROWS:
             yield _batch(scene, resampler, points, waiting)
             waiting, rows = [], 0
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mbrl_agent.agent.agent import ParticlePILCO
+from mbrl_agent.agent.energy import checked_energy
 from mbrl_agent.agent.observation_changes import valid_attribute
 from mbrl_agent.dynamics.base import DynamicsModel
 from mbrl_agent.dynamics.simulator import SimulatorModel
@@ -26,6 +27,7 @@ from mbrl_agent.run.environment import Environment, make_env
 from mbrl_agent.run.experiment import load_agent, state_labels, step_duration
 from mbrl_agent.run.task_flags import load_arguments
 from mbrl_agent.search.initial_states import StartDistribution
+from mbrl_agent.search.probe import Energy
 from mbrl_agent.types import Cost, Terminated
 
 MODEL_NOISE = 0.02
@@ -53,6 +55,9 @@ class Scene:
         truth: The environment's own dynamics without noise, if it offers them.
         steps: Environment steps so far, TensorBoard's step.
         terminated: Where episodes end; None where they do not.
+        energy: The plant's mechanical energy [J], if the environment offers it.
+        visited: (N, D), states of real episodes, or of random actions, around which policies are drawn.
+        candidates: The run's candidate policies, with a leading axis; None without a run.
     """
 
     title: str
@@ -67,6 +72,9 @@ class Scene:
     truth: DynamicsModel | None = None
     steps: int = 0
     terminated: Terminated | None = None
+    energy: Energy | None = None
+    visited: Tensor | None = None
+    candidates: dict[str, Tensor] | None = None
 
     def at(self, parameters: dict[str, Tensor]) -> Scene:
         """The same with another policy."""
@@ -80,13 +88,24 @@ class Scene:
             parameters={name: value.double() for name, value in self.parameters.items()},
             dynamics=copy.deepcopy(self.dynamics).double(),
             start=self.start.double(),
+            visited=None if self.visited is None else self.visited.double(),
+            candidates=_double(self.candidates),
         )
+
+
+def _double(values: dict[str, Tensor] | None) -> dict[str, Tensor] | None:
+    return None if values is None else {name: value.double() for name, value in values.items()}
 
 
 def true_step(env: gymnasium.Env[Any, Any]) -> Callable[[Tensor, Tensor], Tensor] | None:
     """The environment's dynamics, None where it does not offer them."""
     step: Callable[[Tensor, Tensor], Tensor] | None = valid_attribute(env, "dynamics")
     return step
+
+
+def true_energy(env: gymnasium.Env[Any, Any]) -> Energy | None:
+    """The plant's mechanical energy, None where the environment does not offer it."""
+    return checked_energy(valid_attribute(env, "energy"), env.observation_space.shape[0])  # type: ignore[index]
 
 
 def untrained_scene(
@@ -145,6 +164,8 @@ def untrained_scene(
         time_step=step_duration(env),
         truth=SimulatorModel(features, step),
         terminated=agent.task.terminated,
+        energy=true_energy(env),
+        visited=visited,
     )
 
 
@@ -213,4 +234,7 @@ def run_scene(
         truth=None if step is None else SimulatorModel(agent.policy.features, step),
         steps=agent.num_timesteps,
         terminated=search.terminated,
+        energy=true_energy(env),
+        visited=agent.replay.transitions(torch.float32, agent.device).states,
+        candidates=agent.candidates,
     )

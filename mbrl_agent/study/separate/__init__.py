@@ -1,0 +1,1 @@
+"""Why does resampling work? Its effects, separated: values, derivatives, and the smoothing of the reward."""
