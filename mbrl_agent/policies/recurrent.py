@@ -52,7 +52,7 @@ class RecurrentPolicy(MemoryPolicy):
         >>> action, state = policy.predict(np.zeros((5, 4)), episode_start=np.ones(5, dtype=bool))
         >>> action, state = policy.predict(np.ones((5, 4)), state)
         >>> action.shape, state[0].shape
-        ((5, 1), (5, 16))
+        ((5, 1), (5, 32))
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class RecurrentPolicy(MemoryPolicy):
         lr_schedule: Any = None,
         angle_dims: tuple[int, ...] = (),
         copied_dims: tuple[int, ...] = (),
-        hidden: int = 16,
+        hidden: int = 32,
     ) -> None:
         super().__init__(observation_space, action_space, lr_schedule, angle_dims, copied_dims)
         self.memory_dims = require_count("hidden", hidden)
@@ -249,14 +249,14 @@ class Recurrent(PolicyOptions):
     for one), and with the estimator reparameterization.
 
     Example:
-        >>> str(Recurrent(hidden=32))
-        'recurrent:hidden=32'
+        >>> str(Recurrent(hidden=16))
+        'recurrent:hidden=16'
     """
 
     name: ClassVar[str] = "recurrent"
     policy_class: ClassVar[type[SearchPolicy]] = RecurrentPolicy
 
-    hidden: int = 16
+    hidden: int = 32
     """Numbers that it remembers."""
 
     def __post_init__(self) -> None:
