@@ -22,7 +22,7 @@ from mbrl_agent.study.separate.drawing import effects_figure
 from mbrl_agent.study.separate.effects import effects_of
 from mbrl_agent.study.separate.options import ADAM, CANDIDATES, FRESH, SGD, SeparateOptions
 from mbrl_agent.study.separate.report import arms_table, arms_text, effects_table, effects_text
-from mbrl_agent.study.separate.separation import separate
+from mbrl_agent.study.separate.separation import places, separate
 
 HELP = SUMMARIES["separate"]
 DESCRIPTION = """\
@@ -106,13 +106,13 @@ def run(arguments: argparse.Namespace) -> int:
     require_count("threads", arguments.threads)
     torch.set_num_threads(arguments.threads)
     directory = getattr(arguments, "out", options.run / "figures" if options.run else Path("study_untrained"))
-    notes: list[str] = []
-    cells = len(options.widths) * len(options.horizons) * len(ARMS) * len(options.optimizers)
+    chosen, notes = list(places(options)), list[str]()
+    cells = len(chosen) * len(ARMS) * len(options.optimizers)
     with tqdm(total=cells * options.steps, disable=None, dynamic_ncols=True, leave=False) as bar:
-        outcomes = list(separate(options, bar.set_description_str, bar.update, notes.append))
+        outcomes = list(separate(chosen, options, bar.set_description_str, bar.update, notes.append))
     effects = effects_of(outcomes)
     title = f"which effect of resampling does what: {options.steps} gradient steps\n{_what(options)}"
-    with open_output(directory, options.run, 0) as output:
+    with open_output(directory, options.run, chosen[0].scene.steps) as output:
         output.write("separate_arms", None, arms_table(outcomes))
         output.write("separate", effects_figure(effects, title), effects_table(effects))
     _say(notes, [arms_text(outcomes), "", effects_text(effects)], output.written)

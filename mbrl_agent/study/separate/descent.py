@@ -15,11 +15,8 @@ from mbrl_agent.search.gradient_step import GradientStep
 from mbrl_agent.search.rollout import Noise, Simulation
 from mbrl_agent.study.gradients.sampling import Tick, silent
 from mbrl_agent.study.gradients.scene import Scene
-from mbrl_agent.study.separate.options import ADAM, SeparateOptions
+from mbrl_agent.study.separate.options import ADAM, SEARCH, SeparateOptions
 from mbrl_agent.types import Parameters
-
-MAX_GRAD_NORM = 1.0
-"""To which "adam" clips, the search's default."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def descend(
     first = _simulation(scene, resampler, starts, options, 0)
     step: GradientStep | PlainStep
     if optimizer == ADAM:
-        step = GradientStep(Reparameterization(), starts, first, options.learning_rate, MAX_GRAD_NORM)
+        step = GradientStep(Reparameterization(), starts, first, options.learning_rate, SEARCH.max_grad_norm)
     else:
         step = PlainStep(Reparameterization(), starts, first, options.sgd_rate)
     norms, skipped = [], []

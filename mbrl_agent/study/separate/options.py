@@ -14,9 +14,12 @@ from mbrl_agent.options.validation import (
     require_positive,
     require_seed,
 )
+from mbrl_agent.search.policy_search import SearchOptions
 
 ADAM, SGD = "adam", "sgd"
 CANDIDATES, FRESH = "candidates", "fresh"
+SEARCH = SearchOptions()
+"""What a search does by default."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,12 @@ class SeparateOptions:
     widths: tuple[float, ...] = (0.25, 0.5)
     wider: float = 2.0
     optimizers: tuple[str, ...] = (ADAM, SGD)
-    learning_rate: float = 2e-2
+    learning_rate: float = SEARCH.learning_rate
     sgd_rate: float = 0.1
     steps: int = 30
     start: str = CANDIDATES
     policies: int = 4
-    particles: int = 150
+    particles: int = SEARCH.num_particles
     episodes: int = 20
     wrap: bool = False
     seed: int = 0

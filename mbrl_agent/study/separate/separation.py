@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
@@ -102,20 +102,22 @@ def _starts(scene: Scene, options: SeparateOptions) -> dict[str, torch.Tensor]:
 
 
 def separate(
-    options: SeparateOptions, say: Callable[[str], Any], tick: Tick, left_out: Callable[[str], Any]
+    chosen: Iterable[Place],
+    options: SeparateOptions,
+    say: Callable[[str], Any],
+    tick: Tick,
+    left_out: Callable[[str], Any],
 ) -> Iterator[Outcome]:
     """Improve the policies under every arm, and judge them; see `Outcome`.
 
     Args:
+        chosen: From `places`.
         options: What is asked for.
         say: Hears of what is computed.
         tick: Progress, in gradient steps.
         left_out: Hears of arms that a cost cannot have.
-
-    Raises:
-        ValueError: See `places`.
     """
-    for place in places(options):
+    for place in chosen:
         start = judge(place, place.starts, options)
         for arm, optimizer in product(ARMS, options.optimizers):
             say(f"width {place.width:g}, {place.scene.horizon} steps, {arm.label}, {optimizer}")
