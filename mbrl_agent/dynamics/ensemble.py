@@ -1,8 +1,8 @@
-"""Probabilistic ensemble of neural networks, batched over members (PETS; bootstrap ensemble).
+"""Probabilistic ensemble of neural networks, batched over members (PETS; deep ensemble).
 
 Each member is a multilayer perceptron that maps features of a state and an action to a Gaussian over
-the change of the state. Members differ by their initial weights and by a bootstrap of the data. In a
-rollout particle i is propagated by member i // (P / E): contiguous blocks, so that one batched
+the change of the state. Members differ by their initial weights and by the part of the data that each
+leaves out, which tells when a fit has to stop and how noisy the data are. In a rollout particle i is propagated by member i // (P / E): contiguous blocks, so that one batched
 matrix product a layer serves all members.
 
 Reference:
@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from mbrl_agent.dynamics.base import DynamicsModel, DynamicsOptions, FitReport, Score
 from mbrl_agent.dynamics.ensemble_fit import (
     Layers,
-    bootstrap,
     fit_layers,
     negative_log_likelihood,
     seen_from,
 )
+from mbrl_agent.dynamics.ensemble_held_out import folds
 from mbrl_agent.dynamics.ensemble_predictor import EnsemblePredictor
 from mbrl_agent.dynamics.scalings import Scalings, fit_scalings, standardise
 from mbrl_agent.features import AngleFeatures
@@ -67,12 +67,12 @@ class Ensemble(DynamicsOptions):
     """Units of each hidden layer."""
     propagation: Literal["fixed", "per-step"] = "fixed"
     """Member of a particle: fixed over a rollout (TS-infinity in PETS) or redrawn at every step (TS1)."""
-    fit_steps: int = 600
+    fit_steps: int = 1500
     """Optimiser steps a fit."""
-    learning_rate: float = 5e-3
+    learning_rate: float = 3e-3
     """Adam's step size at the start of a fit; it decays to zero along a cosine."""
     weight_decay: float = 1.0
-    """Decoupled weight decay of AdamW, a unit of step size; raise it where the environment is noisy."""
+    """Decoupled weight decay of AdamW, a unit of step size."""
     warm_start: bool = False
     """Start a fit from the weights of the last one instead of fresh ones; allows fewer fit steps."""
 
@@ -189,7 +189,7 @@ class EnsembleModel(DynamicsModel):
         )
 
     def fit(self, transitions: Transitions, generator: torch.Generator) -> FitReport:
-        """Fit all members by maximum likelihood on a bootstrap of the data each."""
+        """Fit all members by maximum likelihood, each to all of the data but for a part of its own."""
         if len(transitions) < self.min_transitions:
             raise ValueError(
                 f"a fit needs at least {self.min_transitions} transitions, got {len(transitions)}: "
@@ -206,7 +206,7 @@ class EnsembleModel(DynamicsModel):
             [(weight.to(like), bias.to(like)) for weight, bias in start],
             inputs.to(like),
             targets.to(like),
-            bootstrap(self.options.members, len(inputs), generator).to(like),
+            folds(self.options.members, len(inputs), generator),
             self.options,
         )
         self._store(scalings, result.layers)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.functional import silu
 
 from mbrl_agent.adam import Adam, cosine
-from mbrl_agent.dynamics.ensemble_held_out import HeldOut, folds
+from mbrl_agent.dynamics.ensemble_held_out import HeldOut
 from mbrl_agent.dynamics.scalings import Scalings
 from mbrl_agent.errors import DivergedError
 
@@ -52,22 +52,8 @@ class FitResult:
     noise_factor: Tensor
 
 
-def bootstrap(members: int, count: int, generator: torch.Generator) -> Tensor:
-    """Weights (E, N) of N transitions in each member's loss, of mean one a member.
-
-    Each member leaves out its own part of the data, with a weight of zero. Of the rest it takes Rubin's
-    Bayesian bootstrap: exponential weights, the smooth counterpart of drawing with replacement.
-
-    Reference:
-        Rubin (1981), The Bayesian Bootstrap.
-    """
-    uniform = torch.rand((members, count), generator=generator, dtype=torch.float32, device=generator.device)
-    weights = -(1 - uniform).log().masked_fill(folds(members, count, generator), 0.0)
-    return weights / weights.mean(-1, keepdim=True)
-
-
 def fit_layers(
-    layers: Layers, inputs: Tensor, targets: Tensor, sample_weights: Tensor, options: FitOptions
+    layers: Layers, inputs: Tensor, targets: Tensor, left_out: Tensor, options: FitOptions
 ) -> FitResult:
     """Minimise the Gaussian negative log-likelihood of all members by AdamW, full batch.
 
@@ -79,7 +65,7 @@ def fit_layers(
         layers: Initial weights.
         inputs: (N, F + U), standardised.
         targets: (N, D), standardised; a column of zeros never varies, and does not count.
-        sample_weights: (E, N), of mean one a member; zero for what it leaves out.
+        left_out: (E, N), torch.bool, what a member is not fitted to.
         options: Steps, step size and weight decay.
 
     Raises:
@@ -90,9 +76,10 @@ def fit_layers(
     optimizers = Adam(weights, options.weight_decay), Adam(biases)
     varied = (targets != 0).any(0)
     shares = varied.to(targets) / varied.sum().clamp_min(1)  # of the dimensions in the loss
-    terms = sample_weights.unsqueeze(-1) * shares / len(inputs)  # (E, N, K)
-    inputs = inputs.expand(len(sample_weights), *inputs.shape).contiguous()
-    held_out = HeldOut(sample_weights == 0, shares, [*weights, *biases])
+    taken = (~left_out).to(targets)
+    terms = (taken / taken.sum(-1, keepdim=True)).unsqueeze(-1) * shares  # (E, N, K)
+    inputs = inputs.expand(len(left_out), *inputs.shape).contiguous()
+    held_out = HeldOut(left_out, shares, [*weights, *biases])
     curve = []
     for step in range(options.fit_steps):
         found = loss_gradient(current, inputs, targets, terms)

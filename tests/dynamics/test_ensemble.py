@@ -11,7 +11,6 @@ from mbrl_agent.dynamics.ensemble_fit import (
     LOG_STD_MAX,
     LOG_STD_MIN,
     _check_converged,
-    bootstrap,
     fit_layers,
     loss_gradient,
 )
@@ -237,42 +236,6 @@ def test_a_member_is_fitted_with_its_own_weights():
     other = fit_layers(layers, inputs, targets, weights, Ensemble(fit_steps=3)).layers
     changed = [not torch.equal(one[0][0][member], other[0][0][member]) for member in range(3)]
     assert changed == [True, False, True]
-
-
-def test_bootstrap_weights_are_exponential_but_for_what_a_member_leaves_out():
-    weights = bootstrap(5, 5000, generator(1))
-    assert weights.shape == (5, 5000)
-    torch.testing.assert_close(weights.mean(-1), torch.ones(5))
-    left_out = weights == 0
-    assert torch.equal(left_out.sum(0), torch.ones(5000, dtype=torch.int64))  # each by one member
-    assert left_out.sum(1).tolist() == [1000] * 5
-    taken = weights[~left_out].view(5, 4000)
-    torch.testing.assert_close(taken.std(-1) / taken.mean(-1), torch.ones(5), atol=0.1, rtol=0)
-    assert not torch.equal(taken[0], taken[1])
-
-
-def test_the_gradient_of_a_fit_is_that_of_autograd():
-    """In double precision, of the loss written out anew; a dimension that never varies does not count."""
-    g = generator(2)
-    layers = [(w.double() + 0.1, b.double() + 0.2) for w, b in make()._draw_layers(g)]
-    inputs = torch.randn(20, 6, generator=g).double()
-    targets, weights = torch.randn(20, D, generator=g).double(), bootstrap(3, 20, g).double()
-    shares = torch.tensor([0.0] + [1 / (D - 1)] * (D - 1), dtype=torch.float64)
-    terms = weights.unsqueeze(-1) * shares / 20
-    leaves = [value.requires_grad_() for layer in layers for value in layer]
-    hidden = inputs.expand(3, 20, 6)
-    for weight, bias in layers[:-1]:
-        hidden = torch.nn.functional.silu(hidden @ weight + bias)
-    mean, raw = (hidden @ layers[-1][0] + layers[-1][1]).chunk(2, dim=-1)
-    std = (LOG_STD_MIN + (LOG_STD_MAX - LOG_STD_MIN) * raw.sigmoid()).exp()
-    expected = -(torch.distributions.Normal(mean, std).log_prob(targets) @ shares * weights).mean(-1)
-    by_leaves = torch.autograd.grad(expected.sum(), leaves)
-    with torch.no_grad():
-        found = loss_gradient(layers, inputs.expand(3, 20, 6).contiguous(), targets, terms)
-    torch.testing.assert_close(found.losses, expected.detach())
-    gradients = [*found.by_weights, *found.by_biases]
-    for own, other in zip(gradients, [*by_leaves[::2], *by_leaves[1::2]], strict=True):
-        torch.testing.assert_close(own, other)
 
 
 def test_a_fit_in_float64():
