@@ -2,8 +2,9 @@
 
 Each member is a multilayer perceptron that maps features of a state and an action to a Gaussian over
 the change of the state. Members differ by their initial weights and by the part of the data that each
-leaves out, which tells when a fit has to stop and how noisy the data are. In a rollout particle i is propagated by member i // (P / E): contiguous blocks, so that one batched
-matrix product a layer serves all members.
+leaves out, which tells when a fit has to stop and how noisy the data are. In a rollout particle i is
+propagated by member i // (P / E): contiguous blocks, so that one batched matrix product a layer serves
+all members.
 
 Reference:
     Chua, Calandra, McAllister, Levine (2018), Deep Reinforcement Learning in a Handful of Trials using

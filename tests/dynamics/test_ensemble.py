@@ -224,18 +224,41 @@ def test_the_loss_falls_and_the_members_differ():
         assert not torch.allclose(model.weights[0][one], model.weights[0][other], atol=1e-2)
 
 
-def test_a_member_is_fitted_with_its_own_weights():
-    """A transition of no weight has no influence on the member that does not count it."""
+def test_a_member_is_not_fitted_to_what_it_leaves_out():
     g = generator(2)
     layers = make()._draw_layers(g)
     inputs, targets = torch.randn(20, 6, generator=g), torch.randn(20, D, generator=g)
-    weights = torch.ones(3, 20)
-    weights[1, 4] = 1e-30  # (zero would be held out, and judge the fit of all)
-    one = fit_layers(layers, inputs, targets, weights, Ensemble(fit_steps=3)).layers
-    targets[4] += 1.0
-    other = fit_layers(layers, inputs, targets, weights, Ensemble(fit_steps=3)).layers
+    left_out = torch.zeros(3, 20, dtype=torch.bool)
+    left_out[1, 4] = True
+    one = fit_layers(layers, inputs, targets, left_out, Ensemble(fit_steps=3)).layers
+    targets[4] += 1e-3  # (little, so that it judges the fit of all alike)
+    other = fit_layers(layers, inputs, targets, left_out, Ensemble(fit_steps=3)).layers
     changed = [not torch.equal(one[0][0][member], other[0][0][member]) for member in range(3)]
     assert changed == [True, False, True]
+
+
+def test_the_gradient_of_a_fit_is_that_of_autograd():
+    """In double precision, of the loss written out anew; a dimension that never varies does not count."""
+    g = generator(2)
+    layers = [(w.double() + 0.1, b.double() + 0.2) for w, b in make()._draw_layers(g)]
+    inputs = torch.randn(20, 6, generator=g).double()
+    targets, weights = torch.randn(20, D, generator=g).double(), torch.rand(3, 20, generator=g).double()
+    shares = torch.tensor([0.0] + [1 / (D - 1)] * (D - 1), dtype=torch.float64)
+    terms = weights.unsqueeze(-1) * shares / 20
+    leaves = [value.requires_grad_() for layer in layers for value in layer]
+    hidden = inputs.expand(3, 20, 6)
+    for weight, bias in layers[:-1]:
+        hidden = torch.nn.functional.silu(hidden @ weight + bias)
+    mean, raw = (hidden @ layers[-1][0] + layers[-1][1]).chunk(2, dim=-1)
+    std = (LOG_STD_MIN + (LOG_STD_MAX - LOG_STD_MIN) * raw.sigmoid()).exp()
+    expected = -(torch.distributions.Normal(mean, std).log_prob(targets) @ shares * weights).mean(-1)
+    by_leaves = torch.autograd.grad(expected.sum(), leaves)
+    with torch.no_grad():
+        found = loss_gradient(layers, inputs.expand(3, 20, 6).contiguous(), targets, terms)
+    torch.testing.assert_close(found.losses, expected.detach())
+    gradients = [*found.by_weights, *found.by_biases]
+    for own, other in zip(gradients, [*by_leaves[::2], *by_leaves[1::2]], strict=True):
+        torch.testing.assert_close(own, other)
 
 
 def test_a_fit_in_float64():

@@ -61,7 +61,7 @@ def simulation(goal: float | None, seed: int = 0) -> tuple[Simulation, dict[str,
 def test_every_estimator_is_finite_and_points_the_same_way(name, goal):
     """Averaged over many rollouts it agrees with the pathwise gradient, which needs no density."""
     found, expected = [], []
-    for seed in range(12):
+    for seed in range(24):
         rollout, parameters = simulation(goal, seed)
         estimate = ESTIMATORS.resolve(name)(parameters, rollout)
         assert bool(estimate.expected_cost.isfinite().all())
