@@ -12,7 +12,7 @@ from mbrl_agent.types import Parameters
 def log_stretch(parameters: Parameters, simulation: Simulation) -> Tensor:
     """Tell how much the rest of a rollout stretches a small change of each particle.
 
-        M_ti = d(sum_j z_Tj) / dz_ti,   a D x D matrix of particle i at step t,
+        M_ti = d(sum_j z_Tj) / dz_ti,   a D x D matrix of particle i at step t (with a policy's memory in z),
 
     is the Jacobian of that particle from step t to the end, J_(T-1) ... J_t, where no particle depends on
     another; where a strategy mixes them it is P times the derivative of their mean. Its largest singular
@@ -34,23 +34,17 @@ def log_stretch(parameters: Parameters, simulation: Simulation) -> Tensor:
         Parmas, Rasmussen, Peters, Doya (2018), PIPPS: Flexible Model-Based Policy Search Robust to the
         Curse of Chaos: why such products explode.
     """
-    act = simulation.policy.controller(parameters)
+    whole = simulation.with_memory()
+    act = whole.policy.controller(parameters)
     visited: list[Tensor] = []
 
-    def watched(state: Tensor) -> Tensor:
+    def watched(state: Tensor, *noise: Tensor) -> Tensor:
         visited.append(state)
-        return act(state)
+        return act(state, *noise)
 
     with torch.enable_grad():
-        start = simulation.initial_particles.detach().clone().requires_grad_()
-        trajectory = rollout(
-            watched,
-            simulation.dynamics.predictor(),
-            simulation.cost,
-            simulation.resampler,
-            start,
-            simulation.noise,
-        )
+        start = whole.initial_particles.detach().clone().requires_grad_()
+        trajectory = rollout(watched, whole.predictor(), whole.cost, whole.resampler, start, whole.noise)
         end = trajectory.states[-1].flatten(0, -2).sum(0)  # (D); replicates do not meet
         rows = [
             torch.stack(torch.autograd.grad(one, visited, retain_graph=True, materialize_grads=True))
