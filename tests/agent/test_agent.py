@@ -157,7 +157,9 @@ def test_candidates_that_failed_and_else_the_worst_are_replaced(costs, replaced)
 
 def test_a_start_that_was_better_is_deployed_again():
     search = SearchOptions(steps=1, num_particles=12, candidates=2)
-    agent = make(search=search, cost=lambda state, action: action.square().sum(-1)).learn(STEPS)
+    agent = make(search=search, cost=lambda state, action: action.square().sum(-1) + 0 * state[..., 0]).learn(
+        STEPS
+    )
     before = {key: value.clone() for key, value in agent.policy.parameter_dict().items()}
     deployed = int(agent.candidate_costs.argmin())
     agent.search = replace(search, learning_rate=1e3)  # acts with all its might then
