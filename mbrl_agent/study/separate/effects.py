@@ -28,8 +28,8 @@ EFFECTS: dict[str, Callable[[Mapping[str, Array]], Array]] = {
     SMOOTHED: lambda y: y[BELIEF] - y[NONE],
     WIDENED: lambda y: y[WIDER] - y[NONE],
 }
-"""Of the results of all arms. The first two sum up to all of gaussian; the third is what they hide: each
-effect is larger by it in company of the other, and smaller alone."""
+"""Of the results of all arms. The first two sum up to all of gaussian. The third, the interaction, is by how
+much the arms whose derivatives are those of their values (none, gaussian) are better than those that mix."""
 
 
 @dataclass(frozen=True)
