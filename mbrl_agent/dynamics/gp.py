@@ -41,7 +41,6 @@ from mbrl_agent.dynamics.gp_moments import GpMoments
 from mbrl_agent.dynamics.gp_subset import evenly, recent_and_far
 from mbrl_agent.dynamics.scalings import fit_scalings, standardise
 from mbrl_agent.features import AngleFeatures
-from mbrl_agent.options import refused
 from mbrl_agent.options.validation import require_choice, require_count
 from mbrl_agent.standardization import Scaling, inverse
 from mbrl_agent.targets import Integration, Targets
@@ -73,7 +72,8 @@ class Gp(DynamicsOptions):
     functions: int = 150
     """Functions drawn, M: of P particles, particle i follows function i M // P; 150 is one a particle."""
     renewal: Literal["fit", "rollout"] = "fit"
-    """How long functions are kept: until the next fit, or for a rollout, as fresh random numbers are."""
+    """How long functions are kept: until the next fit, or for a rollout, as fresh random numbers are; without
+    a meaning where particles draw anew at each step."""
     fourier_features: int = 64
     """Random Fourier features that a drawn function's prior consists of."""
     fit_steps: int = 60
@@ -85,10 +85,6 @@ class Gp(DynamicsOptions):
         require_choice("kernel", self.kernel, tuple(KERNELS))
         require_choice("propagation", self.propagation, ("functions", "independent"))
         require_choice("renewal", self.renewal, ("fit", "rollout"))
-        if self.renewal == "rollout" and self.propagation != "functions":
-            raise refused(
-                "renewal", f"'rollout' renews functions, and propagation {self.propagation!r} has none"
-            )
         for name in ("functions", "fourier_features", "fit_steps", "max_points"):
             require_count(name, getattr(self, name))
 
@@ -267,7 +263,7 @@ class GpModel(DynamicsModel):
     @torch.no_grad()
     def renew(self, generator: torch.Generator) -> None:
         """Draw other functions from the posterior, where the options say so; see `DynamicsModel.renew`."""
-        if self.options.renewal == "fit":
+        if self.options.renewal == "fit" or self.options.propagation == "independent":
             return
         if self._drawn_from is None:  # factorised once a fit
             known = self.inputs.double(), self.targets_seen.double()

@@ -312,7 +312,6 @@ def test_a_model_of_other_sizes_is_refused():
         {"max_points": 0},
         {"fit_steps": 0},
         {"renewal": "step"},
-        {"renewal": "rollout", "propagation": "independent"},
     ],
 )
 def test_options_that_cannot_be(options):

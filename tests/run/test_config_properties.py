@@ -23,7 +23,7 @@ few = settings(
 )
 many = settings(few, max_examples=250)
 
-LARGEST = {"ratio": 1.0, "rate": 0.5}  # of numbers that are not unbounded
+LARGEST = {"ratio": 1.0, "rate": 0.5, "dropout": 0.5}  # of numbers that are not unbounded
 TEXT = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12).filter(lambda text: "\0" not in text)
 
 

@@ -135,7 +135,7 @@ MOMENTS: dict[str, Moment | HalfWritten] = {
     "fit: between backward and step": Moment("mbrl_agent.dynamics.ensemble_fit:cosine", 15),
     "fit: in the last step": Moment("mbrl_agent.adam:Adam.step", 43, after=True),
     "fit: before the networks are kept": Moment("mbrl_agent.dynamics.ensemble:EnsembleModel._store", 2),
-    "search: in a rollout": Moment("mbrl_agent.search.rollout:Simulation.__call__", 4),
+    "search: in a rollout": Moment("mbrl_agent.search.rollout:Simulation.__call__", 6),
     "search: between gradient and step": Moment("mbrl_agent.adam:Adam.step", 44),
     "search: between two gradient steps": Moment(
         "mbrl_agent.search.gradient_step:GradientStep.__call__", 3, True
