@@ -159,7 +159,8 @@ def split_env_words(argv: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
 
 def _not_understood(word: str, flags: list[str]) -> str:
     if not word.startswith("-"):
-        return f"unexpected argument {word!r}: every option is given as --NAME VALUE"
+        how = "every option is given as --NAME VALUE, a yes or no as --NAME or --no-NAME"
+        return f"unexpected argument {word!r}: {how}"
     name = word.partition("=")[0]
     return f"unknown option {name}{did_you_mean(name, [*flags, '--config', '--resume', '--help'])}"
 
