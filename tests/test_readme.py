@@ -21,8 +21,7 @@ from mbrl_agent.run import cli
 from mbrl_agent.run.commands import command_line
 from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.run.help_page import GROUPS, asks_for_help
-from mbrl_agent.study.arguments import make_parser
-from mbrl_agent.study.baseline.command import parse_options
+from mbrl_agent.study.commands import load
 from mbrl_agent.study.sweep.grid import read_grid
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -36,7 +35,7 @@ PROGRAMS = {
     ("mbrl-agent",): "",
 }
 """How the programs are called, and the command that each call stands for; a longer call comes first."""
-ELSEWHERE = ("python -m venv", "python -m tests.benchmarks.", "python -m mbrl_agent.run.stored_help")
+ELSEWHERE = ("python -m venv", "python -m tests.benchmarks.", "python -m mbrl_agent.study.store_help")
 """Commands of others, and those for contributors, which have tests of their own."""
 PLACEHOLDERS = {"...", "COMMAND", "NAME"}
 BLOCK = re.compile(r"(?:`(\w+)\.py`:\n\n)?```python\n(.*?)```", re.DOTALL)
@@ -91,14 +90,14 @@ def parse(line: str) -> None:
 
 
 def parse_study(words: list[str]) -> None:
-    arguments, rest = make_parser().parse_known_args(words)
-    if arguments.command == "sweep":
-        assert read_grid(rest, arguments.resampling or []).points
-    elif arguments.command == "systems":
-        assert read_grid(["--preset", *arguments.presets, *rest], []).points
-    else:
-        assert rest == [], f"study {arguments.command} does not take {rest}"
-        parse_options(getattr(arguments, "option", []))
+    name, *rest = words
+    options = command_line.parse(load(name), rest, f"study {name}")
+    if name == "sweep":
+        assert read_grid(options.train_options, options.resampling).points
+    elif name == "systems":
+        assert read_grid(["--preset", *options.presets, *options.train_options], []).points
+    elif name == "baseline":
+        assert options.config.steps
 
 
 @pytest.fixture

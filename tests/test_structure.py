@@ -52,6 +52,7 @@ EXCEPTIONS = {
     "mbrl_agent.policies.recurrent": {"gymnasium"},
     "mbrl_agent.costs.history": {"gymnasium"},  # a wrapper around environments, which hands on their costs
     "mbrl_agent.costs.action_history": {"gymnasium"},  # and one beside the cost that it is for
+    "mbrl_agent.options.fields": {"pathlib"},  # the value of an option may be a path
     "mbrl_agent.options.modules": {"os", "pathlib"},  # where a user's module lies
     "mbrl_agent.options.plugins": {"os"},
 }

@@ -8,6 +8,7 @@ errors.py  the error of one option
 from mbrl_agent.options.choice import SYNTAX, Choice, changed_options, directory_name
 from mbrl_agent.options.errors import OptionError, OptionName, OptionTypeError, refused, refused_type
 from mbrl_agent.options.fields import (
+    REQUIRED,
     Option,
     build,
     construct,
@@ -24,6 +25,7 @@ from mbrl_agent.options.fields import (
 )
 
 __all__ = [
+    "REQUIRED",
     "SYNTAX",
     "Choice",
     "Option",

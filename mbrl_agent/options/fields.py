@@ -2,7 +2,7 @@
 
 A field is declared once, with its type, default and docstring; this module reads the declaration and
 converts values to its type, from the text of a flag or from the plain data of a YAML file. Types:
-int, float, str, bool, Literal, tuple[X, ...] (as text: 64,64 or, of numbers, 64x64) and X | None.
+int, float, str, bool, Path, Literal, tuple[X, ...] (as text: 64,64 or, of numbers, 64x64) and X | None.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import functools
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
 
 import docstring_parser
 import numpy as np
@@ -23,6 +24,8 @@ from mbrl_agent.options.errors import OptionError
 NUMBERS = {int: "a whole number", float: "a number"}
 _SHOWN = 200
 TRUTH = {"true": True, "false": False}
+REQUIRED: Final = dataclasses.MISSING
+"""The default of an option that has none: it must be given."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Option:
     hint: Any
     """Type, resolved."""
     default: Any
-    """Default value."""
+    """Default value, or `REQUIRED`."""
     help: str
     """The field's docstring, on one line."""
 
@@ -52,17 +55,15 @@ def _read_options(cls: Any) -> dict[str, Option]:
             documentation[entry.arg_name] = " ".join((entry.description or "").split())
     hints = get_type_hints(cls)
     return {
-        f.name: Option(f.name, hints[f.name], _default(cls, f), documentation.get(f.name, ""))
+        f.name: Option(f.name, hints[f.name], _default(f), documentation.get(f.name, ""))
         for f in dataclasses.fields(cls)
     }
 
 
-def _default(cls: type, field: dataclasses.Field[Any]) -> Any:
-    if field.default is not dataclasses.MISSING:
-        return field.default
+def _default(field: dataclasses.Field[Any]) -> Any:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
-    raise TypeError(f"option {field.name!r} of {cls.__name__} has no default value; every option needs one")
+    return field.default
 
 
 def summary(cls: type) -> str:
@@ -94,6 +95,8 @@ def convert(value: object, hint: Any) -> Any:
         found = [_convert_tuple(value, hint)]
     elif hint is str:
         found = [value] if isinstance(value, str) else []
+    elif hint is Path:
+        found = [Path(value)] if isinstance(value, str | Path) and str(value) else []
     elif hint is bool:
         found = [TRUTH.get(value, value) if isinstance(value, str) else value]
         found = [item for item in found if isinstance(item, bool)]
@@ -167,7 +170,7 @@ def expectation(hint: Any) -> str:
         return f"{expectation(_without_none(hint))} or none"
     if origin is tuple:
         return f"a list, each item {expectation(arguments[0])}"
-    words = {**NUMBERS, str: "text", bool: "true or false"}
+    words = {**NUMBERS, str: "text", bool: "true or false", Path: "a path"}
     if hint not in words:
         raise TypeError(
             f"options of type {hint} are not supported; see mbrl_agent/options/fields.py for those that are"
@@ -176,7 +179,7 @@ def expectation(hint: Any) -> str:
 
 
 def check_options(cls: Any) -> None:
-    """Check that every option of a class can be shown, written and read.
+    """Check that every option of a choice can be left out, shown, written and read.
 
     Raises:
         TypeError: An option has no default value, or a type that is not supported.
@@ -186,6 +189,10 @@ def check_options(cls: Any) -> None:
     except NameError as error:
         raise TypeError(f"the type of an option of {cls.__name__} cannot be read: {error}") from error
     for option in options.values():
+        if option.default is REQUIRED:
+            raise TypeError(
+                f"option {option.name!r} of {cls.__name__} has no default value; every option needs one"
+            )
         try:
             expectation(option.hint)
         except TypeError as error:

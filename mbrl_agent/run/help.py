@@ -9,9 +9,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_origin
 
-from mbrl_agent.options import SYNTAX, Option, did_you_mean, options_of, placeholder, summary, to_text
+from mbrl_agent.options import (
+    REQUIRED,
+    SYNTAX,
+    Option,
+    did_you_mean,
+    options_of,
+    placeholder,
+    summary,
+    to_text,
+)
 from mbrl_agent.run import presets
 from mbrl_agent.run.config import CHOICES, TrainConfig, plain_options
 from mbrl_agent.run.help_page import (
@@ -132,16 +141,32 @@ class Generated:
         return presets.describe()
 
 
-def option_line(key: str, option: Option) -> Line:
-    """An option as a parser and its help want it."""
-    default, choice = to_text(option.default), CHOICES.get(key)
+def option_line(key: str, option: Option, several: bool = False) -> Line:
+    """An option as a parser and its help want it.
+
+    Args:
+        key: Its dotted name.
+        option: What it is.
+        several: A list of values is given as several words, and not as one.
+    """
+    hint, required = option.hint, option.default is REQUIRED
+    several = several and get_origin(hint) is tuple and key != "plugins"
+    choice = CHOICES.get(key)
     names = f" One of {', '.join(choice.names())}." if choice else ""
-    text = f"{option.help}{names} (default: {default})" if default else option.help
-    if option.hint is bool:
+    text = f"{option.help}{names}{_ending(option, several)}"
+    if hint is bool:
         return Line(key, flag(key), None, text)
     if key == "plugins":
         return Line(key, PLUGIN, "MODULE", text, repeats=True)
-    return Line(key, flag(key), "NAME" if choice else placeholder(option.hint), text)
+    metavar = placeholder(get_args(hint)[0] if several else hint)
+    return Line(key, flag(key), "NAME" if choice else metavar, text, several=several, required=required)
+
+
+def _ending(option: Option, several: bool) -> str:
+    if option.default is REQUIRED:
+        return " (required)"
+    default = " ".join(map(to_text, option.default)) if several else to_text(option.default)
+    return f" (default: {default})" if default else ""
 
 
 def add_option(add: Callable[..., object], key: str, option: Option) -> None:

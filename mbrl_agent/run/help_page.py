@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 PROGRAM = "train.py"
 PLUGIN = "--plugin"  # each adds one, or several
@@ -57,6 +57,8 @@ class Line:
         metavar: What stands for its value; None for a yes or no.
         help: What it is, and its default.
         repeats: Whether it may be given several times.
+        several: Whether it takes several words, `--resampling none gaussian`.
+        required: Whether it must be given.
     """
 
     key: str
@@ -64,6 +66,8 @@ class Line:
     metavar: str | None
     help: str
     repeats: bool = False
+    several: bool = False
+    required: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,17 +89,23 @@ class Block:
 
 @dataclass(frozen=True)
 class CommandPage:
-    """The help of a command on a trained agent.
+    """The help of a command.
 
     Attributes:
         summary: What it does, one line.
         path: What is given without a flag; None for nothing.
         lines: The options.
+        paths: Whether several paths may be given.
+        rest: Whether options of train.py may follow.
+        notes: What there is to know beyond the options, with examples.
     """
 
     summary: str
     path: str | None
     lines: tuple[Line, ...]
+    paths: bool = False
+    rest: bool = False
+    notes: str = ""
 
 
 class Content(Protocol):
@@ -198,11 +208,14 @@ def add_line(add: Callable[..., object], line: Line) -> None:
     """Add one option; its value stays text, which whoever has the parser converts and checks."""
     text = line.help.replace("%", "%%")
     if line.metavar is None:
-        action = argparse.BooleanOptionalAction
-        add(line.flag, dest=line.key, action=action, default=argparse.SUPPRESS, help=text)
+        yes_no = argparse.BooleanOptionalAction
+        add(line.flag, dest=line.key, action=yes_no, default=argparse.SUPPRESS, help=text)
+    elif line.several:
+        how: dict[str, Any] = {"action": "extend", "nargs": "*", "metavar": line.metavar}
+        add(line.flag, dest=line.key, default=argparse.SUPPRESS, help=text, **how)
     else:
-        how = "append" if line.repeats else "store"
-        add(line.flag, dest=line.key, metavar=line.metavar, action=how, default=argparse.SUPPRESS, help=text)
+        how = {"action": "append" if line.repeats else "store", "metavar": line.metavar}
+        add(line.flag, dest=line.key, default=argparse.SUPPRESS, help=text, **how)
 
 
 def command_parser(
@@ -219,16 +232,31 @@ def command_parser(
     """
     parser = parser_class(
         prog=name,
-        usage=f"{name} [options]" if command.path is None else f"{name} PATH [options]",
+        usage=f"{name} {_arguments(command)}",
         description=command.summary,
         formatter_class=formatter,
         allow_abbrev=False,
         add_help=False,
     )
     if command.path is not None:
-        parser.add_argument("path", metavar="PATH", help=command.path)
+        name, count = ("paths", "+") if command.paths else ("path", None)
+        parser.add_argument(name, metavar="PATH", help=command.path, nargs=count)
     group = parser.add_argument_group("options")
     group.add_argument("--help", "-h", action="store_true", default=argparse.SUPPRESS, help="Show this help.")
     for line in command.lines:
         add_line(group.add_argument, line)
     return parser
+
+
+def command_help(command: CommandPage, name: str) -> str:
+    """The help of a command, as wide as the terminal; its notes are as they are written."""
+    text = command_parser(command, name).format_help()
+    return f"{text}\n{command.notes}" if command.notes else text
+
+
+def _arguments(command: CommandPage) -> str:
+    """What a command takes, in one line."""
+    path = [] if command.path is None else ["PATH ..." if command.paths else "PATH"]
+    required = [f"{line.flag} {line.metavar}" for line in command.lines if line.required]
+    rest = ["[options of train.py]"] if command.rest else []
+    return " ".join([*path, *required, "[options]", *rest])

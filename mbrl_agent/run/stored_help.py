@@ -1,6 +1,6 @@
 """What the help says, kept in help.json: to read it takes a blink, to generate it an import of torch.
 
-    python -m mbrl_agent.run.stored_help     # write help.json again, after a change of an option
+    python -m mbrl_agent.study.store_help     # write help.json again, after a change of an option
 
 It answers where it cannot be wrong: to words that ask for a page and say nothing else, where no plug-in is
 installed, and where the folders of the choices hold the files that it was written from. All else is left to
@@ -13,13 +13,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from mbrl_agent.run.help_page import GROUPS, Block, CommandPage, Line, asks_for_help, command_parser, page
+from mbrl_agent.run.help_page import GROUPS, Block, CommandPage, Line, asks_for_help, command_help, page
 from mbrl_agent.run.streams import tolerant_streams
 from mbrl_agent.version import __version__
 
@@ -56,13 +56,20 @@ class Stored:
         return str(self.data["presets"])
 
     def command(self, name: str) -> CommandPage:
-        """The page of a command."""
-        data = self.data["commands"][name]
-        return CommandPage(data["summary"], data["path"], _lines(data))
+        """The page of a command on a trained agent."""
+        return _page(self.data["commands"][name])
+
+    def study(self, name: str) -> CommandPage:
+        """The page of a command of the studies."""
+        return _page(self.data["studies"][name])
 
 
 def _block(data: dict[str, Any]) -> Block:
     return Block(data["title"], data["description"], _lines(data), data["group"])
+
+
+def _page(data: dict[str, Any]) -> CommandPage:
+    return CommandPage(**{**data, "lines": _lines(data)})
 
 
 def _lines(data: dict[str, Any]) -> tuple[Line, ...]:
@@ -83,7 +90,7 @@ def train_answer(argv: Sequence[str], name: str) -> str | None:
         return f"mbrl_agent {__version__}\n"
     group = _plain_group(argv)
     stored = None if group is None or _more_may_be_chosen() else read()
-    if stored is None or group is None or stored.data["files"] != _files():
+    if stored is None or group is None or stored.data["files"] != files():
         return None
     return page(stored, group, name)
 
@@ -93,7 +100,16 @@ def command_answer(command: str, argv: Sequence[str], name: str) -> str | None:
     stored = read() if command in COMMANDS and asks_for_help(argv) else None
     if stored is None:
         return None
-    return command_parser(stored.command(command), name).format_help()
+    return command_help(stored.command(command), name)
+
+
+def study_answer(command: str, argv: Sequence[str], name: str) -> str | None:
+    """The help of a command of the studies, where that alone is asked for; as `train_answer`."""
+    plain = list(argv) in (["--help"], ["-h"]) and not _more_may_be_chosen()
+    stored = read() if plain else None
+    if stored is None or stored.data["files"] != files():
+        return None
+    return command_help(stored.study(command), name)
 
 
 def show(text: str) -> int:
@@ -120,7 +136,7 @@ def _more_may_be_chosen() -> bool:
     return "torch" in sys.modules or bool(entry_points(group=PLUGINS))
 
 
-def _files() -> dict[str, list[str]]:
+def files() -> dict[str, list[str]]:
     """The names of the files that hold choices, by folder."""
     return {
         folder: sorted(path.name for path in (PACKAGE / folder).glob("*") if path.suffix in (".py", ".yaml"))
@@ -135,38 +151,3 @@ def read() -> Stored | None:
         return Stored(json.loads(FILE.read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None
-
-
-def generate() -> str:
-    """What the file has to hold."""
-    from mbrl_agent.run.commands import evaluate, export, inspect, watch
-    from mbrl_agent.run.commands.command_line import page_of
-    from mbrl_agent.run.help import Generated
-
-    content = Generated()
-    data = {
-        "files": _files(),
-        "blocks": [asdict(block) for block in content.blocks()],
-        "env": asdict(content.env()),
-        "presets": content.presets(),
-        "commands": {
-            name: asdict(page_of(command))
-            for name, command in zip(COMMANDS, (evaluate, watch, inspect, export), strict=True)
-        },
-    }
-    return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
-
-
-def main() -> int:
-    """Write the file again, and return the exit status."""
-    if entry_points(group=PLUGINS):
-        reason = f"{FILE.name} holds the package's own choices alone"
-        sys.stderr.write(f"error: a plug-in is installed, and {reason}: uninstall it first\n")
-        return 2
-    FILE.write_text(generate(), encoding="utf-8")
-    sys.stdout.write(f"wrote {FILE}\n")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

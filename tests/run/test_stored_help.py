@@ -13,16 +13,20 @@ from mbrl_agent import __main__ as program
 from mbrl_agent.options import plugins
 from mbrl_agent.run import cli, stored_help
 from mbrl_agent.run.commands import evaluate, export, inspect, watch
-from mbrl_agent.run.commands.command_line import make_parser
+from mbrl_agent.run.commands.command_line import page_of
 from mbrl_agent.run.config import CHOICES
 from mbrl_agent.run.help import help_text
-from mbrl_agent.run.help_page import GROUPS, page
-from mbrl_agent.run.stored_help import COMMANDS, command_answer, generate, read, train_answer
-from mbrl_agent.study.arguments import make_parser as make_study_parser
-from mbrl_agent.study.overview import overview
+from mbrl_agent.run.help_page import GROUPS, command_help, page
+from mbrl_agent.run.stored_help import COMMANDS, command_answer, read, study_answer, train_answer
+from mbrl_agent.study import store_help
+from mbrl_agent.study.__main__ import main as study
+from mbrl_agent.study.commands import load
+from mbrl_agent.study.overview import COMMANDS as STUDIES
+from mbrl_agent.study.overview import PROGRAM, SUMMARIES, overview
+from mbrl_agent.study.store_help import generate
 
 ROOT = Path(__file__).resolve().parents[2]
-AGAIN = "help.json is not what is generated: run `python -m mbrl_agent.run.stored_help` to write it again"
+AGAIN = "help.json is not what is generated: run `python -m mbrl_agent.study.store_help` to write it again"
 HEAVY = ("torch", "stable_baselines3", "gymnasium", "numpy", "matplotlib", "pandas", "rich", "yaml")
 TRAIN = [["--help"], ["-h"], ["--version"], *(["--help", group] for group in GROUPS)]
 ASK = """
@@ -75,8 +79,20 @@ def test_a_page_is_the_same_from_the_file(name, columns, monkeypatch):
         assert page(read(), group, name) == help_text(group, program_name=name), AGAIN
 
 
-def test_the_first_page_of_the_studies_is_that_of_their_parser():
-    assert overview() == make_study_parser().format_help()
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_page_of_the_studies_is_the_same_from_the_file(name, capsys):
+    """This process has torch, and generates."""
+    assert study([name, "--help"]) == 0
+    assert capsys.readouterr().out == command_help(read().study(name), f"{PROGRAM} {name}"), AGAIN
+
+
+def test_the_first_page_of_the_studies_has_a_line_for_each():
+    assert list(STUDIES) == list(SUMMARIES)
+    lines = overview().splitlines()
+    for name, text in SUMMARIES.items():
+        assert text == load(name).HELP
+        assert f"  {name:13} {text}" in lines
+    assert max(map(len, lines)) <= 110
 
 
 # what it costs ---------------------------------------------------------------------------------------------
@@ -96,11 +112,13 @@ def test_no_page_imports_torch_or_its_like(monkeypatch, capsys):
         expected[(*MODULE, "train", *words)] = generated(capsys, cli.main, words, False, f"{name} train")
     for command in (evaluate, watch, inspect, export):
         own = command.__name__.rpartition(".")[2]
-        expected[(*MODULE, own, "--help")] = make_parser(command, f"{name} {own}").format_help()
+        expected[(*MODULE, own, "--help")] = command_help(page_of(command), f"{name} {own}")
     expected |= dict.fromkeys([(*MODULE,), (*MODULE, "--help"), (*MODULE, "-h")], program.help_text())
     expected[(*MODULE, "--version")] = f"mbrl_agent {mbrl_agent.__version__}\n"
     studies = [(*MODULE, "study", "--help"), (*MODULE, "study", "-h"), (*STUDY, "--help")]
-    expected |= dict.fromkeys(studies, make_study_parser().format_help())
+    expected |= dict.fromkeys(studies, overview())
+    for own in STUDIES:
+        expected[(*STUDY, own, "--help")] = generated(capsys, study, [own, "--help"])
     answers = ask_alone(*((start, name, words) for start, name, *words in expected))
     for asked, (text, heavy) in zip(expected, answers, strict=True):
         assert (asked, heavy) == (asked, [])
@@ -138,6 +156,9 @@ def test_words_that_say_more_are_left_to_the_command_line(words, fresh):
 def test_a_command_without_a_request_of_help_is_left_to_it(fresh):
     assert command_answer("evaluate", ["runs/X"], "it") is None
     assert command_answer("study", ["--help"], "it") is None
+    assert study_answer("landscape", ["--untrained"], "it") is None
+    assert study_answer("landscape", ["--help", "--plugin", "mine"], "it") is None
+    assert study_answer("landscape", ["-h"], "it").startswith("usage: it [options]\n")
 
 
 def test_a_process_that_has_torch_generates():
@@ -197,15 +218,15 @@ def test_without_a_file_the_help_is_generated(content, fresh, monkeypatch, tmp_p
 
 
 def test_the_file_is_written_again(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(stored_help, "FILE", tmp_path / "help.json")
-    assert stored_help.main() == 0
+    monkeypatch.setattr(store_help, "FILE", tmp_path / "help.json")
+    assert store_help.main() == 0
     assert json.loads((tmp_path / "help.json").read_text(encoding="utf-8")).keys() >= {"blocks", "commands"}
     assert capsys.readouterr().out == f"wrote {tmp_path / 'help.json'}\n"
 
 
 def test_choices_of_an_installed_plug_in_are_not_written(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(stored_help, "FILE", tmp_path / "help.json")
-    monkeypatch.setattr(stored_help, "entry_points", lambda group: ["one"])
-    assert stored_help.main() == 2
+    monkeypatch.setattr(store_help, "FILE", tmp_path / "help.json")
+    monkeypatch.setattr(store_help, "entry_points", lambda group: ["one"])
+    assert store_help.main() == 2
     assert not (tmp_path / "help.json").exists()
     assert capsys.readouterr().err.startswith("error: a plug-in is installed")

@@ -56,4 +56,4 @@ def test_a_run_with_another_model_is_refused(tmp_path, capsys):
 
 def test_too_few_particles_are_refused(run, capsys):
     assert main(["moments", "--run", str(run), "--counts", "1"]) == 2
-    assert "counts must be at least 2" in capsys.readouterr().err
+    assert "--counts: must be at least 2" in capsys.readouterr().err

@@ -1,15 +1,16 @@
 """The command line: files that it writes, TensorBoard, mistakes."""
 
 import csv
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 import envs  # noqa: F401
+from mbrl_agent.run.commands.command_line import parse, words_of
 from mbrl_agent.study.__main__ import main
 from mbrl_agent.study.gradients import paper
+from mbrl_agent.study.gradients.commands import landscape
 from mbrl_agent.study.gradients.trajectories import weighted_percentiles
 from tests.support.tiny_run import images, read_events, tiny
 
@@ -141,12 +142,13 @@ def test_weighted_percentiles():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "the following arguments are required: COMMAND"),
-        (["landscpe"], "invalid choice: 'landscpe'"),
-        (["landscape"], "one of the arguments --run --untrained is required"),
-        (["landscape", "--untrained", "--run", "x"], "not allowed with"),
+        ([], "the command comes first, one of landscape, "),
+        (["--seed", "3"], "unknown option --seed: the command comes first"),
+        (["landscpe"], "did you mean landscape?"),
+        (["landscape"], "one of --run DIR and --untrained must be given"),
+        (["landscape", "--untrained", "--run", "x"], "and not both"),
         (["landscape", "--run", "nowhere"], "nowhere is not the directory of a run, it has no config.yaml"),
-        (["landscape", "--untrained", "--trial", "2"], "trial belongs to a run"),
+        (["landscape", "--untrained", "--trial", "2"], "--trial: belongs to a run"),
         (["landscape", "--untrained", "--resampling", "gausian"], "did you mean 'gaussian'"),
         (
             ["landscape", "--untrained", "--resampling", "gaussian", "--estimator", "likelihood-ratio"],
@@ -156,28 +158,32 @@ def test_weighted_percentiles():
             ["landscape", "--untrained", "--particles", "4", "--resampling", "gaussian"],
             "at least 6 particles",
         ),
-        (["landscape", "--untrained", "--delta", "2", "1"], "delta must begin below its end, got 2 1"),
-        (["landscape", "--untrained", "--delta", "0", "nan"], "delta must be finite"),
-        (["landscape", "--untrained", "--points", "1"], "points must be at least 2"),
+        (["landscape", "--untrained", "--delta", "2", "1"], "--delta: must begin below its end, got 2 1"),
+        (["landscape", "--untrained", "--delta", "0", "nan"], "--delta: must be finite"),
+        (
+            ["landscape", "--untrained", "--delta", "1"],
+            "--delta: takes where the line begins and where it ends",
+        ),
+        (["landscape", "--untrained", "--points", "1"], "--points: must be at least 2"),
         (["landscape", "--untrained", "--seeds", "3-1"], "'3-1' ends below its begin"),
-        (["landscape", "--untrained", "--horizons", "0"], "horizons must be at least 1"),
-        (["landscape", "--untrained", "--repeats", "1"], "repeats must be at least 2"),
-        (["landscape", "--untrained", "--directions", "0"], "directions must be at least 1"),
+        (["landscape", "--untrained", "--horizons", "0"], "--horizons: must be at least 1"),
+        (["landscape", "--untrained", "--repeats", "1"], "--repeats: must be at least 2"),
+        (["landscape", "--untrained", "--directions", "0"], "--directions: must be at least 1"),
         (["landscape", "--untrained", "--direction", "wieghts", *SMALL], "this policy has all, centers"),
         (["landscape", "--untrained", "--policy", "rfb"], "did you mean 'rbf'"),
         (["landscape", "--untrained", "--noise", "-1"], "noise_std must not be negative"),
         (["landscape", "--untrained", "--env", "Pendulum-v1"], "does not offer its dynamics"),
         (["landscape", "--untrained", "--env", "Nowhere-v3"], "cannot be made"),
-        (["bias", "--untrained", "--modes", "x:1,2"], "expected DIM:LOW,HIGH"),
-        (["bias", "--untrained", "--step", "0"], "step must be above zero"),
-        (["figures", "--untrained", "--threads", "0"], "threads must be at least 1"),
+        (["bias", "--untrained", "--modes", "x:1,2"], "--modes: expected DIM:LOW,HIGH"),
+        (["bias", "--untrained", "--step", "0"], "--step: must be above zero"),
+        (["figures", "--untrained", "--threads", "0"], "--threads: must be at least 1"),
     ],
 )
 def test_a_mistake_is_one_line(words, message, capsys):
     assert main(words) == 2
     error = capsys.readouterr().err
     assert message in error
-    assert error.startswith("study: error: ")
+    assert error.startswith("python -m mbrl_agent.study")
     assert error.count("\n") == 1
 
 
@@ -195,9 +201,32 @@ def test_help_fits_and_names_everything(capsys):
 
 
 def test_interrupted(monkeypatch, capsys):
-    def interrupt(job):
+    def interrupt(options):
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(sys.modules["mbrl_agent.study.cli"].COMMANDS, "landscape", interrupt)
+    monkeypatch.setattr(landscape, "run", interrupt)
     assert main(["landscape", *UNTRAINED]) == 130
-    assert capsys.readouterr().err == "study: interrupted\n"
+    assert capsys.readouterr().err == "python -m mbrl_agent.study landscape: interrupted\n"
+
+
+def test_words_of_options_ask_for_the_same():
+    words = [
+        "--untrained",
+        "--env.noise-scale",
+        "2",
+        "--resampling",
+        "none",
+        "mixture:3,3",
+        "--delta",
+        "-1",
+        "2",
+    ]
+    options = parse(landscape, [*words, "--float64", "--horizons", "30,60", "--seeds", "0-2"], "it")
+    assert (options.horizons, options.env_options) == ((30, 60), ("noise_scale=2",))
+    assert parse(landscape, words_of(options), "it") == options
+    assert parse(
+        landscape, ["--untrained", "--resampling", "none", "--resampling", "gaussian"], "it"
+    ).resampling == (
+        "none",
+        "gaussian",
+    )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mbrl_agent.options import refused
 from mbrl_agent.options.validation import require_count, require_seed
-from mbrl_agent.run.config import load_plugins
+from mbrl_agent.run.commands.command_line import env_values
 from mbrl_agent.run.environment import Environment
 from mbrl_agent.run.open_agent import OpenedAgent, open_agent
 
@@ -26,7 +26,6 @@ class AgentOptions:
     """Modules, also in this directory, that offer what the agent is made of; a run names them itself."""
 
     def __post_init__(self) -> None:
-        load_plugins(self.plugins)
         if self.trial is not None:
             require_count("trial", self.trial)
 
@@ -56,8 +55,7 @@ class ActingOptions(AgentOptions):
 
     def environment(self, opened: OpenedAgent) -> Environment:
         """Find the environment; see `OpenedAgent.environment`."""
-        given = dict(word.split("=", 1) for word in self.env_options)
-        return opened.environment(self.env, given, self.max_episode_steps)
+        return opened.environment(self.env, env_values(self.env_options), self.max_episode_steps)
 
 
 def check_target(name: str, path: Path) -> None:

@@ -22,6 +22,12 @@ from mbrl_agent.run.intervals import Interval, bootstrap, wilson
 from mbrl_agent.run.table import Cell, Table, align
 
 HELP = "Run fresh episodes: return, success, and whatever number the info of their last step offers."
+NOTES = """\
+examples:
+  mbrl-agent evaluate runs/X
+  mbrl-agent evaluate runs/X --env.noise-scale 2 --csv episodes.csv
+  mbrl-agent evaluate runs/X --random      # to compare with
+"""
 SIDE_BY_SIDE = 200
 """Environments that are made at a time."""
 SEEDS = 2**31

@@ -19,6 +19,11 @@ from mbrl_agent.run.messages import FAILED, one_line
 from mbrl_agent.run.open_agent import OpenedAgent
 
 HELP = "Write the policy for NumPy, TorchScript or ONNX: from the raw observation to the action."
+NOTES = """\
+examples:
+  mbrl-agent export runs/X
+  mbrl-agent export runs/X --format onnx --best
+"""
 
 STATES = {"visited": "visited states", "beyond": "made-up states in and around their range"}
 """What the kinds of states are called."""

@@ -29,6 +29,11 @@ from mbrl_agent.run.open_agent import OpenedAgent
 from mbrl_agent.run.table import Table
 
 HELP = "Draw what the model predicts, how sure it is, and what the policy does; with the numbers as CSV."
+NOTES = """\
+examples:
+  mbrl-agent inspect runs/X
+  mbrl-agent inspect runs/X --dims theta,theta_dot --steps 10
+"""
 FOLDER = "inspection"
 
 
@@ -47,6 +52,8 @@ class Options(NamedOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_count("steps", self.steps)
+        names = tuple(name for word in self.dims for name in word.split(","))
+        object.__setattr__(self, "dims", names)
         if len(self.dims) > 2:
             raise refused("dims", f"must be one or two dimensions, got {len(self.dims)}")
 

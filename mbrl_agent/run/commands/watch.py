@@ -31,6 +31,11 @@ from mbrl_agent.run.film import (
 from mbrl_agent.run.open_agent import OpenedAgent, find_run, open_agent, require_trials
 
 HELP = "Show an episode in a window, or write a film of it; several trials side by side show it learn."
+NOTES = """\
+examples:
+  mbrl-agent watch runs/X
+  mbrl-agent watch runs/X --trials 1,3,6 --gif learning.gif
+"""
 ALL = "all"
 MAX_TILES = 16
 """More episodes side by side are too small to see."""

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from mbrl_agent.files.yaml_data import decode_yaml
 from mbrl_agent.options import to_plain
+from mbrl_agent.run.commands.command_line import env_values
 from mbrl_agent.run.environment import read_env_options
 from mbrl_agent.run.experiment import step_duration
-from mbrl_agent.study.baseline.algorithms import ALGORITHMS
 from mbrl_agent.study.baseline.cell import make_cells
 from mbrl_agent.study.baseline.config import BaselineConfig
 from mbrl_agent.study.baseline.training import STOP_AFTER, make_baseline
+from mbrl_agent.study.commands import command_line
 from mbrl_agent.study.overview import SUMMARIES
-from mbrl_agent.study.parsing import ENV_HELP
 from mbrl_agent.study.seeds import parse_seeds
-from mbrl_agent.study.sweep.command import check_options, run_cells
+from mbrl_agent.study.sweep.command import run_cells
+from mbrl_agent.study.sweep.options import CellOptions
 from mbrl_agent.study.sweep.request import make_directory
 from mbrl_agent.study.sweep.table import View
 
-SUMMARY = SUMMARIES["baseline"]
-EXAMPLES = f"""\
+HELP = SUMMARIES["baseline"]
+NOTES = f"""\
 examples:
   python -m mbrl_agent.study baseline --algorithm sac --seeds 0-4 --out sweeps/sac
   python -m mbrl_agent.study baseline --algorithm td3 --seeds 0-4 --out sweeps/td3 --jobs 2
@@ -41,58 +41,52 @@ interrupted by Ctrl-C or SIGTERM
 """
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to argparse's collection of them."""
-    defaults = BaselineConfig()
-    parser = commands.add_parser(
-        "baseline",
-        help=SUMMARY,
-        description=SUMMARY,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(execute=run, engine="local", address=None)
-    add = parser.add_argument
-    budgets = ", ".join(f"{name} {algorithm.steps}" for name, algorithm in ALGORITHMS.items())
-    add("--algorithm", required=True, choices=sorted(ALGORITHMS), help="with an MlpPolicy")
-    add("--out", required=True, type=Path, metavar="DIR", help="directory that holds the run directories")
-    add("--seeds", default="0", metavar="LIST", help="for example 3, 0-4 or 0-2,7 (default: 0)")
-    add(
-        "--env",
-        default=defaults.env,
-        metavar="ID",
-        help=f"Gymnasium id (default: {defaults.env}); {ENV_HELP}",
-    )
-    text = "truncate episodes after N steps (default: as registered)"
-    add("--max-episode-steps", type=int, metavar="N", help=text)
-    add("--steps", default=0, type=int, metavar="N", help=f"environment steps (default: {budgets})")
-    add(
-        "--eval-episodes",
-        default=defaults.eval_episodes,
-        type=int,
-        metavar="N",
-        help=f"of an evaluation; they do not count as interaction (default: {defaults.eval_episodes})",
-    )
-    every = f"environment steps between evaluations (default: {defaults.eval_every})"
-    add("--eval-every", default=defaults.eval_every, type=int, metavar="N", help=every)
-    add("--keep-going", action="store_true", help="use up the budget even when the task is solved")
-    add(
-        "--observation",
-        default=defaults.observation,
-        choices=["features", "raw"],
-        help="features: with sine and cosine of every angle beside it (default: features)",
-    )
-    add(
-        "--option",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="argument of the algorithm's constructor, as YAML; may be given several times",
-    )
-    add("--jobs", type=int, metavar="N", help="runs at once (default: the cores)")
-    text = "how often a crashed run is tried again (default: %(default)s)"
-    add("--retries", type=int, default=1, metavar="N", help=text)
+@dataclass(frozen=True, kw_only=True)
+class Options(CellOptions):
+    """The algorithm, and how it is judged."""
+
+    algorithm: str
+    """Algorithm of Stable-Baselines3, with an MlpPolicy: ppo, sac or td3."""
+    seeds: str = "0"
+    """Seeds of the runs, for example 3, 0-4 or 0-2,7."""
+    env: str = BaselineConfig.env
+    """Gymnasium id of the environment."""
+    env_options: tuple[str, ...] = ()
+    """What the environment's constructor takes."""
+    max_episode_steps: int | None = None
+    """Truncate episodes after this many steps; none takes the registered limit."""
+    steps: int = 0
+    """Budget of environment steps; 0 takes the algorithm's own."""
+    eval_episodes: int = BaselineConfig.eval_episodes
+    """Fresh episodes of an evaluation; they do not count as interaction."""
+    eval_every: int = BaselineConfig.eval_every
+    """Environment steps between two evaluations."""
+    keep_going: bool = False
+    """Use up the budget even when the task is solved."""
+    observation: Literal["features", "raw"] = "features"
+    """features adds the sine and the cosine of every angle to the observation."""
+    option: tuple[str, ...] = ()
+    """Arguments of the algorithm's constructor, KEY=VALUE each, the values as YAML."""
+
+    @property
+    def config(self) -> BaselineConfig:
+        """The configuration of the runs, with the environment's options checked.
+
+        Raises:
+            ValueError: It cannot be.
+        """
+        return BaselineConfig(
+            algorithm=self.algorithm,
+            env=self.env,
+            env_options=to_plain(read_env_options(self.env, env_values(self.env_options))),
+            max_episode_steps=self.max_episode_steps,
+            steps=self.steps,
+            eval_episodes=self.eval_episodes,
+            eval_every=self.eval_every,
+            keep_going=self.keep_going,
+            observation=self.observation,
+            options=parse_options(self.option),
+        )
 
 
 def parse_options(words: Iterable[str]) -> dict[str, Any]:
@@ -130,33 +124,21 @@ def _is_number(text: str) -> bool:
     return True
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Do the runs that are missing, as cells of a sweep, and return the exit status.
 
     Raises:
-        ValueError: A mistake in the arguments, or a directory that holds a run with other settings.
+        ValueError: A mistake in the options, or a directory that holds a run with other settings.
         OSError: A file cannot be read or written.
     """
-    check_options(arguments)
-    config = BaselineConfig(
-        algorithm=arguments.algorithm,
-        env=arguments.env,
-        env_options=to_plain(read_env_options(arguments.env, arguments.env_options)),
-        max_episode_steps=arguments.max_episode_steps,
-        steps=arguments.steps,
-        eval_episodes=arguments.eval_episodes,
-        eval_every=arguments.eval_every,
-        keep_going=arguments.keep_going,
-        observation=arguments.observation,
-        options=parse_options(arguments.option),
-    )
-    cells = make_cells(config, parse_seeds(arguments.seeds), arguments.out)
+    config = options.config
+    cells = make_cells(config, parse_seeds(options.seeds), options.out)
     env = make_baseline(config)[1]  # refuse what cannot work now, once, not in every process
     env.close()
     for cell in cells:
         cell.finished()  # likewise a directory that holds another run
-    make_directory(arguments.out)
-    status = run_cells(arguments, cells, View(step_duration(env)), arguments.command_line)
+    make_directory(options.out)
+    status = run_cells(options, cells, View(step_duration(env)), command_line("baseline", options))
     if status == 0:
-        sys.stdout.write(f"compare them: study compare {arguments.out}\n")
+        sys.stdout.write(f"compare them: study compare {options.out}\n")
     return status

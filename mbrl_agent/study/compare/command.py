@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mbrl_agent.files.atomic import write_atomically
 from mbrl_agent.options.validation import require_positive
@@ -18,8 +17,8 @@ from mbrl_agent.study.compare.table import curves_table, markdown, plain, runs_t
 from mbrl_agent.study.output import Output
 from mbrl_agent.study.overview import SUMMARIES
 
-SUMMARY = SUMMARIES["compare"]
-EXAMPLES = """\
+HELP = SUMMARIES["compare"]
+NOTES = """\
 examples:
   python -m mbrl_agent.study compare runs                       # every run below, by resampling strategy
   python -m mbrl_agent.study compare sweeps/a sweeps/sac        # two sweeps in one figure
@@ -30,60 +29,48 @@ examples:
 Writes study_compare.png (learning curves, interaction and wall clock to SOLVED), study_compare.csv (the
 curves), study_compare_runs.csv (every run) and study_compare.md (the table, with what to know of it).
 
-A directory is a run, or holds runs at any depth: those of train.py, of `study baseline`, and directories
+A PATH is a run, or holds runs at any depth: those of train.py, of `study baseline`, and directories
 with an evaluations.npz, which are grouped by their name without `_seed3` at its end. `SAC/seed3` is a run of
 SAC. Every run counts: one that is unfinished or was killed counts as far as it went, and is named.
 """
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to argparse's collection of them."""
-    parser = commands.add_parser(
-        "compare",
-        help=SUMMARY,
-        description=SUMMARY,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(execute=run)
-    add = parser.add_argument
-    add("directories", nargs="+", type=Path, metavar="DIR", help="runs, or directories that hold runs")
-    add(
-        "--by",
-        nargs="+",
-        default=[],
-        metavar="KEY",
-        help="keys of config.yaml whose values make a group (default: resampling, with its options)",
-    )
-    add(
-        "--time-step",
-        type=float,
-        metavar="SECONDS",
-        help="of an environment step, for runs whose environment is not known (default: as the other runs)",
-    )
-    add("--out", type=Path, metavar="DIR", help="directory of the files (default: the first DIR)")
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is compared, and how it is grouped."""
+
+    paths: tuple[Path, ...]
+    """Runs, or directories that hold runs."""
+    by: tuple[str, ...] = ()
+    """Keys of config.yaml whose values make a group; without it resampling, with its options."""
+    time_step: float | None = None
+    """Duration of an environment step [s], for runs whose environment is not known; none takes that of the
+    other runs."""
+    out: Path | None = None
+    """Directory of the files; none takes the first PATH."""
+
+    def __post_init__(self) -> None:
+        if self.time_step is not None:
+            require_positive("time_step", self.time_step)
 
 
-def run(arguments: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Read, compare, write, and show the table.
 
     Raises:
         ValueError: There are no runs, they cannot be compared, or a file of theirs is broken.
         OSError: The files cannot be written.
     """
-    if arguments.time_step is not None:
-        require_positive("time_step", arguments.time_step)
-    runs, notes = with_time_step(find_runs(arguments.directories), arguments.time_step)
-    groups = group_runs(runs, arguments.by)
-    notes += notes_on(groups, arguments.by)
+    runs, notes = with_time_step(find_runs(options.paths), options.time_step)
+    groups = group_runs(runs, options.by)
+    notes += notes_on(groups, options.by)
     summaries = [summarise(group) for group in groups]
     in_seconds = runs[0].time_step is not None
     environments = ", ".join(sorted({run.env for run in runs if run.env is not None}))
     curves = {measure: [learning_curve(group.runs, measure) for group in groups] for measure in MEASURES}
     title = environments or "unknown environment"
     figure = comparison_figure(groups, curves, summaries, group_looks(groups), title)
-    output = Output(arguments.out or arguments.directories[0])
+    output = Output(options.out or options.paths[0])
     output.write("compare", figure, curves_table(groups, curves))
     output.write("compare_runs", None, runs_table(groups))
     path = output.directory / "study_compare.md"

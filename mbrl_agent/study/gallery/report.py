@@ -23,7 +23,7 @@ from mbrl_agent.study.compare.table import duration
 from mbrl_agent.study.gallery.entries import Entry
 from mbrl_agent.study.gradients.drawing import DPI, GREY
 from mbrl_agent.study.output import Output
-from mbrl_agent.study.sweep.command import cores
+from mbrl_agent.study.sweep.options import cores
 from mbrl_agent.version import __version__
 
 COLUMNS = 3  # small multiples beside each other

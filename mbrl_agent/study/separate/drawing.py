@@ -23,7 +23,7 @@ SHOWN = {
 """Colours (of Okabe and Ito) and markers, in the order in which they stand side by side."""
 SPREAD = 0.13
 """Distance of two effects at one horizon, where horizons are one apart."""
-NAMES = {ADAM: "Adam, clipped", "sgd": "plain gradient descent"}
+NAMES: dict[str, str] = {ADAM: "Adam, clipped", "sgd": "plain gradient descent"}
 
 
 @default_style()

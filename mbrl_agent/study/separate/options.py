@@ -2,88 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
 from mbrl_agent.options.validation import (
     require_choice,
     require_count,
-    require_number,
+    require_not_negative,
     require_positive,
-    require_seed,
 )
 from mbrl_agent.search.policy_search import SearchOptions
+from mbrl_agent.study.gradients.commands.scene import require_some
+from mbrl_agent.study.gradients.commands.source import SourceOptions
 
-ADAM, SGD = "adam", "sgd"
-CANDIDATES, FRESH = "candidates", "fresh"
+Optimizer = Literal["adam", "sgd"]
+Start = Literal["candidates", "fresh"]
+ADAM: Optimizer = "adam"
+SGD: Optimizer = "sgd"
+CANDIDATES: Start = "candidates"
+FRESH: Start = "fresh"
 SEARCH = SearchOptions()
 """What a search does by default."""
 
 
-@dataclass(frozen=True)
-class SeparateOptions:
-    """The command's options.
+@dataclass(frozen=True, kw_only=True)
+class SeparateOptions(SourceOptions):
+    """The arms, and how they are judged."""
 
-    Attributes:
-        run: A run's directory; None takes the true dynamics as the model, and random policies.
-        trial: The run's model and candidates as they were after this trial; None for the last.
-        env: Gymnasium id; None for the run's own, or the cart-pole.
-        env_options: Of the environment.
-        horizons: Predicted steps, which are the length of the real episodes, too.
-        widths: Of the cost, the environment's option `cost_width`; 0 leaves the environment's cost as it is.
-        wider: Times which the arm with the wider cost widens it.
-        optimizers: "adam" clips the gradient and takes Adam, as the search does; "sgd" does neither.
-        learning_rate: Adam's.
-        sgd_rate: Step size of "sgd".
-        steps: Gradient steps of each arm.
-        start: Policies from which all arms start: the run's "candidates", or "fresh" ones.
-        policies: How many of them.
-        particles: Of one gradient estimate.
-        episodes: Real episodes that judge a policy.
-        wrap: Whether what is fitted takes angles on the turn of their circular mean.
-        seed: Of everything random.
-    """
-
-    run: Path | None = None
-    trial: int | None = None
-    env: str | None = None
-    env_options: Mapping[str, Any] = field(default_factory=dict)
     horizons: tuple[int, ...] = (30, 60, 100)
+    """Predicted steps, which are the length of the real episodes, too."""
     widths: tuple[float, ...] = (0.25, 0.5)
+    """Widths of the cost, the environment's option cost_width; 0 leaves the environment's cost as it is."""
     wider: float = 2.0
-    optimizers: tuple[str, ...] = (ADAM, SGD)
+    """Times which the arm with the wider cost widens it."""
+    optimizers: tuple[Optimizer, ...] = (ADAM, SGD)
+    """adam clips the gradient and takes Adam, as the search does; sgd takes plain steps."""
     learning_rate: float = SEARCH.learning_rate
+    """Adam's step size."""
     sgd_rate: float = 0.1
+    """Step size of sgd."""
     steps: int = 30
-    start: str = CANDIDATES
+    """Gradient steps of each arm."""
+    start: Start = CANDIDATES
+    """Policies from which all arms start: the run's candidates, or fresh ones."""
     policies: int = 4
+    """How many of them, at most."""
     particles: int = SEARCH.num_particles
+    """Particles of one gradient estimate."""
     episodes: int = 20
+    """Real episodes that judge a policy."""
     wrap: bool = False
-    seed: int = 0
+    """Fit angles on the turn of their circular mean."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("steps", "policies", "particles", "episodes"):
             require_count(name, getattr(self, name))
+        for name in ("horizons", "widths", "optimizers"):
+            require_some(name, getattr(self, name))
         for horizon in self.horizons:
             require_count("horizons", horizon)
         for width in self.widths:
-            require_number("widths", width)
-            if width < 0:
-                raise ValueError(
-                    f"widths must not be negative (0: the environment's own cost), got {width:g}"
-                )
+            require_not_negative("widths", width)
         for name in ("learning_rate", "sgd_rate", "wider"):
             require_positive(name, getattr(self, name))
         for optimizer in self.optimizers:
             require_choice("optimizers", optimizer, (ADAM, SGD))
         require_choice("start", self.start, (CANDIDATES, FRESH))
-        require_seed("seed", self.seed)
-        if self.trial is not None and self.run is None:
-            raise ValueError("trial belongs to a run: give --run")
-        for name in ("horizons", "widths", "optimizers"):
-            values = getattr(self, name)
-            if len(set(values)) < len(values):
-                raise ValueError(f"{name}: a value is given twice in {' '.join(map(str, values))}")

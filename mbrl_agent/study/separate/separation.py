@@ -57,7 +57,7 @@ def places(options: SeparateOptions) -> Iterator[Place]:
     """
     for width, horizon in product(options.widths, options.horizons):
         environment = _environment(options)
-        chosen = {**options.env_options, **cost_options(environment.name, width)}
+        chosen = {**options.environment_options, **cost_options(environment.name, width)}
         environment = replace(environment.with_options(chosen), max_episode_steps=horizon)
         if options.run is not None:
             scene = run_scene(options.run, horizon, options.env, options.trial, chosen)
@@ -70,7 +70,7 @@ def places(options: SeparateOptions) -> Iterator[Place]:
 
 def _environment(options: SeparateOptions) -> Environment:
     if options.run is None:
-        return Environment(options.env or OUR_ENV, options.env_options)
+        return Environment(options.env or OUR_ENV, options.environment_options)
     files = RunDirectory(options.run)
     if not files.config.is_file():
         raise ValueError(f"{options.run} is not the directory of a run, it has no config.yaml")

@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 import signal
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from mbrl_agent.options import SYNTAX
-from mbrl_agent.options.validation import require_count
-from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.run.interrupts import handling
 from mbrl_agent.run.messages import FAILED, INTERRUPTED
+from mbrl_agent.study.commands import command_line
 from mbrl_agent.study.overview import SUMMARIES
+from mbrl_agent.study.sweep.cells import Cell
+from mbrl_agent.study.sweep.local import LocalEngine
+from mbrl_agent.study.sweep.options import CellOptions
+from mbrl_agent.study.sweep.options import SweepOptions as Options
+from mbrl_agent.study.sweep.request import read_request
+from mbrl_agent.study.sweep.scheduler import Scheduler, State
+from mbrl_agent.study.sweep.table import View, count
 from mbrl_agent.version import __version__
 
-if TYPE_CHECKING:
-    from mbrl_agent.run.config import TrainConfig
-    from mbrl_agent.study.sweep.cells import Cell
-    from mbrl_agent.study.sweep.engine import Engine
-    from mbrl_agent.study.sweep.table import View
-
-PROGRAM = "python -m mbrl_agent.study sweep"
 HELP = SUMMARIES["sweep"]
-DESCRIPTION = """\
+NOTES = """\
 Train every strategy with every seed, several runs side by side. Any option of train.py may have several
 values: then every combination of values and strategies is trained. Every cell, one combination with one
 seed, is an ordinary run in a directory of its own, named by its strategy, the values of such options, its
@@ -34,8 +29,7 @@ seed and a hash of all its options; what it writes is in NAME.log beside it. Giv
 and it goes on: cells that are done are left alone, those that were interrupted are resumed. Other
 strategies, seeds or options in the same --out add cells. Several sweeps may work in one directory at
 once, also from several machines that share it: no cell is run by two of them.
-"""
-EPILOG = """\
+
 any option of train.py, with one value or several:
   --trials N, --env ID, --search.learning-rate X Y, --dynamics SPEC SPEC, ...; python train.py --help
   lists them; --plugin MODULE adds what lies outside the package. A yes or no is written
@@ -58,47 +52,30 @@ interrupted by Ctrl-C or SIGTERM
 """
 
 
-def add_parser(commands: Any) -> None:
-    """Add the command to the subparsers of the studies."""
-    parser = commands.add_parser(
-        "sweep",
-        help=HELP,
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        usage=f"{PROGRAM} [--resampling SPEC ...] --seeds LIST --out DIR [options] [options of train.py]",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(execute=run, train_options=[], program=PROGRAM)
-    add = parser.add_argument
-    names = ", ".join(RESAMPLERS.names())
-    text = f"{names}; written {SYNTAX} (default: the run's)"
-    add("--resampling", nargs="+", metavar="SPEC", help=text)
-    add("--seeds", required=True, metavar="LIST", help="for example 0-19 or 0,3,7-9")
-    add("--out", required=True, type=Path, metavar="DIR", help="directory of the sweep")
-    add("--jobs", type=int, metavar="N", help="cells at once (default: the cores; ray: what fits)")
-    text = "how often a crashed cell is tried again (default: %(default)s)"
-    add("--retries", type=int, default=1, metavar="N", help=text)
-    text = "local: processes on this machine; ray: a cluster that shares --out (default: %(default)s)"
-    add("--engine", choices=["local", "ray"], default="local", help=text)
-    text = "ray: of a running cluster, auto or HOST:PORT (default: start Ray on this machine)"
-    add("--address", metavar="ADDRESS", help=text)
-
-
-def run(arguments: argparse.Namespace) -> int:
+def run(options: Options) -> int:
     """Run the sweep and return the exit status.
 
     Raises:
         ValueError: A mistake in the command line.
         OSError: The directory cannot be written, or the cluster cannot be reached.
     """
-    from mbrl_agent.study.sweep.request import read_request
-    from mbrl_agent.study.sweep.table import View
+    return train(options, command_line("sweep", options))
 
-    check_options(arguments)
-    request = read_request(arguments)
+
+def train(options: Options, command: str) -> int:
+    """Run a sweep and return the exit status.
+
+    Args:
+        options: What is asked for.
+        command: The command line that goes on, where this is interrupted.
+
+    Raises:
+        ValueError: A mistake in the options.
+        OSError: The directory cannot be written, or the cluster cannot be reached.
+    """
+    request = read_request(options, command)
     cells = request.cells()
-    view = View(check_cells(cells, request.seeds[0], here=arguments.engine == "local"))
+    view = View(check_cells(cells, request.seeds[0], here=options.engine == "local"))
     for note in request.grid.left_out:
         sys.stderr.write(f"left out: {note}\n")
     request.record()
@@ -107,14 +84,14 @@ def run(arguments: argparse.Namespace) -> int:
             f"study: warning: {request.out} has cells of mbrl_agent {version}, and this is {__version__}: "
             "their results may differ\n"
         )
-    return run_cells(arguments, cells, view, request.command)
+    return run_cells(options, cells, view, command)
 
 
-def run_cells(arguments: argparse.Namespace, cells: list[Cell], view: View, command: str) -> int:
+def run_cells(options: CellOptions, cells: list[Cell], view: View, command: str) -> int:
     """Bring cells to their end, say how each that failed did, and return the exit status.
 
     Args:
-        arguments: The command line: `out`, `jobs`, `retries` and `engine`.
+        options: Where they lie, and how they are run.
         cells: What is to be done; those that are done are left alone.
         view: Shows them.
         command: The command line that goes on, where this is interrupted.
@@ -123,13 +100,10 @@ def run_cells(arguments: argparse.Namespace, cells: list[Cell], view: View, comm
         ValueError: The engine cannot be used.
         OSError: The engine's cluster cannot be reached.
     """
-    from mbrl_agent.study.sweep.scheduler import State
-    from mbrl_agent.study.sweep.table import count
-
-    interrupted = not _execute(arguments, cells, view)
+    interrupted = not _execute(options, cells, view)
     failed = [track for track in view.tracks if track.state is State.FAILED]
     if not interrupted:
-        sys.stdout.write(f"{arguments.out}: {count(view.tracks)}\n")
+        sys.stdout.write(f"{options.out}: {count(view.tracks)}\n")
     for track in failed:
         log = os.path.relpath(track.cell.log)
         sys.stderr.write(f"study: {track.cell.title} failed: {track.error} (see {log})\n")
@@ -140,19 +114,6 @@ def run_cells(arguments: argparse.Namespace, cells: list[Cell], view: View, comm
         )
         return INTERRUPTED
     return FAILED if failed else 0
-
-
-def check_options(arguments: argparse.Namespace) -> None:
-    """Refuse counts that make no sense, and an address that is not asked for.
-
-    Raises:
-        ValueError: With the option's name.
-    """
-    if arguments.jobs is not None:
-        require_count("jobs", arguments.jobs)
-    require_count("retries", arguments.retries, minimum=0)
-    if arguments.address is not None and arguments.engine != "ray":
-        raise ValueError("address belongs to the ray engine: give --engine ray")
 
 
 def check_cells(cells: list[Cell], seed: int, here: bool) -> float | None:
@@ -187,18 +148,15 @@ def check_cells(cells: list[Cell], seed: int, here: bool) -> float | None:
     return durations.pop() if len(durations) == 1 else None
 
 
-def _execute(arguments: argparse.Namespace, cells: list[Cell], view: View) -> bool:
-    """Run what is left to run; False if it was interrupted."""
-    from mbrl_agent.study.sweep.local import LocalEngine
-    from mbrl_agent.study.sweep.scheduler import Scheduler
-
+def _execute(options: CellOptions, cells: list[Cell], view: View) -> bool:
+    """Run what is left to run; return False if it was interrupted."""
     config = cells[0].config
     todo = any(not cell.finished() for cell in cells)
-    engine = make_engine(arguments, config) if todo else LocalEngine()
+    engine = options.make_engine(config) if todo else LocalEngine()
     try:
         with handling(signal.SIGTERM, _interrupt):  # after the engine is made: Ray has a handler of its own
-            jobs = _jobs(arguments, config.threads)
-            scheduler = Scheduler(cells, engine, jobs, arguments.retries, view.report)
+            jobs = options.cells_at_once(config.threads)
+            scheduler = Scheduler(cells, engine, jobs, options.retries, view.report)
             view.tracks = scheduler.tracks
             with view:
                 try:
@@ -212,40 +170,6 @@ def _execute(arguments: argparse.Namespace, cells: list[Cell], view: View) -> bo
         with handling(signal.SIGTERM, signal.SIG_IGN), handling(signal.SIGINT, signal.SIG_IGN):
             engine.stop()
     return True
-
-
-def make_engine(arguments: argparse.Namespace, config: TrainConfig) -> Engine:
-    """The engine that was chosen.
-
-    Args:
-        arguments: The command line.
-        config: Of any cell: threads and device are those of all.
-
-    Raises:
-        ValueError: It cannot be used.
-        OSError: Its cluster cannot be reached.
-    """
-    if arguments.engine == "ray":
-        from mbrl_agent.study.sweep.ray_engine import RayEngine
-
-        return RayEngine(config, arguments.address, arguments.jobs)
-    from mbrl_agent.study.sweep.local import LocalEngine
-
-    return LocalEngine()
-
-
-def _jobs(arguments: argparse.Namespace, threads: int) -> int | None:
-    """How many cells run at once; a Ray cluster knows best."""
-    if arguments.jobs is not None:
-        return int(arguments.jobs)
-    return None if arguments.engine == "ray" else max(1, cores() // threads)
-
-
-def cores() -> int:
-    """CPU cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _interrupt(number: int, frame: object) -> None:

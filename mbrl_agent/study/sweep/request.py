@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.study.seeds import parse_seeds
 from mbrl_agent.study.sweep.cells import NOT_RESULT, Cell, make_cells
 from mbrl_agent.study.sweep.grid import Grid, read_grid
+from mbrl_agent.study.sweep.options import SweepOptions
 from mbrl_agent.version import __version__
 
 NOT_HERE = {
@@ -152,33 +151,25 @@ def read_requests(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def read_request(arguments: argparse.Namespace) -> Request:
-    """Check what the command line asks for, down to the options of the runs.
+def read_request(options: SweepOptions, command: str) -> Request:
+    """Check what is asked for, down to the options of the runs.
+
+    Args:
+        options: What is asked for.
+        command: A command line that asks for the same.
 
     Raises:
         ValueError: An option is unknown, has no place in a sweep, or has a wrong value.
     """
-    for word in arguments.train_options:
+    for word in options.train_options:
         name = word.partition("=")[0]
         if name in NOT_HERE:
             raise ValueError(f"{name}: {NOT_HERE[name]}")
         if name.startswith(STRATEGY_OPTION):
             raise ValueError(f"{name}: write a strategy's options with its name, as in interpolated:0.25")
-    seeds = parse_seeds(arguments.seeds)
-    local = arguments.engine == "local"
-    grid = read_grid(arguments.train_options, arguments.resampling or (), device_is_here=local)
+    local = options.engine == "local"
+    grid = read_grid(options.train_options, options.resampling, device_is_here=local)
     device = grid.points[0].config.device
     if not local and device.startswith("cuda:"):
         raise ValueError(f"--device {device}: Ray gives every cell a GPU of its own; give --device cuda")
-    return Request(grid, tuple(seeds), arguments.out, _command(arguments))
-
-
-def _command(arguments: argparse.Namespace) -> str:
-    """The command line that goes on with this sweep."""
-    words = ["--resampling", *arguments.resampling] if arguments.resampling else []
-    words += ["--seeds", arguments.seeds, "--out", str(arguments.out)]
-    defaults = {"jobs": None, "retries": 1, "engine": "local", "address": None}
-    for name, default in defaults.items():
-        if (value := getattr(arguments, name)) != default:
-            words += [f"--{name}", str(value)]
-    return f"{arguments.program} {shlex.join([*words, *arguments.train_options])}"
+    return Request(grid, tuple(parse_seeds(options.seeds)), options.out, command)

@@ -75,7 +75,7 @@ def test_a_run_by_the_program_is_continued_by_it(tmp_path, capsys):
 
 def test_study_is_the_command_line_of_the_studies(capsys):
     assert program.main(["study", "landscap"], name=NAME) == 2
-    assert capsys.readouterr().err.startswith("study: error: ")
+    assert capsys.readouterr().err.startswith("python -m mbrl_agent.study: error: unknown command 'landscap'")
 
 
 def test_modules_of_the_users_do_not_take_the_place_of_ours(tmp_path):
@@ -106,7 +106,7 @@ class Some(ActingOptions):
 
 
 def command(run=lambda options: 0):
-    return SimpleNamespace(HELP="Do something.", Options=Some, run=run)
+    return SimpleNamespace(HELP="Do something.", NOTES="", Options=Some, run=run)
 
 
 def read(*argv):

@@ -291,11 +291,11 @@ def test_an_environment_that_tells_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "the following arguments are required: --algorithm, --out"),
-        (["--algorithm", "dqn", "--out", "x"], "invalid choice: 'dqn'"),
-        (["--algorithm", "sac", "--out", "x", "--seeds", "a"], "seeds 'a': cannot read"),
-        (["--algorithm", "sac", "--out", "x", "--jobs", "0"], "jobs must be at least 1"),
-        (["--algorithm", "sac", "--out", "x", "--steps", "-5"], "steps must be at least 1"),
+        ([], "missing --out and --algorithm, which must be given"),
+        (["--algorithm", "dqn", "--out", "x"], "--algorithm: must be one of"),
+        (["--algorithm", "sac", "--out", "x", "--seeds", "a"], "--seeds: cannot read 'a'"),
+        (["--algorithm", "sac", "--out", "x", "--jobs", "0"], "--jobs: must be at least 1"),
+        (["--algorithm", "sac", "--out", "x", "--steps", "-5"], "--steps: must be at least 1"),
         (["--algorithm", "sac", "--out", "x", "--env", "CartPole-v1"], "cannot be made"),
         (["--algorithm", "sac", "--out", "x", "--env", "Nowhere-v3"], "cannot be made"),
         (["--algorithm", "sac", "--out", "x", "--option", "gamam=1"], "did you mean gamma?"),
@@ -307,7 +307,7 @@ def test_a_mistake_is_one_line(words, message, capsys, tmp_path, monkeypatch):
     assert main(["baseline", *words]) == 2
     error = capsys.readouterr().err
     assert message in error
-    assert error.startswith("study: error: ")
+    assert error.startswith("python -m mbrl_agent.study baseline: error: ")
     assert error.count("\n") == 1
     assert not (tmp_path / "x").exists()
 

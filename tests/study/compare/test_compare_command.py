@@ -134,10 +134,10 @@ def test_every_group_has_a_look_of_its_own(sweep, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "the following arguments are required: DIR"),
+        ([], "the following arguments are required: PATH"),
         (["nowhere"], "nowhere is not a directory"),
         (["{}"], "holds no run"),
-        (["{}/sweep", "--time-step", "0"], "time_step must be above zero"),
+        (["{}/sweep", "--time-step", "0"], "--time-step: must be above zero"),
         (["{}/sweep", "--by", "serach.steps"], "did you mean search.steps?"),
         (["{}/broken"], "progress.csv has no column time/total_timesteps"),
         (["{}/mixed"], "different environments"),
@@ -153,7 +153,7 @@ def test_a_mistake_is_one_line(words, message, tmp_path, capsys):
     assert main(["compare", *words]) == 2
     error = capsys.readouterr().err
     assert message in error
-    assert error.startswith("study: error: ")
+    assert error.startswith("python -m mbrl_agent.study compare: error: ")
     assert error.count("\n") == 1
 
 

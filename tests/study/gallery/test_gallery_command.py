@@ -47,7 +47,7 @@ def test_it_trains_reports_and_goes_on(easy, tmp_path, capsys):
 def test_a_mistake_is_one_line(easy, words, message, tmp_path, capsys):
     assert main(["gallery", "--out", str(tmp_path / "out"), *words]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
-    assert last.startswith("study: error: ")
+    assert last.startswith("python -m mbrl_agent.study gallery: error: ")
     assert message in last
     assert not (tmp_path / "out").exists()
 

@@ -21,7 +21,7 @@ from mbrl_agent.study.separate.effects import BEYOND, DERIVATIVES, TOTAL, VALUES
 from mbrl_agent.study.separate.options import ADAM, SGD, SeparateOptions
 from mbrl_agent.study.separate.separation import cost_options
 
-OPTIONS = SeparateOptions(steps=2, policies=2, particles=30, seed=3)
+OPTIONS = SeparateOptions(untrained=True, steps=2, policies=2, particles=30, seed=3)
 
 
 @pytest.fixture(scope="module")
@@ -193,13 +193,16 @@ def test_the_command_writes_arms_effects_and_a_figure(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--untrained", "--steps", "0"], "steps must be at least 1"),
-        (["--untrained", "--horizons", "30", "30"], "horizons: a value is given twice in 30 30"),
-        (["--untrained", "--widths", "-1"], "widths must not be negative"),
-        (["--untrained", "--trial", "2"], "trial belongs to a run"),
+        (["--untrained", "--steps", "0"], "--steps: must be at least 1"),
+        (["--untrained", "--horizons", "30", "30"], "--horizons: a value is given twice: 30"),
+        (["--untrained", "--widths", "-1"], "--widths: must not be negative"),
+        (["--untrained", "--trial", "2"], "--trial: belongs to a run"),
         (["--run", "nowhere"], "nowhere is not the directory of a run"),
-        ([], "one of the arguments --run --untrained is required"),
-        (["--untrained", "--optimizers", "lbfgs"], "invalid choice: 'lbfgs'"),
+        ([], "one of --run DIR and --untrained must be given"),
+        (
+            ["--untrained", "--optimizers", "lbfgs"],
+            "expected one of adam, sgd, got 'lbfgs'",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(words, message, capsys):

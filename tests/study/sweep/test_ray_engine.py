@@ -199,7 +199,7 @@ def test_nobody_answers(ray, tmp_path, capsys):
     words = ["--resampling", "none", "--seeds", "0", "--out", str(tmp_path), *TINY]
     assert main(["sweep", *words, "--engine", "ray", "--address", "127.0.0.1:1"]) == 2
     error = capsys.readouterr().err
-    assert error.startswith("study: error: no Ray cluster at 127.0.0.1:1: ")
+    assert error.startswith("python -m mbrl_agent.study sweep: error: no Ray cluster at 127.0.0.1:1: ")
     assert error.count("\n") == 1
 
 
