@@ -79,7 +79,7 @@ def comparison_figure(
     figure = Figure(figsize=(11.0, 4.4 + height), dpi=DPI, layout="constrained")
     axes = figure.subplots(2, 2, height_ratios=(3.4, height))
     for axis, own in zip(axes[0], (curves["success"], curves["reward"]), strict=True):
-        _draw_curves(axis, groups, own, looks)
+        draw_curves(axis, groups, own, looks)
         axis.set_xlabel(time)
         _trial_axis(axis, own, "trial" if ours else "evaluation")
     axes[0, 0].set_ylabel("success rate")
@@ -93,7 +93,7 @@ def comparison_figure(
     for axis in axes.ravel():
         axis.xaxis.label.set_size(9)
         axis.yaxis.label.set_size(9)
-    handles = [_handle(looks[group.label]) for group in groups]
+    handles = [legend_handle(looks[group.label]) for group in groups]
     labels = [f"{group.label}  (n = {len(group.runs)})" for group in groups]
     columns = min(len(groups), max(1, LEGEND_WIDTH // (8 + max(map(len, labels)))))
     figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
@@ -101,13 +101,15 @@ def comparison_figure(
     return figure
 
 
-def _handle(look: Look) -> Line2D:
+def legend_handle(look: Look) -> Line2D:
+    """Make a group's line in a legend."""
     return Line2D([], [], color=look.colour, marker=look.marker, ms=4, lw=1.5)
 
 
-def _draw_curves(
+def draw_curves(
     axis: Axes, groups: Sequence[Group], curves: Sequence[Curve], looks: Mapping[str, Look]
 ) -> None:
+    """Draw the learning curve of each group with its interval."""
     for group, curve in zip(groups, curves, strict=True):
         look = looks[group.label]
         if not len(curve.time):

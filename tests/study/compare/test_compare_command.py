@@ -68,6 +68,24 @@ def test_the_files_go_beside_the_runs_and_do_not_change_what_is_found(sweep, cap
     assert (sweep / "sweep" / "study_compare.png").exists()
 
 
+def test_a_panel_for_each_value_of_a_setting(sweep, capsys):
+    for seed in range(2):
+        make_run(sweep / "long" / f"n{seed}", [0.0, 0.1], seed=seed, resampling="none", max_episode_steps=60)
+    words = [str(sweep / "sweep"), str(sweep / "long"), "--panels", "max-episode-steps"]
+    assert main(["compare", *words, "--out", str(sweep / "out")]) == 0
+    assert re.search("^max_episode_steps=60, none +2 ", capsys.readouterr().out, re.MULTILINE)
+    groups = {row["group"] for row in rows(sweep / "out" / "study_compare_panels.csv")}
+    assert groups == {
+        "max episode steps: none, gaussian",
+        "max episode steps: none, none",
+        "max episode steps: 60, none",
+    }
+    width, height = Image.open(sweep / "out" / "study_compare_panels.png").size
+    assert width > 2 * height
+    assert main(["compare", str(sweep / "sweep"), "--panels", "max-epsode-steps"]) == 2
+    assert "did you mean max_episode_steps?" in capsys.readouterr().err
+
+
 def test_the_same_runs_give_the_same_bytes(sweep):
     names = ["study_compare.png", "study_compare.csv", "study_compare_runs.csv", "study_compare.md"]
     for name in ("a", "b"):
