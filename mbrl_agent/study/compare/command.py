@@ -81,7 +81,7 @@ def run(options: Options) -> int:
     output.write("compare", figure, curves_table(groups, curves))
     output.write("compare_runs", None, runs_table(groups))
     if options.panels is not None:
-        _write_panels(make_panels(runs, options.panels, options.by), title, output)
+        _write_panels(make_panels(groups, options.panels), title, output)
     path = output.directory / "study_compare.md"
     write_atomically(path, markdown(summaries, in_seconds, notes).encode())
     sys.stderr.write("".join(f"note: {note}\n" for note in notes))

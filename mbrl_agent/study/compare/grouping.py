@@ -62,7 +62,7 @@ def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
     ambiguous = _ambiguous(runs)
     found: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: _order(run, _parts(run, by, ambiguous))):
-        found.setdefault(_label(_parts(run, by, ambiguous)), []).append(run)
+        found.setdefault(label_of(_parts(run, by, ambiguous)), []).append(run)
     return [Group(label, members[0].kind, tuple(members)) for label, members in found.items()]
 
 
@@ -131,7 +131,8 @@ def _parts(run: Run, by: Sequence[str], ambiguous: set[str]) -> list[tuple[str, 
     return parts
 
 
-def _label(parts: Sequence[tuple[str, Setting]]) -> str:
+def label_of(parts: Sequence[tuple[str, Setting]]) -> str:
+    """Write the name of a group from the settings that its runs share."""
     texts = [(key, to_text(value)) for key, value in parts]
     return ", ".join(text if key in ("", *NAMES) else f"{key}={text}" for key, text in texts)
 

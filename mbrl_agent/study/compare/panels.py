@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from matplotlib.figure import Figure
 
-from mbrl_agent.options import did_you_mean, to_text
+from mbrl_agent.options import to_text
 from mbrl_agent.run.evaluation import SOLVED_SUCCESS_RATE
 from mbrl_agent.run.figures import default_style
 from mbrl_agent.study.compare.curves import learning_curve
 from mbrl_agent.study.compare.drawing import CURVE_NOTE, LEGEND_WIDTH, draw_curves, legend_handle
-from mbrl_agent.study.compare.grouping import Group, group_runs
-from mbrl_agent.study.compare.records import Run
+from mbrl_agent.study.compare.grouping import Group, label_of
 from mbrl_agent.study.gradients.colours import Look
 from mbrl_agent.study.gradients.drawing import DPI, GREY
 
@@ -31,29 +30,22 @@ class Panel:
     groups: list[Group]
 
 
-def make_panels(runs: Sequence[Run], key: str, by: Sequence[str]) -> list[Panel]:
-    """Part runs by a setting, and group those of each value.
+def make_panels(groups: Sequence[Group], key: str) -> list[Panel]:
+    """Part groups by a setting.
 
     Args:
-        runs: At least one.
+        groups: Of runs, by this setting and others.
         key: The setting, a key of config.yaml.
-        by: As in `group_runs`.
-
-    Raises:
-        ValueError: No run has such a setting, or runs cannot be compared.
     """
     key = key.replace("-", "_")
-    known = sorted({name for run in runs for name in run.settings})
-    if key not in known:
-        raise ValueError(f"panels: no run has the setting {key!r}{did_you_mean(key, known)}")
-    values = sorted({run.settings[key] for run in runs if key in run.settings}, key=_order)
-    return [
-        Panel(
-            f"{key.replace('_', ' ')}: {to_text(value)}",
-            group_runs([run for run in runs if run.settings.get(key) == value], by),
-        )
-        for value in values
-    ]
+    values = {group.runs[0].settings[key] for group in groups if key in group.runs[0].settings}
+    panels = []
+    for value in sorted(values, key=_order):
+        own = [group for group in groups if group.runs[0].settings.get(key) == value]
+        name = f"{label_of([(key, value)])}, "
+        own = [replace(group, label=group.label.removeprefix(name)) for group in own]
+        panels.append(Panel(f"{key.replace('_', ' ')}: {to_text(value)}", own))
+    return panels
 
 
 def _order(value: object) -> tuple[bool, float, str]:
