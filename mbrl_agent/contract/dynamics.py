@@ -203,6 +203,27 @@ def check_replicates(options: DynamicsOptions) -> None:
         require_close(after.mean[..., others, :], together.mean[..., others, :], rule, tolerance_of(dtype))
 
 
+def check_functions(options: DynamicsOptions) -> None:
+    """Particle i keeps function i // (P / M) over a rollout, M the model's `functions`."""
+    model = fitted(options)
+    count = model.functions
+    require(
+        isinstance(count, int) and count >= 1,
+        f"functions must be a whole number of at least 1, got {count!r}",
+    )
+    if count == 1 or refuses(lambda: model.validate(3 * count)):
+        return
+    extra = model.noise_dims - D
+    state, action = (
+        normal(dims, seed=seed).tanh().expand(3 * count, dims) for dims, seed in ((D, 4), (U, 5))
+    )
+    noise = normal(extra, seed=6).expand(3 * count, extra) if extra else None
+    mean = model.predict(state, action, noise).mean.view(count, 3, D)
+    rule = f"functions is {count}, so of {3 * count} particles 3 in a row must follow the same function"
+    require_close(mean, mean[:, :1].expand_as(mean), rule)
+    require(bool((mean[1:] != mean[:-1]).any()), f"functions is {count}, but all particles follow one")
+
+
 def check_derivative(options: DynamicsOptions) -> None:
     """The predictor's derivative is that of its prediction, with a constant dimension too."""
     for constant in (False, True):
@@ -312,6 +333,7 @@ RULES: tuple[Callable[[Any], None], ...] = (
     check_prediction,
     check_purity,
     check_replicates,
+    check_functions,
     check_derivative,
     check_min_transitions,
     check_constant_dimension,
