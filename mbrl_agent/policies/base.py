@@ -281,7 +281,8 @@ class SearchPolicy(BasePolicy):
     ) -> dict[str, Tensor]:
         """Draw fresh parameters fitted to the region of the states that were visited.
 
-        The present standardisation stays as it is; `restandardize` comes first.
+        The present standardisation stays as it is; `restandardize` comes first. At most of the
+        states fresh policies should be neither silent nor saturated: there gradients vanish.
 
         Args:
             states: (N, D), states visited so far.
