@@ -30,7 +30,7 @@ from mbrl_agent.contract.rules import (
 from mbrl_agent.dynamics.base import DynamicsModel, DynamicsOptions, FitReport, Predictor, Score
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.targets import Targets
-from mbrl_agent.types import Transitions
+from mbrl_agent.types import Prediction, Transitions
 
 D, U, N = 3, 2, 40
 ANGLE = 1
@@ -115,9 +115,10 @@ def check_is_model(options: DynamicsOptions) -> None:
     require(
         isinstance(model, DynamicsModel), f"build must return a DynamicsModel, got {type(model).__name__}"
     )
+    columns = getattr(model, "noise_dims", None)
     require(
-        isinstance(model.noise_dims, int) and model.noise_dims >= D,
-        f"noise_dims must be at least the number of state dimensions, {D}, got {model.noise_dims!r}",
+        isinstance(columns, int) and columns >= D,
+        f"noise_dims, set in __init__, must be at least the number of state dimensions, {D}, got {columns!r}",
     )
     require(
         isinstance(model.min_transitions, int) and model.min_transitions >= 1,
@@ -165,6 +166,8 @@ def check_prediction(options: DynamicsOptions) -> None:
         for replicates in REPLICATES:
             inputs = make_inputs(model, *replicates, dtype=dtype)
             prediction = model.predict(*inputs)
+            kind = type(prediction).__name__
+            require(isinstance(prediction, Prediction), f"predict must return Prediction, got {kind}")
             require_tensor(prediction.mean, inputs[0].shape, dtype, "the predicted mean")
             require_tensor(prediction.std, inputs[0].shape, dtype, "the predicted std")
             require((prediction.std >= 0).all(), "the predicted std must not be negative")
@@ -329,8 +332,8 @@ RULES: tuple[Callable[[Any], None], ...] = (
     check_is_model,
     *CHOICE_RULES,
     check_fit,
-    check_score,
     check_prediction,
+    check_score,
     check_purity,
     check_replicates,
     check_functions,

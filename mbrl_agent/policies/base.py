@@ -220,7 +220,7 @@ class SearchPolicy(BasePolicy):
 
         Args:
             parameters: One tensor a name of `named_parameters()`, each with the same leading
-                replicate axes *R (or none).
+                replicate axes *R (or none): a bias (*R, U) meets the particles as `bias.unsqueeze(-2)`.
         """
 
     def differentiable_controller(self, parameters: Parameters) -> DifferentiableController:

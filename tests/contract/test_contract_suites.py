@@ -295,6 +295,11 @@ def in_turns(self, state, action, extra_noise=None):
 @pytest.mark.parametrize(
     ("methods", "rule"),
     [
+        (
+            {"noise_dims": property(lambda self: None, lambda self, value: None)},
+            "noise_dims, set in __init__, must be .*, got None",
+        ),
+        ({"predict": lambda self, state, *rest: (state, state)}, "predict must return Prediction, got tuple"),
         ({"functions": 2}, "functions is 2, but all particles follow one"),
         ({"functions": 2, "predict": in_turns}, "3 in a row must follow the same function"),
         ({"predict": centred}, "must not depend on the states of others"),
@@ -359,6 +364,10 @@ def unbounded(self, parameters):
         ({"controller": unbounded}, r"actions must lie in \[-1, 1\]"),
         ({"initial_parameters": fixed}, "must be drawn with the generator"),
         ({"change_inputs": lambda self, p, factor, shift: dict(p)}, "must stay the same function"),
+        (
+            {"change_inputs": SearchPolicy.change_inputs},
+            "without change_inputs a policy must take raw features",
+        ),
         (
             {"differentiable_controller": lambda self, p: WrongController(self.controller, p)},
             "derivative by the parameter 'slope' must be autograd's",
