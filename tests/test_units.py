@@ -16,7 +16,7 @@ from mbrl_agent.types import Transitions
 
 D, U, P = 3, 1, 20
 ANGLES = (1,)
-OPTIONS = {"rbf": {"centers": 6}, "mlp": {"hidden": (6,)}, "linear": {}, "recurrent": {"hidden": 5}}
+SMALL = {"rbf": {"centers": 6}, "mlp": {"hidden": (6,)}, "recurrent": {"hidden": 5}}
 SCALES = [(1e-4, 1e4), (1e4, 1e-4), (1.0, 1e-3)]
 every_policy = pytest.mark.parametrize("name", POLICIES.names())
 
@@ -42,7 +42,7 @@ def learned(name: str, scale: tuple[float, float], offset: tuple[float, float], 
     )
     model.to(dtype).fit(Transitions(states, plain.actions, after), torch.Generator().manual_seed(2))
     box = spaces.Box(-np.inf, np.inf, (D,), np.float64)
-    options = OPTIONS[name]
+    options = SMALL.get(name, {})
     policy = POLICIES.get(name).policy_class(box, spaces.Box(-1, 1, (U,)), angle_dims=ANGLES, **options)
     policy.to(dtype).restandardize(states)
 
@@ -107,7 +107,8 @@ def made(name: str, transitions: Transitions, generator: torch.Generator):
     """A policy and a model, drawn and fitted."""
     box = spaces.Box(-np.inf, np.inf, (D,), np.float64)
     torch.manual_seed(0)
-    policy = POLICIES.get(name).policy_class(box, spaces.Box(-1, 1, (U,)), angle_dims=ANGLES, **OPTIONS[name])
+    cls, options = POLICIES.get(name).policy_class, SMALL.get(name, {})
+    policy = cls(box, spaces.Box(-1, 1, (U,)), angle_dims=ANGLES, **options)
     policy.restandardize(transitions.states)
     candidates = policy.initial_parameters(transitions.states, 2, generator)
     candidates = policy.restandardize(transitions.states[:20], candidates)

@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.write("contract: error: the suite needs pytest: pip install pytest\n")
         return 2
     os.environ["MBRL_AGENT_PLUGINS"] = argv[0]
-    return int(pytest.main(["--pyargs", "mbrl_agent.contract", *argv[1:]]))
+    return int(pytest.main(["--tb=short", "--pyargs", "mbrl_agent.contract", *argv[1:]]))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from mbrl_agent.contract.rules import (
 from mbrl_agent.dynamics.base import DynamicsModel, DynamicsOptions, FitReport, Predictor, Score
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.targets import Targets
-from mbrl_agent.types import Transitions
+from mbrl_agent.types import Prediction, Transitions
 
 D, U, N = 3, 2, 40
 ANGLE = 1
@@ -115,9 +115,10 @@ def check_is_model(options: DynamicsOptions) -> None:
     require(
         isinstance(model, DynamicsModel), f"build must return a DynamicsModel, got {type(model).__name__}"
     )
+    columns = getattr(model, "noise_dims", None)
     require(
-        isinstance(model.noise_dims, int) and model.noise_dims >= D,
-        f"noise_dims must be at least the number of state dimensions, {D}, got {model.noise_dims!r}",
+        isinstance(columns, int) and columns >= D,
+        f"noise_dims, set in __init__, must be at least the number of state dimensions, {D}, got {columns!r}",
     )
     require(
         isinstance(model.min_transitions, int) and model.min_transitions >= 1,
@@ -165,6 +166,8 @@ def check_prediction(options: DynamicsOptions) -> None:
         for replicates in REPLICATES:
             inputs = make_inputs(model, *replicates, dtype=dtype)
             prediction = model.predict(*inputs)
+            kind = type(prediction).__name__
+            require(isinstance(prediction, Prediction), f"predict must return Prediction, got {kind}")
             require_tensor(prediction.mean, inputs[0].shape, dtype, "the predicted mean")
             require_tensor(prediction.std, inputs[0].shape, dtype, "the predicted std")
             require((prediction.std >= 0).all(), "the predicted std must not be negative")
@@ -201,6 +204,27 @@ def check_replicates(options: DynamicsOptions) -> None:
         after = model.predict(moved, action, extra)
         rule = "the prediction of a particle must not depend on the states of others"
         require_close(after.mean[..., others, :], together.mean[..., others, :], rule, tolerance_of(dtype))
+
+
+def check_functions(options: DynamicsOptions) -> None:
+    """Particle i keeps function i // (P / M) over a rollout, M the model's `functions`."""
+    model = fitted(options)
+    count = model.functions
+    require(
+        isinstance(count, int) and count >= 1,
+        f"functions must be a whole number of at least 1, got {count!r}",
+    )
+    if count == 1 or refuses(lambda: model.validate(3 * count)):
+        return
+    extra = model.noise_dims - D
+    state, action = (
+        normal(dims, seed=seed).tanh().expand(3 * count, dims) for dims, seed in ((D, 4), (U, 5))
+    )
+    noise = normal(extra, seed=6).expand(3 * count, extra) if extra else None
+    mean = model.predict(state, action, noise).mean.view(count, 3, D)
+    rule = f"functions is {count}, so of {3 * count} particles 3 in a row must follow the same function"
+    require_close(mean, mean[:, :1].expand_as(mean), rule)
+    require(bool((mean[1:] != mean[:-1]).any()), f"functions is {count}, but all particles follow one")
 
 
 def check_derivative(options: DynamicsOptions) -> None:
@@ -308,10 +332,11 @@ RULES: tuple[Callable[[Any], None], ...] = (
     check_is_model,
     *CHOICE_RULES,
     check_fit,
-    check_score,
     check_prediction,
+    check_score,
     check_purity,
     check_replicates,
+    check_functions,
     check_derivative,
     check_min_transitions,
     check_constant_dimension,

@@ -208,6 +208,11 @@ def check_restandardization(policy: PolicyOptions) -> None:
     rule = "must stay the same function when the standardisation of the features changes: see change_inputs"
     require_close(made(state[0]), own, f"the policy {rule}", KEPT)
     require_close(made.controller(changed)(state), others, f"a candidate {rule}", KEPT)
+    one = torch.ones_like(made.feature_mean)
+    if made.change_inputs(drawn(made), one, 0 * one) is None:  # it is never standardised
+        made.feature_mean.add_(0.5)
+        rule = "without change_inputs a policy must take raw features, self.features, not self.standardized"
+        require_close(made(state[0]), own, rule)
 
 
 def check_predict(policy: PolicyOptions) -> None:
@@ -259,8 +264,8 @@ def check_in_agent(policy: PolicyOptions) -> None:
 RULES: tuple[Callable[[Any], None], ...] = (
     check_is_policy,
     *CHOICE_RULES,
-    check_actions,
     check_initial_parameters,
+    check_actions,
     check_purity,
     check_replicates,
     check_derivative,

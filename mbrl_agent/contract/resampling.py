@@ -59,6 +59,7 @@ def two_steps(
 ) -> tuple[Resampled, Resampled]:
     """Resample, predict again with a made-up model, resample with the state that came back."""
     first = resampler(Prediction(mean, std), particles, noise, None)
+    require(isinstance(first, Resampled), f"it must return Resampled, got {type(first).__name__}")
     mean = torch.tanh(1.3 * first.particles)
     return first, resampler(Prediction(mean, std), mean + 0.2 * particles, noise.flip(-2), first.state)
 
@@ -88,7 +89,6 @@ def check_shapes(resampler: Resampler) -> None:
             inputs = make_inputs(resampler, *replicates, dtype=dtype)
             shape = inputs[0].shape
             for out in two_steps(resampler, *inputs):
-                require(isinstance(out, Resampled), f"it must return Resampled, got {type(out).__name__}")
                 require_tensor(out.particles, shape, dtype, "particles")
                 require_tensor(out.weights, shape[:-1], dtype, "weights")
                 if out.jitter is not None:

@@ -36,6 +36,7 @@ def check_all(rules: Sequence[Rule], instance: Any, label: str) -> None:
     Raises:
         ContractError: One is broken; the message begins with what was checked.
     """
+    __tracebackhide__ = True
     for rule in rules:
         try:
             rule(instance)
@@ -55,7 +56,7 @@ def require_close(found: Tensor | None, expected: Tensor | None, rule: str, tole
         return
     require(found.shape == expected.shape, f"{rule} (shapes {tuple(found.shape)}, {tuple(expected.shape)})")
     if not torch.allclose(found.double(), expected.double(), rtol=tolerance, atol=tolerance, equal_nan=True):
-        gap = float((found.double() - expected.double()).abs().max())
+        gap = float((found.double() - expected.double()).detach().abs().max())
         raise ContractError(f"{rule} (they differ by up to {gap:.2g})")
 
 

@@ -116,7 +116,11 @@ class DynamicsModel(nn.Module, ABC):
 
     @property
     def functions(self) -> int:
-        """M, the number of functions of which particle i keeps function i // (P / M) over a rollout."""
+        """M, the number of functions of which particle i keeps function i // (P / M) over a rollout.
+
+        More than one for a model that holds several (members, draws from a posterior). Where P is no multiple
+        of M, particle i takes function i M // P, or `validate` refuses.
+        """
         return 1
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -208,7 +212,9 @@ class DynamicsOptions(Choice, ABC):
             features: What the model sees of a state of D dimensions.
             action_dims: U.
             generator: Source of the initial weights.
-            targets: What the model predicts of a step; None for the change of every dimension. A model may
-                predict more, and leave positions to itself. Its
-                `Integration` gives the next states.
+            targets: What the model predicts of a step; None for the change of every dimension, which is
+                `Targets(features)`. `dynamics.scalings` has the standardised inputs and targets of a fit. An
+                `Integration(targets, action_dims)`, a part of the model that is fitted with it, goes from
+                changes to next states: `rule().vjp(state, action, change, std)[0]` is the `Prediction`. A
+                model that leaves targets alone predicts positions, too.
         """

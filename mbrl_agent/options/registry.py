@@ -185,12 +185,19 @@ class Registry(Generic[T]):
 
     def _check_class(self, cls: type) -> None:
         """Raise TypeError unless a class declares what the base asks for, and its fields are its options."""
+        options = {field.name for field in dataclasses.fields(cls)}
         for attribute, hint in inspect.get_annotations(self.base).items():
-            if "ClassVar" in str(hint) and not hasattr(cls, attribute):
-                raise TypeError(
-                    f"{self.kind} {cls.__name__} has no class attribute {attribute!r}: declare "
-                    f"`{attribute}: ClassVar[...] = ...` in the class"
-                )
+            if "ClassVar" not in str(hint):
+                continue
+            if not hasattr(cls, attribute):
+                lacks = f"has no class attribute {attribute!r}"
+            elif attribute in options:
+                lacks = f"declares {attribute!r} as an option, and it is a class attribute"
+            else:
+                continue
+            raise TypeError(
+                f"{self.kind} {cls.__name__} {lacks}: declare `{attribute}: ClassVar[...] = ...` in the class"
+            )
         if not isinstance(cls.name, str) or not cls.name:  # type: ignore[attr-defined]
             raise TypeError(f"the attribute 'name' of {self.kind} {cls.__name__} must be text")
         for own in cls.__mro__:

@@ -220,7 +220,7 @@ class SearchPolicy(BasePolicy):
 
         Args:
             parameters: One tensor a name of `named_parameters()`, each with the same leading
-                replicate axes *R (or none).
+                replicate axes *R (or none): a bias (*R, U) meets the particles as `bias.unsqueeze(-2)`.
         """
 
     def differentiable_controller(self, parameters: Parameters) -> DifferentiableController:
@@ -281,7 +281,8 @@ class SearchPolicy(BasePolicy):
     ) -> dict[str, Tensor]:
         """Draw fresh parameters fitted to the region of the states that were visited.
 
-        The present standardisation stays as it is; `restandardize` comes first.
+        The present standardisation stays as it is; `restandardize` comes first. At most of the
+        states fresh policies should be neither silent nor saturated: there gradients vanish.
 
         Args:
             states: (N, D), states visited so far.

@@ -30,6 +30,9 @@ class Resampler(Choice, ABC):
 
     A pure function of tensors, in which particles of different replicates never meet. The dtype and the
     device of all that it returns are those of the particles, float32 or float64: make no tensor of another.
+    Particles may be alike, lie on a line or be NaN, and nothing may raise then: `robust_cholesky` and
+    `mbrl_agent.gaussians.moments` do not, `torch.linalg.cholesky` does. A strategy that averages has an
+    option `wrap`, so that `for_task` lets it work on angles.
     `mbrl_agent.contract.check_resampler` checks an instance.
     """
 

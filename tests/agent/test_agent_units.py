@@ -13,7 +13,7 @@ from mbrl_agent.search.policy_search import PolicySearch
 from tests.support.memories import REMEMBERING, with_memory
 from tests.support.point_mass import STEPS, distance_cost, limited
 
-POLICY_KWARGS = {"rbf": {"centers": 6}, "mlp": {"hidden": (6,)}, "linear": {}, "recurrent": {"hidden": 4}}
+SMALL = {"rbf": {"centers": 6}, "mlp": {"hidden": (6,)}, "recurrent": {"hidden": 4}}
 every_policy = pytest.mark.parametrize("name", POLICIES.names())
 
 
@@ -39,7 +39,7 @@ def learned(name: str, trials: int = 3, seed: int = 0, **instruments) -> Particl
     agent = ParticlePILCO(
         POLICIES.get(name).policy_class,
         env,
-        policy_kwargs=POLICY_KWARGS[name],
+        policy_kwargs=SMALL.get(name, {}),
         cost=env.cost,
         resampling="none" if name in REMEMBERING else "gaussian",
         dynamics=Ensemble(members=2, hidden=(8,), fit_steps=30),

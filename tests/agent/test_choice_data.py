@@ -268,6 +268,12 @@ class Undecided(Resampler):
         return Resampled(particles, equal_weights(particles))
 
 
+@dataclass(frozen=True)
+class NamedByAnOption(Undecided):
+    name: str = "named"  # type: ignore[misc]
+    mixes_particles: ClassVar[bool] = False
+
+
 class WithInit(Gaussian):
     def __init__(self, strength):
         super().__init__()
@@ -293,6 +299,7 @@ class Numbered(Gaussian):
         ("resampling", Nameless(), r"resampling Nameless has no class attribute 'name': declare"),
         ("dynamics", NamelessModel(), r"dynamics NamelessModel has no class attribute 'name'"),
         ("estimator", NamelessEstimator(), r"estimator NamelessEstimator has no class attribute 'name'"),
+        ("resampling", NamedByAnOption(), r"declares 'name' as an option, .*: declare `name: ClassVar"),
         ("resampling", Undecided(), r"resampling Undecided has no class attribute 'mixes_particles'"),
         ("resampling", WithInit(1.0), r"resampling WithInit must be a dataclass"),
         ("resampling", Undecorated(), r"resampling Undecorated must be a dataclass"),

@@ -49,6 +49,11 @@ class Wrong(sound.Shrink):
     name: ClassVar[str] = "wrong"
 
 
+class ReturnsParticles(Wrong):
+    def __call__(self, prediction, particles, noise, state):
+        return particles
+
+
 class DrawsItsOwnNoise(Wrong):
     def __call__(self, prediction, particles, noise, state):
         moved = particles.mean(-2, keepdim=True) + 0.1 * torch.randn_like(particles)
@@ -130,6 +135,7 @@ class Shouts(Wrong):
 @pytest.mark.parametrize(
     ("strategy", "rule"),
     [
+        (ReturnsParticles, "must return Resampled, got Tensor"),
         (DrawsItsOwnNoise, "must not draw from the global random generators"),
         (DrawsFromNumpy, "must not draw from the global random generators"),
         (WritesIntoItsInput, "must not change the tensors"),
@@ -280,9 +286,22 @@ def greedy(self, transitions, generator):
     return sound.LinearModel.fit(self, transitions, generator)
 
 
+def in_turns(self, state, action, extra_noise=None):
+    mean = sound.LinearModel.predict(self, state, action).mean
+    turn = torch.arange(mean.shape[-2], dtype=mean.dtype) % 2
+    return Prediction(mean + 0.1 * turn.unsqueeze(-1), self.std.expand_as(mean))
+
+
 @pytest.mark.parametrize(
     ("methods", "rule"),
     [
+        (
+            {"noise_dims": property(lambda self: None, lambda self, value: None)},
+            "noise_dims, set in __init__, must be .*, got None",
+        ),
+        ({"predict": lambda self, state, *rest: (state, state)}, "predict must return Prediction, got tuple"),
+        ({"functions": 2}, "functions is 2, but all particles follow one"),
+        ({"functions": 2, "predict": in_turns}, "3 in a row must follow the same function"),
         ({"predict": centred}, "must not depend on the states of others"),
         ({"fit": greedy}, "must not change the tensors"),
         ({"fit": forgetful, "predict": rescaled}, "register buffers"),
@@ -345,6 +364,10 @@ def unbounded(self, parameters):
         ({"controller": unbounded}, r"actions must lie in \[-1, 1\]"),
         ({"initial_parameters": fixed}, "must be drawn with the generator"),
         ({"change_inputs": lambda self, p, factor, shift: dict(p)}, "must stay the same function"),
+        (
+            {"change_inputs": SearchPolicy.change_inputs},
+            "without change_inputs a policy must take raw features",
+        ),
         (
             {"differentiable_controller": lambda self, p: WrongController(self.controller, p)},
             "derivative by the parameter 'slope' must be autograd's",

@@ -18,7 +18,7 @@ from tests.support.memories import with_memory
 D, U = 4, 2
 OBSERVATIONS = spaces.Box(-np.inf, np.inf, (D,), np.float64)
 ACTIONS = spaces.Box(-1, 1, (U,), np.float32)
-OPTIONS = {"rbf": {"centers": 5}, "mlp": {"hidden": (5, 4)}, "linear": {}, "recurrent": {"hidden": 5}}
+SMALL = {"rbf": {"centers": 5}, "mlp": {"hidden": (5, 4)}, "recurrent": {"hidden": 5}}
 every_policy = pytest.mark.parametrize("name", POLICIES.names())
 
 
@@ -28,7 +28,8 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def make(name: str, angles: tuple[int, ...] = (1,)) -> SearchPolicy:
     torch.manual_seed(0)
-    return POLICIES.get(name).policy_class(OBSERVATIONS, ACTIONS, angle_dims=angles, **OPTIONS[name]).double()
+    cls, options = POLICIES.get(name).policy_class, SMALL.get(name, {})
+    return cls(OBSERVATIONS, ACTIONS, angle_dims=angles, **options).double()
 
 
 def normal(*shape: int, seed: int = 0) -> torch.Tensor:

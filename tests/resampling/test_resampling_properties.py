@@ -8,11 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mbrl_agent.contract.agents import particles_for
+from mbrl_agent.contract.rules import refuses
 from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.types import Prediction
 
 some = settings(max_examples=40)
 every_class = pytest.mark.parametrize("name", RESAMPLERS.names())
+ANY_NUMBER = ("none", "gaussian", "interpolated", "liu-west", "exact-gaussian", "tangent")
 DEGENERATE = ("none", "point", "line", "one dimension", "twins", "two points", "one outlier", "exact")
 
 OPTIONS: dict[str, st.SearchStrategy[Any]] = {
@@ -32,19 +35,18 @@ OPTIONS: dict[str, st.SearchStrategy[Any]] = {
 
 @st.composite
 def resamplers(draw, name):
-    """An instance with any options."""
+    """An instance with any options; those that are not listed above keep their defaults."""
     cls = RESAMPLERS.get(name)
-    return cls(**{field.name: draw(OPTIONS[field.name]) for field in dataclasses.fields(cls)})
+    known = [field.name for field in dataclasses.fields(cls) if field.name in OPTIONS]
+    return cls(**{option: draw(OPTIONS[option]) for option in known})
 
 
 @st.composite
 def clouds(draw, resampler):
     """(prediction, particles, noise); perhaps degenerate, each dimension in a unit of its own."""
     dims = draw(st.integers(1, 5))
-    components = getattr(resampler, "components", 1)
-    count = resampler.min_particles(dims)
-    count += (draw(st.integers(0, 12)) // components) * components
-    count += -count % components
+    at_least = resampler.min_particles(dims) + draw(st.integers(0, 12))
+    count = particles_for(lambda n: resampler.validate(n, dims), at_least)
     replicates = draw(st.sampled_from([(), (1,), (2,), (2, 2)]))
     dtype = draw(st.sampled_from([torch.float32, torch.float64]))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
@@ -138,13 +140,13 @@ def test_too_few_particles_or_an_uneven_split_are_refused_for_any_size(name):
     def check(data):
         resampler = data.draw(resamplers(name))
         dims, count = data.draw(st.integers(1, 8)), data.draw(st.integers(0, 80))
-        fits = count >= resampler.min_particles(dims)
-        if name == "mixture":
-            fits = fits and count % resampler.components == 0
-        if fits:
-            resampler.validate(count, dims)
-        else:
+        if refuses(lambda: resampler.validate(count, dims)):
+            assert count < resampler.min_particles(dims) or name not in ANY_NUMBER
             with pytest.raises(ValueError, match=rf"resampling '{name}'.* particles"):
                 resampler.validate(count, dims)
+            particles_for(lambda n: resampler.validate(n, dims), count)  # some more of them are accepted
+        else:
+            assert count >= resampler.min_particles(dims)
+            assert name != "mixture" or count % resampler.components == 0
 
     check()

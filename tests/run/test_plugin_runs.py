@@ -225,3 +225,15 @@ def test_the_contract_as_a_program(plugin, capsys):
     assert contract(["nosuch_plugin"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
     assert contract([]) == 2
+
+
+def test_the_program_says_a_broken_rule_in_one_line_and_shows_where_a_class_fails(write_plugin):
+    source = SOURCE.read_text().replace("amount: float = 0.1", "amount: float = 0.0")
+    name = write_plugin("plug_wrong", source.replace("gram = ", "gram = nosuch + "))
+    options = ["-p", "no:cacheprovider", "-k", "mine-mixing or least-squares-score"]
+    command = [sys.executable, "-m", "mbrl_agent.contract", name, *options]
+    printed = subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+    rule = "Shrink: mixes_particles is True, but the value of one particle does not change the others"
+    assert printed[printed.index(rule) - 1].strip("_ ") == "test_contract[resampling-mine-mixing]"
+    assert "    gram = nosuch + inputs.mT @ inputs + 1e-4 * torch.eye(inputs.shape[-1]).to(inputs)" in printed
+    assert len(printed) < 50

@@ -140,11 +140,11 @@ def test_what_works_with_a_memory():
     none, reparameterization = RESAMPLERS.resolve("none"), ESTIMATORS.resolve("reparameterization")
     for name in KEEPING:
         check_memory(policy, RESAMPLERS.resolve(name), reparameterization)
-    for name in set(RESAMPLERS.names()) - set(KEEPING):
-        with pytest.raises(ValueError, match=r"'kernel-tangent', 'none', 'own-residual' or 'tangent'$"):
+    for name in ("exact-gaussian", "gaussian", "interpolated", "liu-west", "mixture"):
+        with pytest.raises(ValueError, match=r"'kernel-tangent', .*'none', .*'tangent'"):
             check_memory(policy, RESAMPLERS.resolve(name), reparameterization)
     for name in ("likelihood-ratio", "total-propagation", "gaussian-shaping"):
-        with pytest.raises(ValueError, match="through what it remembers: use 'reparameterization'"):
+        with pytest.raises(ValueError, match=r"through what it remembers: use .*'reparameterization'"):
             check_memory(policy, none, ESTIMATORS.resolve(name))
 
 

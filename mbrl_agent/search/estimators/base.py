@@ -23,7 +23,12 @@ class Estimator(Choice, ABC):
 
     A pure function of tensors, in which replicates never meet. The gradient has the dtype and the device of
     the parameters, and the expected cost those of the particles: float32 or float64. What it returns is
-    detached, also where gradients are switched off. `mbrl_agent.contract.check_estimator` checks an instance.
+    detached, also where gradients are switched off. It is given no random numbers but `simulation.noise`,
+    which moves the particles: what it draws beside them (directions, say) must follow from that noise without
+    being correlated with it, for example from a hash of its bits, replicate by replicate.
+    `mbrl_agent.search.adjoint.value_and_gradient` is the pathwise gradient; more rollouts side by side are
+    one more replicate axis in front of the parameters, the particles and (behind time) the noise.
+    `mbrl_agent.contract.check_estimator` checks an instance.
     """
 
     name: ClassVar[str]
