@@ -80,18 +80,18 @@ def _run(command: str, argv: list[str], program_ends: bool, name: str) -> int:
 
 
 def available() -> list[str]:
-    """The commands that are here, in the order of the help."""
+    """Return the commands that are here, in the order of the help."""
     return [name for name, module in COMMANDS.items() if not module or importlib.util.find_spec(module)]
 
 
 def help_text(name: str = MODULE) -> str:
-    """The program's help: a line a command."""
+    """Write the program's help: a line a command."""
     lines = [f"  {command:9} {_summary(command)}" for command in available()]
     return "\n".join([f"usage: {name} COMMAND ...\n", "commands:", *lines, "", EXAMPLES.format(name=name)])
 
 
 def _summary(command: str) -> str:
-    """What a command does, one line; without an import of the command where that can be had."""
+    """Tell what a command does, one line; without an import of the command where that can be had."""
     from mbrl_agent.run.stored_help import read
 
     if command in HELPS:

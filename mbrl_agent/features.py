@@ -50,7 +50,7 @@ class AngleFeatures:
         return torch.cat(self.parts(state), dim=-1) if self.angle_dims else state
 
     def parts(self, state: Tensor) -> list[Tensor]:
-        """The features of states (..., D) in pieces that make (..., F) when put side by side."""
+        """Compute the features of states (..., D) in pieces that make (..., F) when put side by side."""
         angles = [state[..., run] for is_angle, run in self._runs if is_angle]
         plain = [state[..., run] for is_angle, run in self._runs if not is_angle]
         return plain + [a.sin() for a in angles] + [a.cos() for a in angles]

@@ -14,7 +14,7 @@ import torch
 
 
 def derive_seed(seed: int, purpose: str, index: int = 0) -> int:
-    """A seed of 63 bits for the `index`-th use of randomness for `purpose`."""
+    """Return a seed of 63 bits for the `index`-th use of randomness for `purpose`."""
     sequence = np.random.SeedSequence([seed, zlib.crc32(purpose.encode()), index])
     return int(sequence.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
@@ -22,5 +22,5 @@ def derive_seed(seed: int, purpose: str, index: int = 0) -> int:
 def derive_generator(
     seed: int, purpose: str, index: int = 0, device: torch.device | str = "cpu"
 ) -> torch.Generator:
-    """A torch generator for the `index`-th use of randomness for `purpose`."""
+    """Return a torch generator for the `index`-th use of randomness for `purpose`."""
     return torch.Generator(device=device).manual_seed(derive_seed(seed, purpose, index))

@@ -121,7 +121,7 @@ class StandardizedFeatures:
 
 
 def visited_scaling(features: AngleFeatures, states: Tensor, dtype: torch.dtype) -> Scaling:
-    """The scaling of the features of the visited states.
+    """Return the scaling of the features of the visited states.
 
     Args:
         features: phi.

@@ -79,7 +79,7 @@ class Targets:
         return len(self.predicted)
 
     def changes(self, transitions: Transitions) -> Tensor:
-        """Changes of the dimensions that are predicted, angles the shorter way round: (N, K)."""
+        """Compute changes of the dimensions that are predicted, angles the shorter way round: (N, K)."""
         return self.features.change(transitions.states, transitions.next_states)[:, list(self.predicted)]
 
     def _check(self, velocity_dims: Pairs) -> None:
@@ -192,7 +192,7 @@ class Integration(nn.Module):
             )
 
     def rule(self) -> IntegrationRule:
-        """The way as a function, with what does not depend on the state prepared.
+        """Return the way as a function, with what does not depend on the state prepared.
 
         This is a part of each gradient step, and of its CUDA graph, which takes no index from the host: so
         sums over rows of zeros and ones stand for indexing (sums, and not products of matrices, which TF32
@@ -266,11 +266,11 @@ class IntegrationRule:
         return values if self.kept is None else self.kept * values
 
     def double(self) -> IntegrationRule:
-        """The same in float64."""
+        """Return the same in float64."""
         return IntegrationRule(*(None if value is None else value.double() for value in vars(self).values()))
 
     def weights(self, dims: int, like: Tensor) -> Tensor:
-        """The way as one matrix W, x' = (x, c) W, or (x, c, u) W where actions are copied.
+        """Compute the way as one matrix W, x' = (x, c) W, or (x, c, u) W where actions are copied.
 
         Args:
             dims: D.
@@ -283,5 +283,5 @@ class IntegrationRule:
         return self.moves.to(like) + torch.cat([self._keep(identity), rest])
 
     def noise_std(self, std: Tensor) -> Tensor:
-        """Standard deviation of the noise of next states, (..., D), from that of changes, (..., K)."""
+        """Compute the noise's standard deviation of next states, (..., D), from that of changes, (..., K)."""
         return std if self.own is None or self.noise is None else std @ self.own + self.noise

@@ -117,11 +117,11 @@ class Trajectory:
     ended: Tensor | None = None
 
     def expected_costs(self) -> Tensor:
-        """The expected cost of each step, sum_i weights[t, i] * costs[t, i]: (T, *R)."""
+        """Compute the expected cost of each step, sum_i weights[t, i] * costs[t, i]: (T, *R)."""
         return (self.weights * self.costs).sum(-1)
 
     def expected_cost(self) -> Tensor:
-        """The expected cost summed over the horizon: (*R)."""
+        """Compute the expected cost summed over the horizon: (*R)."""
         return self.expected_costs().sum(0)
 
     def jittered(self) -> Tensor:

@@ -75,12 +75,12 @@ class _OnTape(torch.autograd.Function):
 
 
 def _leaf(value: Tensor) -> Tensor:
-    """The same value, to be differentiated by; labels and masks have no derivatives."""
+    """Compute the same value, to be differentiated by; labels and masks have no derivatives."""
     return value.detach().requires_grad_(value.is_floating_point())
 
 
 def recorded(vjp: Callable[..., tuple[Any, PullBack]], record: list[PullBack]) -> Callable[..., Any]:
-    """A function that gives the value alone, and puts the way back on record."""
+    """Make a function that gives the value alone, and puts the way back on record."""
 
     def call(*inputs: Any) -> Any:
         value, pull_back = vjp(*inputs)
@@ -108,7 +108,7 @@ def total(one: Tensor | None, other: Tensor | None) -> Tensor | None:
 
 
 def filled(gradient: Tensor | None, like: Tensor) -> Tensor:
-    """A derivative by `like` with its zeros spelt out."""
+    """Compute a derivative by `like` with its zeros spelt out."""
     return torch.zeros_like(like) if gradient is None else gradient
 
 

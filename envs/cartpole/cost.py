@@ -30,7 +30,7 @@ class AngleCost:
         return saturate(x * x + theta * theta)
 
     def expected(self, mean: torch.Tensor, covariance: torch.Tensor) -> torch.Tensor:
-        """Expected cost of a Gaussian state, (...): mean (..., 4), covariance (..., 4, 4); differentiable.
+        """Compute a Gaussian's expected cost (...): mean (..., 4), covariance (..., 4, 4); differentiable.
 
         E[cost] = 1 - |1 + S|^-1/2 exp(-m^T (1 + S)^-1 m / 2),  of (x, theta)
         """

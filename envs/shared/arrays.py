@@ -42,19 +42,19 @@ def saturate(squared_error: Array) -> Array:
 
 
 def root(squared: Array) -> Array:
-    """The square root."""
+    """Compute the square root."""
     return squared.sqrt() if isinstance(squared, torch.Tensor) else np.sqrt(squared)
 
 
 def split(state: Array) -> tuple[Array, ...]:
-    """The components of states (..., D), each (...)."""
+    """Compute the components of states (..., D), each (...)."""
     if isinstance(state, torch.Tensor):
         return state.unbind(-1)
     return tuple(state[..., index] for index in range(state.shape[-1]))
 
 
 def join(components: tuple[Array, ...]) -> Array:
-    """The inverse of `split`."""
+    """Compute the inverse of `split`."""
     if isinstance(components[0], torch.Tensor):
         return torch.stack(components, dim=-1)
     return np.stack(components, axis=-1)

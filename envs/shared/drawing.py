@@ -209,7 +209,7 @@ class Renderer(ABC):
             self.line(start, stop, 0.025, FORCE)
 
     def line(self, start: Point, end: Point, width: float, colour: Colour) -> None:
-        """A straight line [m] with round ends."""
+        """Draw a straight line [m] with round ends."""
         (x0, y0), (x1, y1) = self._pixel(*start), self._pixel(*end)
         distance = math.hypot(x1 - x0, y1 - y0) or 1.0
         half = width * self._metre / 2

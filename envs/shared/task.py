@@ -165,7 +165,7 @@ def state_option(
 
 
 def check_stds(name: str, value: StdLike, labels: Sequence[str]) -> FloatArray:
-    """Standard deviations (D,) of one number or D; ValueError where they are not finite or negative."""
+    """Read standard deviations (D,) from one number or D; ValueError where one is not finite or negative."""
     stds, dims = np.array(value, dtype=np.float64), len(labels)
     if stds.shape not in ((), (dims,)):
         units = ", ".join(label.partition("[")[2].rstrip("]") for label in labels)

@@ -160,7 +160,7 @@ class DropoutModel(DynamicsModel):
         return DropoutModel.predictor(self)(state, action, extra_noise)
 
     def predictor(self) -> DropoutPredictor:
-        """The network as it is now, as a function."""
+        """Return the network as it is now, as a function."""
         *hidden, (last, last_bias) = self._network()
         network = [*hidden, (last * self.target_std, last_bias * self.target_std + self.target_mean)]
         keep = 1 / (1 - self.rates)

@@ -39,7 +39,7 @@ class Dropout:
     kept: Tensor
 
     def of_particles(self, particles: int, extra_noise: Tensor | None) -> list[Tensor]:
-        """The masks of P particles, a layer each: (*R or none, P, H)."""
+        """Compute the masks of P particles, a layer each: (*R or none, P, H)."""
         if self.thresholds is None or extra_noise is None:
             count = len(self.masks[0])
             own = torch.arange(particles, device=self.masks[0].device) * count // particles

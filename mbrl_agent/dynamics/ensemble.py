@@ -171,7 +171,7 @@ class EnsembleModel(DynamicsModel):
         return EnsembleModel.predictor(self)(state, action, extra_noise)
 
     def predictor(self) -> EnsemblePredictor:
-        """The ensemble as it is now, as a function."""
+        """Return the ensemble as it is now, as a function."""
         (first, first_bias), *middle, (last, last_bias) = self._layers()
         # what scales inputs and outputs is folded into the outer layers: a rollout does not pay for it
         unit = torch.cat([self.target_std, torch.ones_like(self.target_std)])

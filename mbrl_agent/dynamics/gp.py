@@ -187,7 +187,7 @@ class GpModel(DynamicsModel):
         return GpModel.predictor(self)(state, action, extra_noise)
 
     def predictor(self) -> Predictor:
-        """The processes as they are now, as a function."""
+        """Return the processes as they are now, as a function."""
         like = self.target_std
         if self.options.propagation == "independent":
             if self.kernel.linear:
@@ -324,7 +324,7 @@ class GpModel(DynamicsModel):
         return fits
 
     def _chosen(self, inputs: Tensor) -> Tensor:
-        """Indices of the transitions that the posterior takes."""
+        """Compute the indices of the transitions that the posterior takes."""
         count, most = len(inputs), self.options.max_points
         if count > most and not self._warned:
             self._warned = True
@@ -361,7 +361,7 @@ class GpModel(DynamicsModel):
 
 
 def _report(fits: list[GpFit], varied: Tensor) -> FitReport:
-    """The mean over the targets that vary; a curve that ended earlier stays where it ended."""
+    """Return the mean over the targets that vary; a curve that ended earlier stays where it ended."""
     curves = [fit.curve for fit, counts in zip(fits, varied.tolist(), strict=True) if counts]
     if not curves:
         return FitReport(0.0, torch.zeros(1, dtype=torch.float32, device="cpu"))

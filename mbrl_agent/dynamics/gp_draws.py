@@ -224,7 +224,7 @@ class DrawsPredictor(Predictor):
         return value, pull_back
 
     def _deal(self, particles: int) -> list[Tensor]:
-        """The coefficients of each particle's function, (P, K, .); kept for the steps to come."""
+        """Compute the coefficients of each particle's function, (P, K, .); kept for the steps to come."""
         if particles not in self._dealt:
             functions = len(self._coefficients[0])
             index = torch.arange(particles, device=self.mean.device) * functions // particles
@@ -233,7 +233,7 @@ class DrawsPredictor(Predictor):
 
 
 def _basis(functions: PosteriorFunctions) -> Tensor:
-    """What (z, z^2, 1) is multiplied by for all angles and distances: (2 F + 1, K (J + N)).
+    """Return what (z, z^2, 1) is multiplied by for all angles and distances: (2 F + 1, K (J + N)).
 
     |(z - c) / l|^2 / 2 = -z . (c / l^2) + z^2 . (1 / (2 l^2)) + |c / l|^2 / 2: one matrix product.
     """

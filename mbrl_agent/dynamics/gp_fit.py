@@ -57,7 +57,7 @@ class _Problem:
         return Hyperparameters(vector[:count], vector[count], noise, vector[count + 2 :])
 
     def start(self, lengthscale: float) -> Tensor:
-        """A vector to start from."""
+        """Compute a vector to start from."""
         count, like = self.inputs.shape[1], self.inputs
         slopes = count if self.kernel.linear else 0
         return torch.cat([
@@ -166,7 +166,7 @@ def _minimise(problem: _Problem, start: Tensor, steps: int) -> None:
 
 
 def _as_vector(known: Hyperparameters) -> Tensor:
-    """The vector of `_Problem.read`, but for the floor under the noise."""
+    """Compute the vector of `_Problem.read`, but for the floor under the noise."""
     noise = (2 * known.log_noise).exp() - LEAST_NOISE**2
     own = 0.5 * noise.clamp_min((LEAST_NOISE / 10) ** 2).log()
     return torch.cat([known.log_lengthscales, known.log_signal.view(1), own.view(1), known.log_slopes])

@@ -7,14 +7,14 @@ from torch import Tensor
 
 
 def evenly(count: int, most: int) -> Tensor:
-    """Indices of at most so many of `count` transitions, evenly spaced in the order of collection."""
+    """Choose at most so many of `count` transitions, evenly spaced in the order of collection: indices."""
     if count <= most:
         return torch.arange(count, device="cpu")
     return torch.linspace(0, count - 1, most, dtype=torch.float64, device="cpu").round().long()
 
 
 def recent_and_far(inputs: Tensor, most: int) -> Tensor:
-    """Indices of at most so many transitions: the latest half, and of the others those farthest apart.
+    """Choose at most so many transitions: the latest half, and of the others those farthest apart.
 
     The policy of today moves where the latest ones are; the others shall cover what else was seen. Farthest
     point sampling: again and again the one that is farthest from all that are kept.

@@ -56,7 +56,7 @@ def fit_scalings(
 def standardise(
     features: AngleFeatures, targets: Targets, transitions: Transitions, scalings: Scalings
 ) -> tuple[Tensor, Tensor]:
-    """Inputs (N, F + U) and targets (N, K) in standardised coordinates, in the transitions' dtype."""
+    """Compute inputs (N, F + U) and targets (N, K) in standardised coordinates, in the transitions' dtype."""
     return scalings.inputs(_inputs(features, transitions)), scalings.targets(targets.changes(transitions))
 
 

@@ -152,7 +152,7 @@ def _existing_file(path: Path) -> Path:
 
 
 def _pack(config: dict[str, Any], tensors: Mapping[str, Tensor], arrays: Mapping[str, NDArray[Any]]) -> bytes:
-    """The bytes of the zip."""
+    """Return the bytes of the zip."""
     if not isinstance(config, dict):
         raise TypeError(f"config must be a dict, got {type(config).__name__}")
     header = {"format": FORMAT, "version": VERSION, "config": config}
@@ -168,7 +168,7 @@ def _pack(config: dict[str, Any], tensors: Mapping[str, Tensor], arrays: Mapping
 
 
 def _member(kind: str, name: str) -> str:
-    """The member that holds a tensor or an array."""
+    """Return the member that holds a tensor or an array."""
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise ValueError(
             f"{kind} cannot be named {name!r}: use letters, digits, and . _ - / inside (200 at most)"
@@ -184,7 +184,7 @@ def _decode_json(members: Mapping[str, bytes], name: str) -> dict[str, Any]:
 
 
 def _unpack(data: bytes) -> Archive:
-    """The inverse of `_pack`."""
+    """Return the inverse of `_pack`."""
     try:
         members = decode_zip(data)
     except ValueError as error:

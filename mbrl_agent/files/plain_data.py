@@ -51,7 +51,7 @@ def read_at_most(stream: IO[bytes], limit: int) -> bytes:
 
 
 def read_file(path: Path, max_bytes: int) -> bytes:
-    """The bytes of a file.
+    """Return the bytes of a file.
 
     Raises:
         ValueError: It is larger than `max_bytes` (or has no end).
@@ -103,7 +103,7 @@ def _check_json(value: object, where: str, depth: int) -> None:
 
 
 def decode_json(payload: bytes) -> dict[str, Any]:
-    """The inverse of `encode_json`.
+    """Return the inverse of `encode_json`.
 
     Raises:
         ValueError: Not a JSON object in UTF-8, or one with a repeated key, too deep or too large.
@@ -120,7 +120,7 @@ def decode_json(payload: bytes) -> dict[str, Any]:
 
 
 def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """A dict; json would silently keep the last of several values."""
+    """Return a dict; json would silently keep the last of several values."""
     result: dict[str, Any] = {}
     for key, value in pairs:
         if key in result:
@@ -130,7 +130,7 @@ def _unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def tensor_to_array(tensor: Tensor, name: str) -> NDArray[Any]:
-    """The values of a tensor in NumPy, on the CPU, without a gradient.
+    """Return the values of a tensor in NumPy, on the CPU, without a gradient.
 
     Raises:
         TypeError: Not a tensor, or one that NumPy has no equal for (bfloat16, sparse, quantised, meta).
@@ -146,7 +146,7 @@ def tensor_to_array(tensor: Tensor, name: str) -> NDArray[Any]:
 
 
 def encode_array(array: NDArray[Any], name: str) -> bytes:
-    """An array as .npy, version 1.0, in C order.
+    """Return an array as .npy, version 1.0, in C order.
 
     Raises:
         TypeError: Not a plain array, or not of numbers or booleans in this machine's byte order.
@@ -164,7 +164,7 @@ def encode_array(array: NDArray[Any], name: str) -> bytes:
 
 
 def decode_array(payload: bytes) -> NDArray[Any]:
-    """The inverse of `encode_array`: an array that owns its memory.
+    """Return the inverse of `encode_array`: an array that owns its memory.
 
     The header is read here, and not by NumPy: that evaluates it as Python text, with a choice of errors,
     and allocates what it claims before the data are looked at.
@@ -187,7 +187,7 @@ def decode_array(payload: bytes) -> NDArray[Any]:
 
 
 def encode_zip(members: Mapping[str, bytes]) -> bytes:
-    """A zip file of uncompressed members; equal members give equal bytes."""
+    """Return a zip file of uncompressed members; equal members give equal bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, payload in sorted(members.items()):
@@ -199,7 +199,7 @@ def encode_zip(members: Mapping[str, bytes]) -> bytes:
 
 
 def decode_zip(data: bytes) -> dict[str, bytes]:
-    """The inverse of `encode_zip`; nothing is decompressed or extracted.
+    """Return the inverse of `encode_zip`; nothing is decompressed or extracted.
 
     Raises:
         ValueError: Truncated, corrupt, not a zip file, or one with members that are repeated,
@@ -217,7 +217,7 @@ def decode_zip(data: bytes) -> dict[str, bytes]:
 
 
 def _find_problem(infos: list[zipfile.ZipInfo], file_size: int) -> str:
-    """What is wrong with a zip's table of contents, or nothing."""
+    """Tell what is wrong with a zip's table of contents, or nothing."""
     for name, count in Counter(info.filename for info in infos).items():
         if count > 1:
             return f"{count} members are called {name!r}"

@@ -23,7 +23,7 @@ _RESOLVED = ("bool", "int", "float", "null")
 
 
 def _without_colons(pattern: re.Pattern[str]) -> re.Pattern[str]:
-    """What resolves plain words, without numbers to base 60: 1:30 is text, as in YAML 1.2, and not 90."""
+    """Resolve plain words without numbers to base 60: 1:30 is text, as in YAML 1.2, and not 90."""
     return re.compile(f"(?!.*:)(?:{pattern.pattern})", pattern.flags)
 
 

@@ -75,7 +75,7 @@ def factorise(covariance: Tensor) -> Factorisation:
 
 
 def pull_back(fit: Factorisation, by_factor: Tensor) -> Tensor:
-    """Derivative by the covariance, from that by its factor: both (*B, D, D).
+    """Compute the derivative by the covariance, from that by its factor: both (*B, D, D).
 
         dJ/dSigma = (M + M^T) / 2,  M = A^T tril'(L^T dJ/dL) A,  A = F^-1 diag(1 / d)
 

@@ -111,7 +111,7 @@ class Densities(NamedTuple):
 
 
 def standardise(mean: Tensor, std: Tensor | None = None) -> Samples:
-    """Samples m, (B, N, D), with standard deviations sqrt(S), in units of their total spread.
+    """Return the samples m, (B, N, D), with standard deviations sqrt(S), in units of their total spread.
 
     A dimension in which nothing varies has a tiny scale, and all samples at zero, exactly.
     """
@@ -149,7 +149,7 @@ def _regularisation(dims: int, dtype: torch.dtype, device: torch.device) -> Regu
 
 
 def maximise(samples: Samples, share: Tensor, correction: float = 1.0) -> Moments:
-    """The M step: weighted maximum-likelihood moments of every component.
+    """Compute the M step: weighted maximum-likelihood moments of every component.
 
         mu_k = sum_i s_ik m_i,  V_k = sum_i s_ik S_i,  scatter_k = sum_i s_ik (m_i - mu_k)(m_i - mu_k)^T
 
@@ -184,7 +184,7 @@ def mixed(matrix: Tensor, covariance: Tensor) -> Tensor:
 
 
 def expect(samples: Samples, log_weights: Tensor, covariance: Tensor, centred: Tensor) -> Densities:
-    """The E step: log-density of every sample and component.
+    """Return the E step: log-density of every sample and component.
 
     The regularised Sigma is positive definite by many times what rounding can take away; one that is not
     finite gives densities that are not.

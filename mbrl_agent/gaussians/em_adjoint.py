@@ -31,7 +31,7 @@ class Adjoint(NamedTuple):
         return cls(torch.zeros_like(shape), torch.zeros_like(shape))
 
     def unscaled(self, samples: Samples, std: Tensor) -> tuple[Tensor, Tensor]:
-        """Derivatives with respect to the arguments of `standardise`, both (B, N, D)."""
+        """Compute the derivatives with respect to the arguments of `standardise`, both (B, N, D)."""
         D = samples.scale.shape[-1]
         per_unit = samples.scale.reciprocal().unsqueeze(-2)
         mean = self.points[:, :D].mT * per_unit

@@ -76,7 +76,7 @@ def labelled_redraw_vjp(noise: Tensor, labelled: Labelled) -> tuple[tuple[Tensor
 
 
 def pull_back_scores(labelled: Labelled, by_scores: Tensor) -> Tensor:
-    """Derivative by the particles of the log-probability with which each has drawn its label.
+    """Compute the derivative by the particles of the log-probability with which each has drawn its label.
 
         log r_i,k(i),  r_ik = W_k N(x_i | mu_k, Sigma_k) / sum_j W_j N(x_i | mu_j, Sigma_j),
 

@@ -239,7 +239,7 @@ def _constant_sums(
 def _weighted_sums(
     a: Tensor, b: Tensor, left: Tensor, right: Tensor, u: Tensor, v: Tensor
 ) -> tuple[tuple[Tensor], PullBack]:
-    """The same with V_ij = u_i v_j, differentiated by u and v, (*B, N), as well."""
+    """Compute the same with V_ij = u_i v_j, differentiated by u and v, (*B, N), as well."""
     values, one, other = _exponentials(a, b, left, right)
     by_u, by_v = (values @ v.unsqueeze(-1)).squeeze(-1), (values.mT @ u.unsqueeze(-1)).squeeze(-1)
     by_one = u.unsqueeze(-1) * (values @ (v.unsqueeze(-1) * other))

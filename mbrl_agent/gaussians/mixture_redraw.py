@@ -51,7 +51,7 @@ class Draw(NamedTuple):
     weights: Tensor
 
     def noise_adjoint(self, particles: Tensor) -> Tensor:
-        """Derivative with respect to the noise, from that of the particles, (B, N, D)."""
+        """Compute the derivative with respect to the noise, from that of the particles, (B, N, D)."""
         return torch.bmm(particles.reshape(self.noise.shape), self.blocks.mT).view_as(particles)
 
 
@@ -261,6 +261,6 @@ def _block_mask(components: int, dtype: torch.dtype, device: torch.device) -> Te
 
 
 def _spread(values: Tensor, num_particles: int) -> Tensor:
-    """A value a component, (..., K), to a value a particle, (..., N): particle i takes i % K."""
+    """Compute a value a component, (..., K), to a value a particle, (..., N): particle i takes i % K."""
     *shape, K = values.shape
     return values.unsqueeze(-2).expand(*shape, num_particles // K, K).reshape(*shape, num_particles)

@@ -44,7 +44,7 @@ class Choice:
 
 
 def changed_options(choice: Any) -> dict[str, Any]:
-    """The options of an instance that are not the default, in the order of the fields."""
+    """Return the options of an instance that are not the default, in the order of the fields."""
     found = {}
     for field in dataclasses.fields(choice):
         factory = field.default_factory
@@ -56,7 +56,7 @@ def changed_options(choice: Any) -> dict[str, Any]:
 
 
 def directory_name(choice: Any) -> str:
-    """A choice as a part of a directory's name: `interpolated-ratio-0.25`."""
+    """Return a choice as a part of a directory's name: `interpolated-ratio-0.25`."""
     words = [str(choice.name)]
     for key, value in changed_options(choice).items():
         words += [key, to_text(value)]
@@ -64,7 +64,7 @@ def directory_name(choice: Any) -> str:
 
 
 def to_spelling(value: object) -> str:
-    """The text of a value inside a spelled choice."""
+    """Write the text of a value inside a spelled choice."""
     text = to_text(value)
     if isinstance(value, list | tuple) and all(type(item) in NUMBERS for item in value):
         return text.replace(",", "x")
@@ -74,20 +74,20 @@ def to_spelling(value: object) -> str:
 
 
 def from_spelling(text: str) -> str:
-    """The inverse of `to_spelling`, up to the `x` of a list, which `convert` reads."""
+    """Return the inverse of `to_spelling`, up to the `x` of a list, which `convert` reads."""
     for separator, escape in reversed(ESCAPES.items()):
         text = text.replace(escape, separator)
     return text
 
 
 def split_spelling(text: str) -> tuple[str, list[str]]:
-    """The name of a spelled choice, and the words after the colon, one a value."""
+    """Return the name of a spelled choice, and the words after the colon, one a value."""
     name, colon, rest = text.partition(":")
     return name, rest.split(",") if colon else []
 
 
 def name_values(cls: Any, kind: str, words: list[str]) -> dict[str, str]:
-    """The texts of a spelled choice's values, by their option.
+    """Return the texts of a spelled choice's values, by their option.
 
     Args:
         cls: The class that was chosen.
@@ -113,6 +113,6 @@ def name_values(cls: Any, kind: str, words: list[str]) -> dict[str, str]:
 
 
 def _options(cls: Any) -> str:
-    """The options of a class, for a message."""
+    """Write the options of a class, for a message."""
     names = ", ".join(options_of(cls)).replace("_", "-")
     return f"{cls.name} has {'the options ' + names if names else 'no options'}"

@@ -43,7 +43,7 @@ class Option:
 
 
 def options_of(cls: Any) -> dict[str, Option]:
-    """The fields of a dataclass by name, in the order of declaration."""
+    """Return the fields of a dataclass by name, in the order of declaration."""
     return _read_options(cls)
 
 
@@ -67,7 +67,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def summary(cls: type) -> str:
-    """The first sentence of a class's own docstring."""
+    """Return the first sentence of a class's own docstring."""
     return docstring_parser.parse(cls.__doc__ or "").short_description or ""
 
 
@@ -139,7 +139,7 @@ def _is_numeric(hint: Any) -> bool:
 
 
 def _convert_number(value: object, hint: type) -> list[Any]:
-    """The number in a list, or an empty list."""
+    """Return the number in a list, or an empty list."""
     exact = isinstance(value, int if hint is int else (int, float)) and not isinstance(value, bool)
     if not isinstance(value, str) and not exact:
         return []
@@ -153,7 +153,7 @@ def _convert_number(value: object, hint: type) -> list[Any]:
 
 
 def shown(value: object) -> str:
-    """A value in a message: its beginning, if it is long."""
+    """Write a value in a message: its beginning, if it is long."""
     try:
         text = repr(value)
     except ValueError:  # Python does not write out integers of more than some thousand digits
@@ -162,7 +162,7 @@ def shown(value: object) -> str:
 
 
 def expectation(hint: Any) -> str:
-    """What a field accepts, in words: 'a whole number'."""
+    """Tell what a field accepts, in words: 'a whole number'."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         return f"one of {', '.join(map(str, arguments))}"
@@ -200,7 +200,7 @@ def check_options(cls: Any) -> None:
 
 
 def placeholder(hint: Any) -> str:
-    """What stands for a value in the help: 'INT', '{a,b}', 'INT,...'."""
+    """Tell what stands for a value in the help: 'INT', '{a,b}', 'INT,...'."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Literal:
         return "{" + ",".join(map(str, arguments)) + "}"
@@ -212,7 +212,7 @@ def placeholder(hint: Any) -> str:
 
 
 def to_text(value: object) -> str:
-    """The text of a value; `convert` is the inverse."""
+    """Write the text of a value; `convert` is the inverse."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list | tuple):
@@ -241,7 +241,7 @@ def convert_option(path: tuple[str, ...], value: object, hint: Any) -> Any:
 
 
 def build(cls: Any, prefix: str, label: str, values: Mapping[str, Any]) -> Any:
-    """An instance of an options dataclass from text or plain data.
+    """Return an instance of an options dataclass from text or plain data.
 
     Args:
         cls: The dataclass.
@@ -264,7 +264,7 @@ def build(cls: Any, prefix: str, label: str, values: Mapping[str, Any]) -> Any:
 
 
 def construct(cls: Any, path: tuple[str, ...], label: str, values: Mapping[str, Any]) -> Any:
-    """An instance of an options dataclass from values of the right types.
+    """Return an instance of an options dataclass from values of the right types.
 
     Args:
         cls: The dataclass.
@@ -286,6 +286,6 @@ def construct(cls: Any, path: tuple[str, ...], label: str, values: Mapping[str, 
 
 
 def did_you_mean(given: str, known: Iterable[str]) -> str:
-    """The end of a message about an unknown name: its nearest neighbour, or nothing."""
+    """Return the end of a message about an unknown name: its nearest neighbour, or nothing."""
     nearest = difflib.get_close_matches(given, list(known), n=1)
     return f"; did you mean {nearest[0]}?" if nearest else ""

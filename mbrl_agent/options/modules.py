@@ -66,7 +66,7 @@ class _StrangersFirst:
 
 
 def _find_strangers(name: str) -> ModuleSpec | None:
-    """The first module of one of our names on the path, or in the current directory, that is not ours."""
+    """Find the first module on the path, or in the current directory, that has a name of ours."""
     for entry in [*sys.path, os.getcwd()]:
         spec = PathFinder.find_spec(name, [entry or os.getcwd()])
         if spec is not None and spec.origin is not None and not is_ours(name, spec.origin):
@@ -106,7 +106,7 @@ def find_module(name: str) -> None:
 
 
 def load_object(text: str) -> Any:
-    """The object that `module:attribute` names; the module is imported, which runs its code.
+    """Return the object that `module:attribute` names; the module is imported, which runs its code.
 
     Raises:
         ValueError: There is no such module or attribute, or the module fails.
@@ -125,6 +125,6 @@ def load_object(text: str) -> Any:
 
 
 def reason_of(error: BaseException) -> str:
-    """What a user's code failed with, for the end of a message."""
+    """Tell what a user's code failed with, for the end of a message."""
     name = type(error).__name__
     return f"it ended the program ({name})" if isinstance(error, SystemExit) else str(error) or name

@@ -83,12 +83,12 @@ def unload_plugin(name: str) -> None:
 
 
 def loaded_plugins() -> tuple[str, ...]:
-    """The names of all modules that are loaded as plug-ins, in that order."""
+    """Return the names of all modules that are loaded as plug-ins, in that order."""
     return tuple(_loaded)
 
 
 def plugin_of(cls: type) -> str | None:
-    """The plug-in that offers a class; None for the package's own, and for one that nobody has loaded."""
+    """Find the plug-in that offers a class; None for the package's own, and for one not loaded."""
     return next((name for name, classes in _loaded.items() if cls in classes), None)
 
 
@@ -160,7 +160,7 @@ def _add(name: str, module: ModuleType) -> None:
 
 
 def _own_classes(module: ModuleType) -> Iterator[type]:
-    """The classes defined in a module, or below it where it is a package, each once."""
+    """Yield the classes defined in a module, or below it where it is a package, each once."""
     inside = f"{module.__name__}."
     found = (value for value in list(vars(module).values()) if isinstance(value, type))
     yield from dict.fromkeys(cls for cls in found if f"{cls.__module__}.".startswith(inside))

@@ -30,7 +30,7 @@ NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
 
 
 def unknown_name(kind: str, given: str, known: list[str], others: Iterable[str] = ()) -> str:
-    """The message for a name that nobody knows: what was given, what is allowed, the nearest.
+    """Return the message for a name that nobody knows: what was given, what is allowed, the nearest.
 
     Args:
         kind: What it should be the name of.
@@ -98,11 +98,11 @@ class Registry(Generic[T]):
         return {cls.__name__: cls for cls in self.own.values()}
 
     def names(self) -> list[str]:
-        """The names of all registered classes."""
+        """Return the names of all registered classes."""
         return list(self.classes)
 
     def get(self, name: str) -> type[T]:
-        """The class called `name`.
+        """Return the class called `name`.
 
         Raises:
             ValueError: No class has this name; the message lists those that exist.
@@ -159,7 +159,7 @@ class Registry(Generic[T]):
         self._added = {name: other for name, other in self._added.items() if other is not cls}
 
     def resolve(self, choice: str | T) -> T:
-        """An instance from a spelled choice (`interpolated:0.25`), or an instance as it is.
+        """Make an instance from a spelled choice (`interpolated:0.25`), or an instance as it is.
 
         Raises:
             ValueError: Unknown name or option, or a value that the option cannot take.
@@ -213,7 +213,7 @@ class Registry(Generic[T]):
         )
 
     def read(self, text: str) -> dict[str, Any]:
-        """A spelled choice as data for `build`: `{"name": ..., option: text of its value, ...}`.
+        """Return a spelled choice as data for `build`: `{"name": ..., option: text of its value, ...}`.
 
         Raises:
             OptionError: Unknown name, or a value that belongs to no option.
@@ -223,7 +223,7 @@ class Registry(Generic[T]):
         return {"name": cls.name, **name_values(cls, self.kind, words)}  # type: ignore[attr-defined]
 
     def build(self, data: Mapping[str, Any]) -> T:
-        """The inverse of `to_dict`; a value may also be text, and what is missing takes its default.
+        """Return the inverse of `to_dict`; a value may also be text, and what is missing takes its default.
 
         Raises:
             OptionError: Unknown name or option, or a value that the option cannot take.

@@ -113,7 +113,7 @@ class Resampler(Choice, ABC):
         return True
 
     def noise_dims(self, state_dims: int) -> int:
-        """Number of standard-normal columns that a step consumes for a state of D dimensions."""
+        """Count the standard-normal columns that a step consumes for a state of D dimensions."""
         return state_dims
 
     def min_particles(self, state_dims: int) -> int:
@@ -264,7 +264,7 @@ class _ByFunction(_Adapted):
 
 
 def equal_weights(particles: Tensor) -> Tensor:
-    """The weight 1/P for each of the particles (*R, P, D): (*R, P).
+    """Compute the weight 1/P for each of the particles (*R, P, D): (*R, P).
 
     Example:
         >>> equal_weights(torch.zeros(4, 2))

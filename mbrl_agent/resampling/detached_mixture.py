@@ -86,7 +86,7 @@ class DetachedMixture(Resampler):
         return state_dims + 1
 
     def carry(self, state: Tensor, index: Tensor) -> Tensor:
-        """The labels, (*R, K, P), are those of the particles. See `Resampler.carry`."""
+        """Compute the labels, (*R, K, P), are those of the particles. See `Resampler.carry`."""
         return state.take_along_dim(index.unsqueeze(-2), -1)
 
     def min_particles(self, state_dims: int) -> int:
@@ -117,7 +117,7 @@ class DetachedMixture(Resampler):
     def _redraw(
         self, particles: Tensor, noise: Tensor, state: Tensor | None
     ) -> tuple[tuple[Tensor, Tensor, Tensor], PullBack]:
-        """The draws, the labels' log-shares and the jitter; the pull-back by_draws -> by_particles."""
+        """Draw: the draws, the labels' log-shares and jitter, and the pull-back by_draws -> by_particles."""
         return self.redraw(particles, noise, self.label(particles, noise, state))
 
     def label(self, particles: Tensor, noise: Tensor, state: Tensor | None) -> Labelled:

@@ -90,7 +90,7 @@ class KernelTangent(Resampler):
 
     @torch.no_grad()
     def _smoother(self, particles: Tensor) -> tuple[Callable[[Tensor], Tensor], Tensor]:
-        """The linear map of tangents (*R, P, D), and the jitter (*R)."""
+        """Compute the linear map of tangents (*R, P, D), and the jitter (*R)."""
         *shape, count, _ = particles.shape
         samples = em.standardise(particles.detach().reshape(-1, *particles.shape[-2:]))
         basis, jitter = projection_basis(samples, particles.new_zeros(math.prod(shape), 1, count))

@@ -74,7 +74,7 @@ class Tangent(Resampler):
         return False
 
     def carry(self, state: Tensor, index: Tensor) -> Tensor:
-        """The responsibilities, (*R, K, P), are those of the particles. See `Resampler.carry`."""
+        """Compute the responsibilities, (*R, K, P), are those of the particles. See `Resampler.carry`."""
         return state.take_along_dim(index.unsqueeze(-2), -1)
 
     def min_particles(self, state_dims: int) -> int:
@@ -105,7 +105,7 @@ class Tangent(Resampler):
         return Resampled(particles, equal_weights(particles), state=carried, jitter=jitter), pull_back
 
     def _basis(self, particles: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """A of H = A A^T, (*R, P, K (1 + D)), log r_ik, and the largest jitter (*R)."""
+        """Compute a of H = A A^T, (*R, P, K (1 + D)), log r_ik, and the largest jitter (*R)."""
         shape, K = particles.shape, self.components
         samples = em.standardise(particles.detach().reshape(-1, *shape[-2:]))
         previous = None if state is None else state.reshape(-1, K, shape[-2])
@@ -117,7 +117,7 @@ class Tangent(Resampler):
 
 @torch.no_grad()
 def projection_basis(samples: Samples, log_responsibilities: Tensor) -> tuple[Tensor, Tensor]:
-    """A tall matrix A with H = A A^T: in every component 1 and the whitened state, orthonormal under r_k.
+    """Compute a tall A with H = A A^T: in every component 1 and the whitened state, orthonormal under r_k.
 
         A_k = diag(r_k) [1, (x - mu_k) L_k^-T] / sqrt(N_k),  L_k L_k^T = sum_i r_ik (...)(...)^T / N_k
 

@@ -29,13 +29,13 @@ Frame = NDArray[np.uint8]
 
 
 def metadata_of(env: gymnasium.Env[Any, Any]) -> Mapping[str, Any]:
-    """An environment's metadata; nothing where they are not what Gymnasium asks for."""
+    """Make an environment's metadata; nothing where they are not what Gymnasium asks for."""
     metadata = getattr(env, "metadata", None)
     return metadata if isinstance(metadata, Mapping) else {}
 
 
 def render_mode(env: gymnasium.Env[Any, Any]) -> str | None:
-    """The mode in which an environment says that it gives images, None if it says so of none."""
+    """Return the mode in which an environment says that it gives images, None if it says so of none."""
     modes = metadata_of(env).get("render_modes")
     if isinstance(modes, str):
         modes = [modes]
@@ -75,7 +75,7 @@ class Film:
         self._steps += 1
 
     def images(self) -> list[Frame]:
-        """The frames, of which floating-point ones are in [0, 1] if no pixel of the film is above 1."""
+        """Convert frames; floating-point ones are in [0, 1] if no pixel of the film is above 1."""
         if all(self._fractions):
             return self.frames
         return [
@@ -85,7 +85,7 @@ class Film:
 
 
 def _pixels(rendered: Any) -> NDArray[Any]:
-    """The image (height, width), (height, width, 3) or (height, width, 4) that `render` returned."""
+    """Return the image (height, width), (height, width, 3) or (height, width, 4) that `render` returned."""
     is_list = isinstance(rendered, list | tuple) and len(rendered) > 0
     if is_list and not isinstance(rendered[-1], list | tuple | int | float):  # not an image of nested lists
         rendered = rendered[-1]  # of several images the latest
@@ -114,7 +114,7 @@ def _thinned(pixels: NDArray[Any]) -> NDArray[Any]:
 
 
 def _small_frame(pixels: NDArray[Any], size: tuple[int, int]) -> tuple[Frame, bool]:
-    """The image in three colours and the film's size, and whether it was taken for fractions in [0, 1].
+    """Convert an image to three colours and the film's size; tell whether it was taken for fractions.
 
     Transparent pixels show white. What is out of range is clipped, what is not a number is black.
     """
@@ -166,7 +166,7 @@ def replay(env: gymnasium.Env[Any, Any], episode: Episode, actions: NDArray[Any]
 
 
 def encode_gif(frames: Sequence[Frame], time_step: float = DEFAULT_TIME_STEP) -> bytes:
-    """An endless animation.
+    """Return an endless animation.
 
     Args:
         frames: Images (height, width, 3) of one size.

@@ -41,7 +41,7 @@ class RunCallback(TrialCallback):
         return self.model
 
     def close(self) -> None:
-        """Called when learning has ended, however it did."""
+        """Act when learning has ended, however it did."""
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -161,7 +161,7 @@ class PredictionCallback(RunCallback):
             self.particles = simulation(parameters).states[:, 0].cpu().numpy()
 
     def _draw(self, particles: NDArray[np.float32]) -> bytes | None:
-        """The figure as PNG, None where matplotlib cannot draw it."""
+        """Return the figure as PNG, None where matplotlib cannot draw it."""
         agent = self.agent
         with self._excuse.instead_of_errors():
             figure = prediction_figure(
@@ -210,7 +210,7 @@ class AnimationCallback(RunCallback):
                 log_image(self.logger, "episode", gif, self.agent.num_timesteps)
 
     def _film(self) -> bytes | None:
-        """The animation as GIF, or nothing."""
+        """Return the animation as GIF, or nothing."""
         agent, failed, film, gif = self.agent, True, None, None
         actions = agent.scale_action(agent.latest[0].actions)
         if self._failed:

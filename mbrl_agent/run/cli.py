@@ -97,12 +97,12 @@ def load_plugins_first(argv: Sequence[str], **files: str) -> None:
 
 
 def split_names(values: Sequence[str]) -> list[str]:
-    """The names in the values of `--plugin`: one each, or several with commas between them."""
+    """Return the names in the values of `--plugin`: one each, or several with commas between them."""
     return [name.strip() for value in values for name in value.split(",") if name.strip()]
 
 
 def _read_words(argv: Sequence[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
-    """The flags that are not options of a run, and the options that are given, by key."""
+    """Return the flags that are not options of a run, and the options that are given, by key."""
     load_plugins_first(argv, **NAME_PLUGINS)
     words, given_env = split_env_words(argv)
     parser = _Parser(prog=PROGRAM, allow_abbrev=False, add_help=False)
@@ -182,7 +182,7 @@ def _command(config_file: str | None, resume: str | None, given: dict[str, Any])
 
 
 def _settled(config: TrainConfig) -> TrainConfig:
-    """The configuration of a new run: its files by absolute paths, the environment's options checked.
+    """Return the configuration of a new run: its files by absolute paths, the environment's options checked.
 
     The run may be begun again from another folder, and its config.yaml holds values of the right types.
     """
@@ -251,7 +251,7 @@ def _main(argv: list[str], program_name: str) -> int:
 
 
 def _help(argv: list[str], program_name: str) -> str:
-    """The text that is asked for; the environment's options are those of the `--env` beside it."""
+    """Write the text that is asked for; the environment's options are those of the `--env` beside it."""
     place = next(index for index, word in enumerate(argv) if asks_for_help([word]))
     _, equals, group = argv[place].partition("=")
     rest = argv[place + 1 :]

@@ -168,7 +168,7 @@ class TrainConfig:
         return {name: getattr(self, name) for name in TASK}
 
     def torch_device(self) -> torch.device:
-        """The device of the run.
+        """Return the device of the run.
 
         Not part of `__post_init__`, so that a run's configuration can be read on any machine.
 
@@ -213,7 +213,7 @@ class TrainConfig:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> TrainConfig:
-        """The inverse of `to_dict`; what is missing takes its default.
+        """Return the inverse of `to_dict`; what is missing takes its default.
 
         Raises:
             ValueError: Unknown key, or a value that its option cannot take.
@@ -221,7 +221,7 @@ class TrainConfig:
         return cls().updated(data)
 
     def updated(self, changes: Mapping[str, Any]) -> TrainConfig:
-        """A copy with some options changed.
+        """Return a copy with some options changed.
 
         Args:
             changes: Plain data as in `to_dict`, only what changes; `{"search.steps": 5}` does for
@@ -299,7 +299,7 @@ def load_plugins(names: Sequence[str]) -> None:
 
 
 def read_plugins(path: Path) -> tuple[str, ...]:
-    """The plug-ins that a configuration file names; none where it cannot be read, which `load` tells."""
+    """Read the plug-ins that a configuration file names; none where it cannot be read, which `load` tells."""
     try:
         names = read_yaml(path).get("plugins", ())
         return tuple(convert_option(("plugins",), names, tuple[str, ...]))
@@ -308,7 +308,7 @@ def read_plugins(path: Path) -> tuple[str, ...]:
 
 
 def _preset(name: str) -> dict[str, Any]:
-    """What a preset sets; OptionError where there is none of this name."""
+    """Return what a preset sets; OptionError where there is none of this name."""
     try:
         return preset_options(name)
     except ValueError as error:
@@ -316,12 +316,12 @@ def _preset(name: str) -> dict[str, Any]:
 
 
 def plain_options() -> dict[str, Option]:
-    """The options of a run by key; those of the environment are a part of `env`."""
+    """Return the options of a run by key; those of the environment are a part of `env`."""
     return {name: option for name, option in options_of(TrainConfig).items() if name != "env_options"}
 
 
 def known_keys() -> list[str]:
-    """The dotted name of every option, those of all choices included, those of environments not."""
+    """Return the dotted name of every option, those of all choices included, those of environments not."""
     keys: list[str] = []
     for name, option in plain_options().items():
         classes = CHOICES[name].classes.values() if name in CHOICES else [option.hint]
@@ -358,7 +358,7 @@ def _nested(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _spelled_out(key: str, part: Any) -> Any:
-    """A choice, or a part of it, as a mapping of its name and options, where it or its name is spelled."""
+    """Turn a spelled choice, or one whose name is spelled, into a mapping of its name and options."""
     rest = dict(part) if isinstance(part, Mapping) else {}
     text = rest.pop("name", None) if isinstance(part, Mapping) else part
     if not isinstance(text, str):
@@ -392,7 +392,7 @@ def _mapping(key: str, value: object) -> dict[str, Any]:
 
 
 def _build_choice(key: str, present: dict[str, Any], changes: object) -> Any:
-    """An instance of a choice from the present one and what changes; a new name drops the old options."""
+    """Change a choice; a new name drops the old options."""
     changes = _mapping(key, changes)
     name = changes.get("name", present["name"])
     return CHOICES[key].build((present if name == present["name"] else {}) | {"name": name} | changes)
@@ -410,7 +410,7 @@ def _build_env(present: TrainConfig, changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _as_text(key: str, value: object) -> object:
-    """Indices in YAML, `[0, 2]`, `2` or `{0: 1}`, as the text that the flag takes; `{}` is none."""
+    """Turn indices in YAML, `[0, 2]`, `2` or `{0: 1}`, into the text that the flag takes; `{}` is none."""
     if key == "velocity_dims" and isinstance(value, Mapping):
         return ",".join(f"{position}:{velocity}" for position, velocity in value.items()) or NONE
     if key != "angle_dims" or isinstance(value, bool | str | None):

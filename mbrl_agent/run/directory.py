@@ -185,11 +185,11 @@ class RunDirectory:
         return path
 
     def own_event_files(self) -> list[Path]:
-        """The event files that the run has written; others in its directory are somebody else's."""
+        """Return the event files that the run has written; others in its directory are somebody else's."""
         return [path for name in self._event_names() if (path := self.path / name).is_file()]
 
     def _event_names(self) -> list[str]:
-        """The record of `new_event_file`; where it is damaged, a warning says what follows from that."""
+        """Read the record of `new_event_file`; where it is damaged, a warning says what follows from that."""
         try:
             names = decode_json(read_file(self.events, MAX_RECORD_BYTES))["events"]
             if not all(isinstance(name, str) and EVENT_FILE.fullmatch(name) for name in names):
@@ -215,7 +215,7 @@ class RunDirectory:
         return sizes
 
     def latest_state(self) -> RunState:
-        """The record of the last checkpoint that is whole; of those after it a warning says what is wrong.
+        """Read the record of the last whole checkpoint; of those after it a warning says what is wrong.
 
         Raises:
             ValueError: There is none; the message says why.
@@ -275,7 +275,7 @@ class RunDirectory:
         self._remove_remnants()
 
     def _checkpoints(self) -> dict[int, Path]:
-        """The checkpoints by trial, be they whole or not."""
+        """Return the checkpoints by trial, be they whole or not."""
         return {
             trial: path
             for path, trial in _of_trials(self.checkpoints, CHECKPOINT)
@@ -352,7 +352,7 @@ def _make(path: Path) -> bool:
 
 
 def _of_trials(folder: Path, pattern: re.Pattern[str]) -> list[tuple[Path, int]]:
-    """The files of a folder whose whole names match, each with the number of its trial."""
+    """Return the files of a folder whose whole names match, each with the number of its trial."""
     files = [path for path in folder.iterdir() if not path.is_dir()] if folder.is_dir() else []
     matches = [(path, pattern.fullmatch(path.name)) for path in files]
     return [(path, int(next(filter(None, match.groups())))) for path, match in matches if match]

@@ -24,7 +24,7 @@ WORDS = {list: "a list", tuple: "a list", np.ndarray: "a list of numbers", dict:
 
 
 def type_hints(creator: Any) -> dict[str, Any]:
-    """The annotations of a constructor or a function; none where they cannot be evaluated."""
+    """Return the annotations of a constructor or a function; none where they cannot be evaluated."""
     function = getattr(creator, "__init__") if isinstance(creator, type) else creator  # noqa: B009
     try:
         return typing.get_type_hints(function)
@@ -33,7 +33,7 @@ def type_hints(creator: Any) -> dict[str, Any]:
 
 
 def hint_of(annotation: Any, default: Any) -> Any:
-    """The type of a parameter: its annotation, or what its default value tells.
+    """Return the type of a parameter: its annotation, or what its default value tells.
 
     A whole number without an annotation may stand for any number. Any stands for whatever YAML reads.
     """
@@ -76,7 +76,7 @@ def read_value(value: object, hint: Any) -> Any:
 
 
 def to_argument(value: Any, hint: Any) -> Any:
-    """What a constructor gets of a value that was read: an array where it takes no other kind of list."""
+    """Pack a value that was read as a constructor wants it: an array where it takes no other kind of list."""
     alternatives = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     kinds = [get_origin(one) or one for one in alternatives]
     lists = [kind for kind in kinds if kind in SEQUENCES]
@@ -100,7 +100,7 @@ def _read_scalar(value: object, hint: Any) -> Any:
 
 
 def _read_sequence(value: object, hint: Any) -> Any:
-    """A tuple where one is asked for, else a list; `1,2` and `[1, 2]` are the same."""
+    """Return a tuple where one is asked for, else a list; `1,2` and `[1, 2]` are the same."""
     kind, arguments = get_origin(hint) or hint, get_args(hint)
     data = _items(value)
     if data is None:
@@ -117,7 +117,7 @@ def _read_sequence(value: object, hint: Any) -> Any:
 
 
 def _items(value: object) -> list[Any] | None:
-    """The items of a list, or of its text; None where it is neither."""
+    """Return the items of a list, or of its text; None where it is neither."""
     if not isinstance(value, str):
         return list(value) if isinstance(value, list | tuple) else None
     text = value.strip()
@@ -128,7 +128,7 @@ def _items(value: object) -> list[Any] | None:
 
 
 def _plain(value: object) -> Any:
-    """What YAML reads in a text, `none` and numbers such as 1e-3 as well; other values as they are."""
+    """Return what YAML reads in a text, `none` and numbers such as 1e-3 as well; other values as they are."""
     if not isinstance(value, str):
         return value
     try:
@@ -152,7 +152,7 @@ def _numbers(data: Any) -> Any:
 
 
 def describe(hint: Any) -> str:
-    """What a parameter takes, in words."""
+    """Tell what a parameter takes, in words."""
     if hint is Any:
         return "a value in YAML"
     if hint in (None, types.NoneType):

@@ -59,7 +59,7 @@ class Environment:
         return hash(repr(self))
 
     def with_options(self, options: Mapping[str, Any]) -> Environment:
-        """The same with some other options."""
+        """Return the same with some other options."""
         return replace(self, options={**self.options, **options})
 
     @property
@@ -71,7 +71,7 @@ class Environment:
 
 
 def find_spec(name: str) -> EnvSpec:
-    """The registration of an environment; `module:id` imports the module, which may lie where one works.
+    """Find an environment's registration; `module:id` imports the module, which may lie where one works.
 
     Raises:
         ValueError: There is none of that name, or its module fails.
@@ -105,7 +105,7 @@ def register_ours() -> None:
 
 
 def env_options(name: str) -> dict[str, Option]:
-    """What the constructor of an environment takes, by name, with the values that it is registered with.
+    """List what an environment's constructor takes, by name, with the values that it is registered with.
 
     The types come from the signature: an annotation, or that of the default value; where neither says
     anything, a value is read as YAML. A constructor with `**kwargs` takes more than is listed.
@@ -164,7 +164,7 @@ def _no_option(name: str, key: str, known: list[str]) -> str:
 
 
 def _creator(spec: EnvSpec) -> Any:
-    """The class or function that makes an environment."""
+    """Return the class or function that makes an environment."""
     entry = spec.entry_point
     try:
         return load_env_creator(entry) if isinstance(entry, str) else entry
@@ -173,7 +173,7 @@ def _creator(spec: EnvSpec) -> Any:
 
 
 def _parameters(spec: EnvSpec) -> tuple[dict[str, inspect.Parameter], bool]:
-    """The parameters that can be options, and whether there may be others."""
+    """Return the parameters that can be options, and whether there may be others."""
     try:
         parameters = dict(inspect.signature(_creator(spec)).parameters)
     except (TypeError, ValueError):  # a function of C
@@ -193,7 +193,7 @@ def _cannot_be_made(name: str, error: BaseException) -> ValueError:
 
 
 def _arguments(environment: Environment) -> dict[str, Any]:
-    """The keyword arguments for `gymnasium.make` and `make_vec`."""
+    """Return the keyword arguments for `gymnasium.make` and `make_vec`."""
     known = env_options(environment.name) if environment.options else {}
     arguments = {
         key: to_argument(value, known[key].hint) if key in known else value

@@ -51,7 +51,7 @@ def read_episodes(path: Path) -> dict[str, Arrays]:
 
 
 def _members(data: bytes) -> dict[str, bytes]:
-    """The members of a zip file, in bounded memory."""
+    """Return the members of a zip file, in bounded memory."""
     if not zipfile.is_zipfile(io.BytesIO(data)):
         raise ValueError(f"it is no .npz file; numpy.savez writes one, with {EXPECTED}")
     members: dict[str, bytes] = {}
@@ -72,7 +72,7 @@ def _members(data: bytes) -> dict[str, bytes]:
 
 
 def _episodes(members: dict[str, bytes]) -> dict[str, Arrays]:
-    """The arrays by episode and name."""
+    """Return the arrays by episode and name."""
     found: dict[int, Arrays] = {}
     for member, payload in members.items():
         match = MEMBER.fullmatch(member)
@@ -93,7 +93,7 @@ def _episodes(members: dict[str, bytes]) -> dict[str, Arrays]:
 
 
 def read_numbers(payload: bytes, name: str) -> NDArray[Any]:
-    """The real numbers of a .npy file."""
+    """Return the real numbers of a .npy file."""
     try:
         stream = io.BytesIO(payload)
         version = np.lib.format.read_magic(stream)

@@ -102,7 +102,7 @@ def evaluate(
 
 
 def _first_episodes(env: Any, predict: Predict, seed: int) -> Evaluation:
-    """The first episode of each sub-environment of a `gymnasium.vector.VectorEnv`."""
+    """Return the first episode of each sub-environment of a `gymnasium.vector.VectorEnv`."""
     running = np.ones(env.num_envs, dtype=bool)
     returns, lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, dtype=np.int64)
     successes, known = np.zeros(env.num_envs, dtype=bool), np.zeros(env.num_envs, dtype=bool)
@@ -174,7 +174,7 @@ def _keep_scalars(
 
 
 def _as_number(value: Any) -> float | None:
-    """A number or a truth value, also as an array of one; None for anything else."""
+    """Return a number or a truth value, also as an array of one; None for anything else."""
     try:
         array = np.asarray(value)
     except ValueError:  # ragged

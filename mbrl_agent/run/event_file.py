@@ -47,7 +47,7 @@ class EventFile:
         self.flush()
 
     def get_logdir(self) -> str:
-        """The directory."""
+        """Return the directory."""
         return str(self.path.parent)
 
     def add_event(self, event: Event) -> None:

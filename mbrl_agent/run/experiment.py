@@ -123,7 +123,7 @@ def load_agent(
 
 
 def new_agent(config: TrainConfig, env: Env, task: Mapping[str, Any] | None = None) -> ParticlePILCO:
-    """The agent of a run before its first trial, with the episodes that the user has logged before.
+    """Return the agent of a run before its first trial, with the episodes that the user has logged before.
 
     They are saved with the agent, so that a run which goes on from a checkpoint does not need their files.
 
@@ -333,7 +333,7 @@ def step_duration(env: Env) -> float | None:
 
 
 def _positive(value: Any) -> float | None:
-    """A finite number above zero, also as an array of one; None for anything else."""
+    """Return a finite number above zero, also as an array of one; None for anything else."""
     try:
         array = np.asarray(value)
         number = float(array.reshape(())) if array.dtype.kind in "iuf" else math.nan
@@ -343,7 +343,7 @@ def _positive(value: Any) -> float | None:
 
 
 def _attribute(env: Any, name: str) -> Any:
-    """What an environment offers under a name; None if it offers nothing, or fails to."""
+    """Return what an environment offers under a name; None if it offers nothing, or fails to."""
     try:
         return getattr(env, name, None)
     except Exception:  # a property of the user's own may raise anything

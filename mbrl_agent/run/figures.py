@@ -82,7 +82,7 @@ def prediction_figure(
 
 @default_style()
 def encode_png(figure: Figure) -> bytes:
-    """The figure as a PNG file; equal figures give equal bytes."""
+    """Return the figure as a PNG file; equal figures give equal bytes."""
     buffer = io.BytesIO()
     FigureCanvasAgg(figure)
     figure.savefig(buffer, format="png", metadata={"Software": None})

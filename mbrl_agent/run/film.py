@@ -48,7 +48,7 @@ class FilmedEpisode:
     returns: list[float]
 
     def frame(self, step: int) -> Frame:
-        """The image at a step; after the episode's end its last one."""
+        """Return the image at a step; after the episode's end its last one."""
         return self.frames[min(step // self.every, len(self.frames) - 1)]
 
 
@@ -159,7 +159,7 @@ class TiledFilm:
         return self.every * (self.time_step or DEFAULT_TIME_STEP)
 
     def frames(self) -> Iterator[Frame]:
-        """The images (height, width, 3); the last shows how all episodes ended."""
+        """Yield the images (height, width, 3); the last shows how all episodes ended."""
         last = max(len(episode.returns) for episode in self.episodes) - 1
         for step in [*range(0, last, self.every), last]:
             yield self._frame(step)
@@ -199,7 +199,7 @@ def require_mp4() -> None:
 
 
 def encode_mp4(film: TiledFilm) -> bytes:
-    """The film as MP4 (H.264); its end stands still for a second.
+    """Return the film as MP4 (H.264); its end stands still for a second.
 
     Raises:
         OSError: ffmpeg failed.

@@ -79,7 +79,7 @@ def _section(title: str, key: str, cls: Any) -> Section:
 
 
 def help_text(group: str = "", env: str = TrainConfig.env, program_name: str = PROGRAM) -> str:
-    """The help.
+    """Return the help.
 
     Args:
         group: Empty for the first page, or a name in `GROUPS`.
@@ -120,7 +120,7 @@ class Generated:
         ]
 
     def env(self) -> Block:
-        """What the constructor of the environment takes.
+        """Return what the constructor of the environment takes.
 
         Raises:
             ValueError: There is no such environment.
@@ -137,12 +137,12 @@ class Generated:
         return Block(ENV_GROUP, text, tuple(lines), ENV_GROUP)
 
     def presets(self) -> str:
-        """What each preset sets."""
+        """Tell what each preset sets."""
         return presets.describe()
 
 
 def option_line(key: str, option: Option, several: bool = False) -> Line:
-    """An option as a parser and its help want it.
+    """Make an option as a parser and its help want it.
 
     Args:
         key: Its dotted name.

@@ -116,16 +116,16 @@ class Content(Protocol):
         ...
 
     def env(self) -> Block:
-        """What the constructor of the environment takes."""
+        """Return what the constructor of the environment takes."""
         ...
 
     def presets(self) -> str:
-        """What each preset sets."""
+        """Tell what each preset sets."""
         ...
 
 
 def flag(key: str) -> str:
-    """The flag of a dotted key: `resampling.em_iterations` -> `--resampling.em-iterations`."""
+    """Return the flag of a dotted key: `resampling.em_iterations` -> `--resampling.em-iterations`."""
     return PLUGIN if key == "plugins" else "--" + key.replace("_", "-")
 
 
@@ -140,7 +140,7 @@ def call(program_name: str) -> str:
 
 
 def page(content: Content, group: str = "", program_name: str = PROGRAM) -> str:
-    """A page of the help, as wide as the terminal.
+    """Return a page of the help, as wide as the terminal.
 
     Args:
         content: Where the options come from.
@@ -161,7 +161,7 @@ def page(content: Content, group: str = "", program_name: str = PROGRAM) -> str:
 
 
 def _first_page(content: Content) -> list[str]:
-    """The options that are used most, the flags that are no options of a run, and the groups."""
+    """Return the options that are used most, the flags that are no options of a run, and the groups."""
     every = {line.key: line for block in content.blocks() for line in block.lines}
     chosen = Block("most used options", "", tuple(every[key] for key in FIRST_PAGE), "")
     commands, more = _help_parser(), _help_parser()
@@ -223,7 +223,7 @@ def command_parser(
     name: str,
     parser_class: Callable[..., argparse.ArgumentParser] = argparse.ArgumentParser,
 ) -> argparse.ArgumentParser:
-    """The parser of a command, for its help as well.
+    """Return the parser of a command, for its help as well.
 
     Args:
         command: What it takes.
@@ -249,13 +249,13 @@ def command_parser(
 
 
 def command_help(command: CommandPage, name: str) -> str:
-    """The help of a command, as wide as the terminal; its notes are as they are written."""
+    """Return the help of a command, as wide as the terminal; its notes are as they are written."""
     text = command_parser(command, name).format_help()
     return f"{text}\n{command.notes}" if command.notes else text
 
 
 def _arguments(command: CommandPage) -> str:
-    """What a command takes, in one line."""
+    """Tell what a command takes, in one line."""
     path = [] if command.path is None else ["PATH ..." if command.paths else "PATH"]
     required = [f"{line.flag} {line.metavar}" for line in command.lines if line.required]
     rest = ["[options of train.py]"] if command.rest else []

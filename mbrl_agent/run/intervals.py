@@ -25,7 +25,7 @@ class Interval:
 
 
 def bootstrap(values: Array, statistic: Callable[[Array], Array], resamples: int, seed: int = 0) -> Interval:
-    """The percentile interval of the bootstrap.
+    """Return the percentile interval of the bootstrap.
 
     Args:
         values: (n,).

@@ -76,12 +76,12 @@ class ProgressCsv(KVWriter):
 
 
 def _cell(value: Any) -> str:
-    """A value as text; NumPy would write its own numbers as its print options say."""
+    """Write a value as text; NumPy would write its own numbers as its print options say."""
     return str(value.item() if isinstance(value, np.generic) else value)
 
 
 def read_table(path: Path) -> list[list[str]]:
-    """The rows of a CSV file, the header first.
+    """Return the rows of a CSV file, the header first.
 
     Raises:
         ValueError: It is not one.
@@ -95,7 +95,7 @@ def read_table(path: Path) -> list[list[str]]:
 
 
 def make_logger(progress: Path, events: Path) -> Logger:
-    """A logger that writes progress.csv and a new event file.
+    """Make a logger that writes progress.csv and a new event file.
 
     Args:
         progress: The CSV file, which is continued if it exists.
@@ -116,7 +116,7 @@ def log_config(logger: Logger, options: Mapping[str, int | float | bool | str]) 
 
 
 def _unicode(value: int | float | bool | str) -> int | float | bool | str:
-    """The value, with escapes for what is no Unicode: the name of a directory can be any bytes."""
+    """Return the value, with escapes for what is no Unicode: the name of a directory can be any bytes."""
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value
 
 

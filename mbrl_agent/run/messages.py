@@ -6,7 +6,7 @@ FAILED, USAGE_ERROR, INTERRUPTED = 1, 2, 130
 
 
 def one_line(error: Exception) -> str:
-    """The message of an error without line breaks."""
+    """Write the message of an error without line breaks."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split())

@@ -76,7 +76,7 @@ class OpenedAgent:
         return wanted
 
     def _limit_of_the_agent(self, name: str) -> int | None:
-        """Steps of an episode where the environment has no limit of its own but the agent has."""
+        """Return the steps of an episode where the environment has no limit of its own but the agent has."""
         spec = gymnasium.registry.get(name.rpartition(":")[2])
         has_limit = spec is not None and spec.max_episode_steps is not None
         return None if has_limit else self.agent.max_episode_steps
@@ -131,7 +131,7 @@ def _require_run(place: Path) -> RunDirectory:
 
 
 def _existing(path: Path) -> Path:
-    """The path, or with `.zip` behind it, as an agent is saved.
+    """Return the path, or with `.zip` behind it, as an agent is saved.
 
     Raises:
         ValueError: There is neither.
@@ -143,14 +143,14 @@ def _existing(path: Path) -> Path:
 
 
 def _runs_below(place: Path) -> str:
-    """The end of a message: the latest runs that a directory holds, if it does."""
+    """Write the end of a message: the latest runs that a directory holds, if it does."""
     runs = sorted(place.glob("*/config.yaml"), key=lambda file: file.stat().st_mtime, reverse=True)
     names = ", ".join(str(file.parent) for file in runs[:SHOWN_RUNS])
     return f"; runs in it are {names}{', ...' if len(runs) > SHOWN_RUNS else ''}" if runs else ""
 
 
 def _run_of(file: Path) -> RunDirectory | None:
-    """The run to which a file belongs, if it lies where a run's file does."""
+    """Return the run to which a file belongs, if it lies where a run's file does."""
     place = file.resolve().parent
     if CHECKPOINT.fullmatch(file.name) and place.name == "checkpoints":
         place = place.parent
@@ -158,7 +158,7 @@ def _run_of(file: Path) -> RunDirectory | None:
 
 
 def _file_of(run: RunDirectory, trial: int | None, best: bool) -> Path:
-    """The file of a run that holds the agent.
+    """Return the file of a run that holds the agent.
 
     Raises:
         ValueError: The run does not have it; the message says what it has.

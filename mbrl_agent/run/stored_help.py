@@ -48,19 +48,19 @@ class Stored:
         return [_block(data) for data in self.data["blocks"]]
 
     def env(self) -> Block:
-        """What the constructor of the default environment takes."""
+        """Return what the constructor of the default environment takes."""
         return _block(self.data["env"])
 
     def presets(self) -> str:
-        """What each preset sets."""
+        """Tell what each preset sets."""
         return str(self.data["presets"])
 
     def command(self, name: str) -> CommandPage:
-        """The page of a command on a trained agent."""
+        """Return the page of a command on a trained agent."""
         return _page(self.data["commands"][name])
 
     def study(self, name: str) -> CommandPage:
-        """The page of a command of the studies."""
+        """Return the page of a command of the studies."""
         return _page(self.data["studies"][name])
 
 
@@ -77,7 +77,7 @@ def _lines(data: dict[str, Any]) -> tuple[Line, ...]:
 
 
 def train_answer(argv: Sequence[str], name: str) -> str | None:
-    """What a command line of train.py is answered with, if that is a page of the help or the version.
+    """Tell what a command line of train.py is answered with, if that is a page of the help or the version.
 
     Args:
         argv: The words.
@@ -96,7 +96,7 @@ def train_answer(argv: Sequence[str], name: str) -> str | None:
 
 
 def command_answer(command: str, argv: Sequence[str], name: str) -> str | None:
-    """The help of a command on a trained agent, where that is asked for; as `train_answer`."""
+    """Return the help of a command on a trained agent, where that is asked for; as `train_answer`."""
     stored = read() if command in COMMANDS and asks_for_help(argv) else None
     if stored is None:
         return None
@@ -104,7 +104,7 @@ def command_answer(command: str, argv: Sequence[str], name: str) -> str | None:
 
 
 def study_answer(command: str, argv: Sequence[str], name: str) -> str | None:
-    """The help of a command of the studies, where that alone is asked for; as `train_answer`."""
+    """Return the help of a command of the studies, where that alone is asked for; as `train_answer`."""
     plain = list(argv) in (["--help"], ["-h"]) and not _more_may_be_chosen()
     stored = read() if plain else None
     if stored is None or stored.data["files"] != files():
@@ -120,7 +120,7 @@ def show(text: str) -> int:
 
 
 def _plain_group(argv: Sequence[str]) -> str | None:
-    """The page that is asked for by words that say nothing else; None for other words."""
+    """Return the page that is asked for by words that say nothing else; None for other words."""
     first, *rest = argv or [""]
     if first.startswith("--help=") and not rest:
         group = first.removeprefix("--help=")
@@ -137,7 +137,7 @@ def _more_may_be_chosen() -> bool:
 
 
 def files() -> dict[str, list[str]]:
-    """The names of the files that hold choices, by folder."""
+    """Return the names of the files that hold choices, by folder."""
     return {
         folder: sorted(path.name for path in (PACKAGE / folder).glob("*") if path.suffix in (".py", ".yaml"))
         for folder in FOLDERS

@@ -55,7 +55,7 @@ def check_task_option(name: str, value: str) -> None:
 
 
 def named_cost(text: str) -> TaskCost | None:
-    """The cost of a plug-in that is spelled `name` or `name:option=value,...`; None where none has the name.
+    """Make a plug-in's cost, spelled `name` or `name:option=value,...`; None where none has the name.
 
     Raises:
         OptionError: It has no such option, or not with this value.
@@ -64,7 +64,7 @@ def named_cost(text: str) -> TaskCost | None:
 
 
 def task_arguments(texts: Mapping[str, str]) -> dict[str, Any]:
-    """What a run passes to its agent instead of what the environment offers, as the agent's arguments.
+    """Return what a run passes to its agent instead of what the environment offers, as the agent's arguments.
 
     Modules are imported, so this comes before the environment is made: of two modules of one name, the
     user's and ours, the one that is imported first is the one that counts.
@@ -88,7 +88,7 @@ def task_arguments(texts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def load_arguments(texts: Mapping[str, str]) -> dict[str, Any]:
-    """What `ParticlePILCO.load` needs of a run's agent: the functions, which a checkpoint does not hold.
+    """Collect what `ParticlePILCO.load` needs of a run: the functions, which a checkpoint does not hold.
 
     Args:
         texts: As for `task_arguments`.
@@ -129,7 +129,7 @@ def _read(name: str, text: str) -> Any:
 
 
 def _function(name: str, text: str) -> Any:
-    """The function of that name; a class or a function without arguments is called and gives it."""
+    """Return the function of that name; a class or a function without arguments is called and gives it."""
     found = load_object(text)
     makes = isinstance(found, type) or (callable(found) and _is_factory(found, FUNCTIONS[name]))
     return _call(found, text) if makes else found

@@ -95,7 +95,7 @@ class _Sweep:
         self._share: list[PullBack] = []
 
     def simulate(self, start: Tensor | Trajectory, noise: Noise) -> Trajectory:
-        """A rollout over a segment of time."""
+        """Make a rollout over a segment of time."""
         simulation = self._simulation
         return rollout(
             self._act,
@@ -108,7 +108,7 @@ class _Sweep:
         )
 
     def record(self, start: Tensor | Trajectory, noise: Noise) -> Trajectory:
-        """The same, with the way back on record."""
+        """Return the same, with the way back on record."""
         policy = recorded(self.controller.vjp, self._policy)
         predict = recorded(self._predictor.vjp, self._model)
         resample = recorded(self._simulation.resampler.vjp, self._resampler)
@@ -147,7 +147,7 @@ class _Sweep:
         self._steps_after += len(noise)
 
     def _by_weights(self, trajectory: Trajectory, step: int, paid: Tensor | None) -> Tensor | None:
-        """Derivatives by the weights that the resampler gave in a step.
+        """Compute the derivatives by the weights that the resampler gave in a step.
 
         The weight of a particle that ends counts for its cost in all steps that are left, and is what those
         that go on lack.
@@ -162,7 +162,7 @@ class _Sweep:
 
 
 def _cost_gradients(cost: Cost, trajectory: Trajectory, paid: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Derivatives of the expected cost by the states after, and the actions of, all steps.
+    """Compute the derivatives of the expected cost by the states after, and the actions of, all steps.
 
     Args:
         cost: Differentiable cost.

@@ -39,7 +39,7 @@ class StartDistribution(Protocol):
         """Draw (R, P, D)."""
 
     def double(self) -> StartDistribution:
-        """The same in float64."""
+        """Return the same in float64."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class InitialStates:
         return self.mean + self.std * normal
 
     def double(self) -> InitialStates:
-        """The same in float64."""
+        """Return the same in float64."""
         return InitialStates(self.mean.double(), self.std.double())
 
 
@@ -142,7 +142,7 @@ class StateSet:
         return self.states[drawn].view(replicates, particles, -1)
 
     def double(self) -> StateSet:
-        """The same in float64, with the same weights, so that the same states are drawn."""
+        """Return the same in float64, with the same weights, so that the same states are drawn."""
         return StateSet(self.states.double(), self.mean.double(), self.covariance.double(), self.weights)
 
 
@@ -206,7 +206,7 @@ class SampledStates:
         return self.covariance.diagonal().sqrt()
 
     def double(self) -> SampledStates:
-        """The same in float64."""
+        """Return the same in float64."""
         return SampledStates(self.sampler, self.state_dims, self.angle_dims, self.device, torch.float64)
 
     @cached_property

@@ -33,11 +33,11 @@ class Leg:
     results: list[StepResult] = field(default_factory=list)
 
     def followed_by(self, kept: list[int]) -> Leg:
-        """The next leg, of some of the candidates, by their positions among those of this one."""
+        """Return the next leg, of some of the candidates, by their positions among those of this one."""
         return Leg([self.candidates[position] for position in kept], self.first + len(self.results))
 
     def spread(self, name: str, replicates: int) -> Tensor:
-        """What the steps found under a name: (steps, R), nan for candidates that were left behind."""
+        """Return what the steps found under a name: (steps, R), nan for candidates that were left behind."""
         values = torch.stack([getattr(result, name) for result in self.results])
         kind = values.dtype if values.is_floating_point() else torch.float64
         found = values.new_full((len(values), replicates), torch.nan, dtype=kind)
@@ -108,7 +108,7 @@ def is_flat(results: Sequence[StepResult], window: int) -> bool:
 
 
 def report(improved: dict[str, Tensor], legs: list[Leg], planned: int) -> SearchReport:
-    """What a search did, up to the step at which it ended; those after that one have changed nothing."""
+    """Report what a search did, up to the step at which it ended; later ones have changed nothing."""
     replicates = len(next(iter(improved.values())))
     last = torch.stack([result.failures for result in legs[-1].results])
     taken = min(len(last), int((last < PATIENCE).any(1).sum()) + 1)

@@ -39,29 +39,29 @@ class Memory:
     memory_dims: int
 
     def start(self, particles: Tensor) -> Tensor:
-        """Initial particles (*R, P, D + H), which remember nothing."""
+        """Compute the initial particles (*R, P, D + H), which remember nothing."""
         return pad(particles, (0, self.memory_dims))
 
     def noise(self, noise: Tensor) -> Tensor:
-        """The model's noise, with zeros for the memory: (T, *R, P, D + H and any more)."""
+        """Compute the model's noise, with zeros for the memory: (T, *R, P, D + H and any more)."""
         if noise.shape[-1] == self.state_dims:
             return pad(noise, (0, self.memory_dims))
         return torch.cat([self.start(noise[..., : self.state_dims]), noise[..., self.state_dims :]], dim=-1)
 
     def cost(self, cost: Cost) -> Cost:
-        """A cost of what is outside of the policy."""
+        """Make a cost of what is outside of the policy."""
         return lambda state, action: cost(state[..., : self.state_dims], action[..., : self.action_dims])
 
     def terminated(self, terminated: Terminated) -> Terminated:
-        """An end, likewise."""
+        """Make an end, likewise."""
         return lambda state: terminated(state[..., : self.state_dims])
 
     def predictor(self, predictor: Predictor) -> Predictor:
-        """A model that also predicts, without error, what is remembered."""
+        """Make a model that also predicts, without error, what is remembered."""
         return _Predictor(self, predictor)
 
     def forget(self, trajectory: Trajectory) -> Trajectory:
-        """The trajectory of what is outside of the policy."""
+        """Return the trajectory of what is outside of the policy."""
         dims, prediction = self.state_dims, trajectory.prediction
         return replace(
             trajectory,
@@ -71,7 +71,7 @@ class Memory:
         )
 
     def filled(self, gradient: Tensor | None) -> Tensor | None:
-        """A derivative by (*R, P, D) as one by (*R, P, D + H) that does not depend on the memory."""
+        """Compute a derivative by (*R, P, D) as one by (*R, P, D + H) that does not depend on the memory."""
         return None if gradient is None else pad(gradient, (0, self.memory_dims))
 
 
@@ -103,7 +103,7 @@ class _Predictor(Predictor):
         return self._with(prediction, remembered), pull_back
 
     def _parts(self, state: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The state and the action outside of the policy, and what it remembers."""
+        """Compute the state and the action outside of the policy, and what it remembers."""
         actions = self._memory.action_dims
         return state[..., : self._memory.state_dims], action[..., :actions], action[..., actions:]
 

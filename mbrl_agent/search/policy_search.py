@@ -138,7 +138,7 @@ class PolicySearch:
         return Simulation(self.policy, self.dynamics, self.cost, chosen, start, noise, self.terminated)
 
     def improving_simulation(self, replicates: int, generator: torch.Generator) -> Simulation:
-        """The rollout in which policies are improved: with the noise that a policy then acts with."""
+        """Return the rollout in which policies are improved: with the noise that a policy then acts with."""
         simulation = self.simulation(replicates, generator)
         noise = simulation.noise.for_policy(self.policy.noise_dims, generator)
         return replace(simulation, noise=noise)

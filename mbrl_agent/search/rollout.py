@@ -56,7 +56,7 @@ class Noise:
         return cls(normal(dynamics.noise_dims), normal(resampler.noise_dims(dims)))
 
     def for_policy(self, columns: int, generator: torch.Generator) -> Noise:
-        """The same with fresh noise for a policy that takes so many columns, if any."""
+        """Return the same with fresh noise for a policy that takes so many columns, if any."""
         if not columns:
             return self
         like = self.model
@@ -69,12 +69,12 @@ class Noise:
         return len(self.model)
 
     def split(self, steps: int) -> list[Noise]:
-        """The noise of successive segments of at most this many steps."""
+        """Return the noise of successive segments of at most this many steps."""
         parts = [torch.split(value, steps) for value in vars(self).values() if value is not None]
         return [Noise(*values) for values in zip(*parts, strict=True)]
 
     def of_policy(self, step: int | slice) -> tuple[Tensor, ...]:
-        """What a policy takes beside the states of a step, or of several: nothing where it is not noisy."""
+        """Take a noisy policy's noise of a step, or of several; nothing where a policy is not noisy."""
         return () if self.policy is None else (self.policy[step],)
 
     def copy_(self, other: Noise) -> None:
@@ -147,7 +147,7 @@ class _Step:
 
     @classmethod
     def of(cls, action: Tensor, prediction: Prediction, resampled: Resampled) -> _Step:
-        """A step that all particles took."""
+        """Return a step that all particles took."""
         return cls(
             resampled.particles, resampled.state, action, resampled.weights, prediction, resampled.jitter
         )
@@ -159,7 +159,7 @@ class _Step:
         return self.ended, self.weights
 
     def followed_by(self, step: _Step, ending: Ending) -> _Step:
-        """The next step, in which those that have ended stay as they are."""
+        """Return the next step, in which those that have ended stay as they are."""
         ended, weights = self.standing()
         assert step.action is not None
         assert step.weights is not None
@@ -230,7 +230,7 @@ class Simulation:
         return Ending(self.terminated, Fill(self.resampler.carry), share)
 
     def with_memory(self) -> Simulation:
-        """The same with what the policy remembers as a part of states and actions, if it does remember."""
+        """Make what the policy remembers a part of states and actions, if it does remember."""
         if self.policy.memory_dims == 0 or self.memory is not None:
             return self
         dims = self.initial_particles.shape[-1]
@@ -246,12 +246,12 @@ class Simulation:
         )
 
     def predictor(self) -> Predictor:
-        """The model as a function that knows its derivatives."""
+        """Return the model as a function that knows its derivatives."""
         made = self.dynamics.predictor()
         return made if self.memory is None else self.memory.predictor(made)
 
     def forget(self, trajectory: Trajectory) -> Trajectory:
-        """A trajectory of this rollout without what the policy remembered."""
+        """Make a trajectory of this rollout without what the policy remembered."""
         return trajectory if self.memory is None else self.memory.forget(trajectory)
 
     def __call__(self, parameters: Parameters) -> Trajectory:

@@ -57,7 +57,7 @@ class Fill:
     def __call__(
         self, particles: Tensor, carried: Tensor | None, ended: Tensor, weights: Tensor
     ) -> tuple[Tensor, Tensor | None]:
-        """The particles (*R, P, D) to simulate, and what the resampler carries to them."""
+        """Compute the particles (*R, P, D) to simulate, and what the resampler carries to them."""
         index = survivors(ended, weights)
         followed = None if carried is None else self.carry(carried, index)
         return particles.take_along_dim(index.unsqueeze(-1), -2), followed

@@ -59,7 +59,7 @@ class Output:
 
 @contextmanager
 def open_output(directory: Path, run: Path | None, step: int) -> Iterator[Output]:
-    """An output whose TensorBoard log is that of a run, if there is one."""
+    """Give an output whose TensorBoard log is that of a run, if there is one."""
     if run is None:
         yield Output(directory)
         return

@@ -16,7 +16,7 @@ COLUMNS = (STEPS, SUCCESS, REWARD, SOLVED, *CLOCK)
 
 
 def read_progress(path: Path) -> list[dict[str, float]]:
-    """The numbers of a progress.csv that are in `COLUMNS`, a row a trial; none where there is no file.
+    """Return the numbers of a progress.csv that are in `COLUMNS`, a row a trial; none where there is no file.
 
     Raises:
         ValueError: It is not such a table; the message says where.

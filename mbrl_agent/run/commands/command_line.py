@@ -89,7 +89,7 @@ def run_command(command: Command, argv: Sequence[str], name: str, program_ends: 
 
 
 def _message(command: Command, error: Exception) -> str:
-    """What is wrong, with the flag of the option that it is about, on one line."""
+    """Tell what is wrong, with the flag of the option that it is about, on one line."""
     if isinstance(error, OptionError) and error.path[0] in options_of(command.Options):
         return f"{flag('.'.join(error.path))}: {' '.join(error.reason.split())}"
     return one_line(error)
@@ -123,19 +123,19 @@ def parse(command: Command, argv: Sequence[str], name: str) -> Any:
 
 
 def _converted(option: Option, given: object) -> Any:
-    """What was given for an option; numbers may also be one word, 30,60."""
+    """Return what was given for an option; numbers may also be one word, 30,60."""
     if isinstance(given, list) and len(given) == 1 and get_args(option.hint)[0] in NUMBERS:
         given = given[0]
     return convert_option((option.name,), given, option.hint)
 
 
 def make_parser(command: Command, name: str) -> argparse.ArgumentParser:
-    """The parser of a command."""
+    """Return the parser of a command."""
     return command_parser(page_of(command), name, _Parser)
 
 
 def page_of(command: Command) -> CommandPage:
-    """What the help of a command says."""
+    """Return what the help of a command says."""
     options = options_of(command.Options)
     lines = {key: option_line(key, option, several=True) for key, option in options.items()}
     path, paths = lines.pop(POSITIONAL, None), lines.pop(POSITIONALS, None)
@@ -160,7 +160,7 @@ def page_of(command: Command) -> CommandPage:
 
 
 def words_of(options: Any) -> list[str]:
-    """The words of a command line that asks for these options; what has its default is left out.
+    """Return the words of a command line that asks for these options; what has its default is left out.
 
     Args:
         options: An instance of a command's `Options`.
@@ -184,12 +184,12 @@ def words_of(options: Any) -> list[str]:
 
 
 def env_values(words: Sequence[str]) -> dict[str, str]:
-    """The environment's options by name, from what `env_options` collects."""
+    """Return the environment's options by name, from what `env_options` collects."""
     return dict(word.split("=", 1) for word in words)
 
 
 def _env_words(argv: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words without those of the environment's options, and these as `NAME=VALUE`.
+    """Return the words without those of the environment's options, and these as `NAME=VALUE`.
 
     Raises:
         ValueError: One has no name, or stands for something else.

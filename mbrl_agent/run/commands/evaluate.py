@@ -123,7 +123,7 @@ def _random(environment: Environment, seed: int) -> Callable[[], Predict]:
 
 
 def summary(result: Evaluation) -> list[str]:
-    """The lines of the table, and how its intervals were made."""
+    """Return the lines of the table, and how its intervals were made."""
     rows = [["", "mean", "95 % interval", "min", "median", "max"]]
     rows.append(_row("return", result.returns))
     rows.append(_row("length", result.lengths.astype(np.float64)))

@@ -154,7 +154,7 @@ def _all_episodes(opened: OpenedAgent) -> list[Episode]:
 
 
 def _load(run: RunDirectory, trial: int) -> ParticlePILCO | None:
-    """The agent of a checkpoint; None, with a warning, where it cannot be read."""
+    """Return the agent of a checkpoint; None, with a warning, where it cannot be read."""
     try:
         return ParticlePILCO.load(run.checkpoint(trial))
     except (CheckpointError, OSError) as error:
@@ -163,7 +163,7 @@ def _load(run: RunDirectory, trial: int) -> ParticlePILCO | None:
 
 
 def _fitted_agents(run: RunDirectory, trials: Sequence[int] | None = None) -> Iterator[ParticlePILCO]:
-    """The agents of a run's checkpoints that have a model, one after the other."""
+    """Yield the agents of a run's checkpoints that have a model, one after the other."""
     for trial in run.trials() if trials is None else trials:
         agent = _load(run, trial)
         if agent is not None and _is_fitted(agent):
@@ -171,7 +171,7 @@ def _fitted_agents(run: RunDirectory, trials: Sequence[int] | None = None) -> It
 
 
 def _evidence(opened: OpenedAgent, episodes: list[Episode]) -> Evidence:
-    """The opened agent's model on what came after it, or else the last model after which something came."""
+    """Take the agent's model on what came after it, or else the last model after which something came."""
     agent, run = opened.agent, opened.run
     unseen = inspection.unseen_episodes(agent, episodes)
     if any(map(len, unseen)):
@@ -218,7 +218,7 @@ def _draw_model(evidence: Evidence, steps: int, names: TaskNames, output: Output
 
 
 def _draw_policy(agent: ParticlePILCO, dims: Sequence[int], names: TaskNames, output: Output) -> None:
-    """A map over two dimensions, or a curve over one."""
+    """Draw a map over two dimensions, or a curve over one."""
     visited = _visited(agent)
     if len(dims) == 1:
         curve = inspection.policy_curve(agent.policy, visited, dims[0])
@@ -239,7 +239,7 @@ def _visited(agent: ParticlePILCO) -> NDArray[np.float64]:
 
 
 def _chosen_dims(words: Sequence[str], agent: ParticlePILCO, names: TaskNames) -> list[int]:
-    """Indices of one or two dimensions.
+    """Return the indices of one or two dimensions.
 
     Raises:
         ValueError: There is no such dimension, or one is named twice.

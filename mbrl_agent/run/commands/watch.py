@@ -96,7 +96,7 @@ def run(options: Options) -> int:
 
 
 def _agents(options: Options) -> Iterator[OpenedAgent]:
-    """What is watched, one after the other: models of many trials need not fit the memory together."""
+    """Return what is watched, one after the other: models of many trials need not fit the memory together."""
     if options.trials is None:
         yield options.open()
         return
@@ -105,7 +105,7 @@ def _agents(options: Options) -> Iterator[OpenedAgent]:
 
 
 def _trials(text: str, run: RunDirectory) -> list[int]:
-    """The trials that `--trials` names, all of which have a checkpoint.
+    """Return the trials that `--trials` names, all of which have a checkpoint.
 
     Raises:
         ValueError: One has none, there are too many, or it is no list of numbers.

@@ -66,7 +66,7 @@ def spread_figure(
 def policy_figure(
     found: PolicyMap, labels: Sequence[str], visited: NDArray[np.floating] | None = None
 ) -> Figure:
-    """The actions as colours, one panel an action, and the visited states as dots.
+    """Return the actions as colours, one panel an action, and the visited states as dots.
 
     Args:
         found: The map.
@@ -96,7 +96,7 @@ def policy_figure(
 def curve_figure(
     found: PolicyCurve, labels: Sequence[str], visited: NDArray[np.floating] | None = None
 ) -> Figure:
-    """The actions over one dimension, one line an action, and where it was visited as ticks.
+    """Return the actions over one dimension, one line an action, and where it was visited as ticks.
 
     Args:
         found: The curve.
@@ -148,7 +148,7 @@ def history_figure(history: ErrorHistory, labels: Sequence[str], time_step: floa
 
 
 def _where(labels: Sequence[str], others: NDArray[np.float64], dims: Sequence[int]) -> str:
-    """A title that says at which state the other dimensions are."""
+    """Return a title that says at which state the other dimensions are."""
     fixed = [
         f"{label} = {value:.3g}"
         for index, (label, value) in enumerate(zip(labels, others, strict=True))
@@ -181,7 +181,7 @@ def _panels(
 
 
 def _grid(dims: int) -> tuple[Figure, Sequence[Axes]]:
-    """A figure with one panel a dimension, and perhaps some more."""
+    """Return a figure with one panel a dimension, and perhaps some more."""
     columns = _columns(dims)
     rows = -(-dims // columns)
     figure = Figure(figsize=(4.6 * columns, 0.7 + 2.3 * rows), dpi=100, layout="constrained")

@@ -163,7 +163,7 @@ def _windows(
     device: torch.device,
     every: bool = False,
 ) -> _Windows:
-    """What happened from each state on, of at most `MAX_STARTS` unless of `every` one."""
+    """Return what happened from each state on, of at most `MAX_STARTS` unless of `every` one."""
     require_count("particles", particles)
     model.validate(particles)
     places = [(episode, start) for episode in episodes for start in range(len(episode))]
@@ -188,7 +188,7 @@ def _windows(
 
 
 def _dtype(model: DynamicsModel) -> torch.dtype:
-    """That in which the model computes."""
+    """Return that in which the model computes."""
     tensors = [*model.parameters(), *model.buffers()]
     return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
 
@@ -201,7 +201,7 @@ def _copies(values: Tensor, particles: int) -> Tensor:
 def _predict(
     predict: Predictor, model: DynamicsModel, state: Tensor, action: Tensor, generator: torch.Generator
 ) -> Prediction:
-    """The next states, with the noise that the model itself consumes."""
+    """Return the next states, with the noise that the model itself consumes."""
     more = model.noise_dims - state.shape[-1]
     shape = (*state.shape[:-1], more)
     noise = torch.randn(shape, generator=generator, dtype=state.dtype, device=state.device) if more else None

@@ -33,7 +33,7 @@ class Preset:
     options: Mapping[str, Any]
 
     def flags(self) -> str:
-        """The options as they would be written on the command line."""
+        """Write the options as they would be written on the command line."""
         return " ".join(f"--{key.replace('_', '-')} {to_text(value)}" for key, value in self.options.items())
 
 
@@ -65,7 +65,7 @@ def preset_options(name: str) -> dict[str, Any]:
 
 
 def describe() -> str:
-    """The help of the presets."""
+    """Return the help of the presets."""
     parts = ["presets (--preset NAME; a flag, or --config, goes before what a preset sets):\n"]
     for preset in presets().values():
         lines = [f"  {preset.name}", f"    {preset.summary}", f"    {preset.flags()}", f"    {preset.paper}"]

@@ -82,7 +82,7 @@ class Taken:
 
 
 def predict_all(simulation: Simulation, state: Tensor, action: Tensor) -> Prediction:
-    """The model's prediction of every step at once.
+    """Compute the model's prediction of every step at once.
 
     Args:
         simulation: Gives the model and the noise that assigns particles to its members.
@@ -106,7 +106,7 @@ def log_density(prediction: Prediction, next_state: Tensor) -> Tensor:
 
 
 def log_density_slopes(prediction: Prediction, next_state: Tensor) -> tuple[Tensor, Tensor]:
-    """Derivatives of `log_density` by the mean and by the standard deviation, (..., D) each."""
+    """Compute the derivatives of `log_density` by the mean and by the standard deviation, (..., D) each."""
     exact = prediction.std == 0
     std = prediction.std.masked_fill(exact, 1.0)
     scaled = (next_state - prediction.mean) / std
@@ -115,7 +115,7 @@ def log_density_slopes(prediction: Prediction, next_state: Tensor) -> tuple[Tens
 
 
 def advantage(returns: Tensor) -> Tensor:
-    """Returns less the leave-one-out baseline, the mean of the OTHER particles' returns: (..., P)."""
+    """Compute returns less the leave-one-out baseline, the mean of the OTHER particles' returns: (..., P)."""
     particles = returns.shape[-1]
     return (returns - returns.mean(-1, keepdim=True)) * (particles / (particles - 1))
 

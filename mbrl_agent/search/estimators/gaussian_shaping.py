@@ -111,7 +111,7 @@ class _Half:
         return cls(mean.detach(), by_mean, by_covariance, expected.detach() - product, is_fitted)
 
     def credit(self, points: Tensor) -> Tensor:
-        """What points (T, *R, N, D + U) do to the expected cost, (T, *R, N), but for `constant`."""
+        """Return what points (T, *R, N, D + U) do to the expected cost, (T, *R, N), but for `constant`."""
         centred = points - self.mean
         linear = (centred * self.by_mean).sum(-1)
         # x x^T - 2 x mu^T is (x - mu)(x - mu)^T but for a constant, which the baseline removes

@@ -107,7 +107,7 @@ class TotalPropagation(OwnCreditEstimator):
         return mean, (squares / count - explained).clamp_min(0) * (count / (count - 1))
 
     def _mixed(self, pathwise: Tensor, ratio: Tensor, share: Tensor) -> Tensor:
-        """What is passed on of two derivatives by states or actions, (*R, P, .)."""
+        """Return what is passed on of two derivatives by states or actions, (*R, P, .)."""
         if self.weights == "step":
             return torch.lerp(pathwise, ratio, share.unsqueeze(-2))
         variances = torch.stack([pathwise, ratio]).var(-2, keepdim=True)
@@ -150,7 +150,7 @@ class _Sweep:
 
 
 def _cost_slopes(simulation: Simulation, taken: Taken) -> tuple[Tensor, Tensor]:
-    """Derivatives of each particle's cost by the state after a step, (T, *R, P, D), and by the action."""
+    """Differentiate each particle's cost by the state after a step, (T, *R, P, D), and by the action."""
     after, action = taken.after.clone().requires_grad_(), taken.actions.clone().requires_grad_()
     with torch.enable_grad():
         cost = taken.pay(simulation.cost(after, action)).sum()
@@ -161,7 +161,7 @@ def _cost_slopes(simulation: Simulation, taken: Taken) -> tuple[Tensor, Tensor]:
 
 
 def _score_slopes(taken: Taken, trajectory: Trajectory) -> tuple[Tensor, Tensor]:
-    """Derivatives of log-density times advantage by mean and standard deviation, (T, *R, P, D) each."""
+    """Differentiate log-density times advantage by mean and standard deviation, (T, *R, P, D) each."""
     credit = taken.count(advantage(cost_to_go(trajectory.costs))).unsqueeze(-1)
     by_mean, by_std = log_density_slopes(trajectory.prediction, taken.after)
     return credit * by_mean, credit * by_std
@@ -178,7 +178,7 @@ def _flat(values: Parameters, like: Parameters, axes: int) -> Tensor:
 
 
 def _unflat(row: Tensor, like: Parameters) -> dict[str, Tensor]:
-    """The inverse of `_flat`: from (*R, N) to the shapes of the parameters."""
+    """Compute the inverse of `_flat`: from (*R, N) to the shapes of the parameters."""
     sizes = [value.shape[row.ndim - 1 :].numel() for value in like.values()]
     return {
         name: part.reshape(value.shape)

@@ -228,13 +228,13 @@ def _joined(seen: Mapped, action: Mapped) -> tuple[tuple[Tensor, Tensor], Tensor
 
 
 def _blocks(first: Tensor, mixed: Tensor, second: Tensor) -> Tensor:
-    """A symmetric matrix of four blocks."""
+    """Compute a symmetric matrix of four blocks."""
     above, below = torch.cat([first, mixed], dim=-1), torch.cat([mixed.mT, second], dim=-1)
     return torch.cat([above, below], dim=-2)
 
 
 def expectation(cost: Cost, points: int, like: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """A cost as a function of a Gaussian over next state and action: mean (*R, D + U), covariance -> (*R).
+    """Make a cost a function of a Gaussian over next state and action: mean (*R, D + U), covariance -> (*R).
 
     Args:
         cost: With a method `expected`, or any differentiable function.

@@ -96,7 +96,7 @@ class BaselineConfig:
         return _flat(self.to_dict())
 
     def own_options(self) -> dict[str, Setting]:
-        """The options that differ from the algorithm's defaults here, by dotted name."""
+        """Return the options that differ from the algorithm's defaults here, by dotted name."""
         usual = _flat(_plain(ALGORITHMS[self.algorithm].options))
         return {key: value for key, value in _flat(_plain(self.options)).items() if usual.get(key) != value}
 
@@ -107,7 +107,7 @@ class BaselineConfig:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], path: str | os.PathLike[str]) -> BaselineConfig:
-        """The inverse of `to_dict`.
+        """Return the inverse of `to_dict`.
 
         Args:
             data: Plain data.
@@ -133,7 +133,7 @@ class BaselineConfig:
 
 
 def _env_apart(data: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The id and the options of an environment as two values, where they are one."""
+    """Return the id and the options of an environment as two values, where they are one."""
     env = data.get("env")
     if not isinstance(env, Mapping):
         return data
@@ -142,7 +142,7 @@ def _env_apart(data: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _merged(usual: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The usual options with the given ones over them, mappings inside mappings as well."""
+    """Return the usual options with the given ones over them, mappings inside mappings as well."""
     result = dict(usual)
     for key, value in given.items():
         both = isinstance(value, Mapping) and isinstance(result.get(key), Mapping)

@@ -64,7 +64,7 @@ class EvaluationCallback(BaseCallback):
         return self.model.predict(self.see(observations), deterministic=True)[0]
 
     def _judge(self) -> None:
-        """The columns that a run of train.py has, where they mean the same."""
+        """Record the columns that a run of train.py has, where they mean the same."""
         config, began = self.config, time.perf_counter()
         self.evaluations += 1
         seed = derive_seed(config.seed, "evaluation", self.evaluations)
@@ -101,7 +101,7 @@ def _episode_means(model: BaseAlgorithm) -> dict[str, float]:
 
 
 def make_baseline(config: BaselineConfig) -> tuple[BaseAlgorithm, FeatureObservation]:
-    """The algorithm of a run and its environment.
+    """Return the algorithm of a run and its environment.
 
     Raises:
         ValueError: The environment cannot be made, or the algorithm refuses it or its options.

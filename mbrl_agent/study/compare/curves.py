@@ -40,7 +40,7 @@ class Curve:
 
 
 def learning_curve(runs: Sequence[Run], measure: Measure) -> Curve:
-    """The curve of a group, as long as at least half of its runs have something to say.
+    """Return the curve of a group, as long as at least half of its runs have something to say.
 
     At every time at which any run was evaluated, each run counts with its latest evaluation until its own
     last one. From there on only a run that ended because the task was solved goes on counting, with its last
@@ -79,5 +79,5 @@ def run_times(run: Run) -> Array:
 
 
 def time_unit(run: Run) -> float:
-    """What an environment step counts: its seconds, or 1 where they are not known."""
+    """Return what an environment step counts: its seconds, or 1 where they are not known."""
     return 1.0 if run.time_step is None else run.time_step

@@ -32,7 +32,7 @@ RUN_NOTE = "dot: a run, triangle: ended unsolved; bar: median, box: quartiles"
 
 
 def group_looks(groups: Sequence[Group]) -> dict[str, Look]:
-    """The look of every group: a strategy has its hue of the other figures, its variants have shades of it.
+    """Choose the look of every group: a strategy has its hue of the other figures, its variants shades of it.
 
     Where all groups are variants of one kind, they have a hue each.
     """
@@ -124,7 +124,7 @@ def draw_curves(
 
 
 def _time_scale(axis: Axes, ends: Sequence[float]) -> None:
-    """Logarithmic where one group takes many times as long as another."""
+    """Make the axis logarithmic where one group takes many times as long as another."""
     if ends and min(ends) > 0 and max(ends) / min(ends) >= LOGARITHMIC:
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -132,7 +132,7 @@ def _time_scale(axis: Axes, ends: Sequence[float]) -> None:
 
 
 def _run_scale(axis: Axes, ends: Sequence[float]) -> None:
-    """The same for marks of single runs, with room for them at the edge."""
+    """Scale the axis for marks of single runs, with room for them at the edge."""
     ends = [end for end in ends if math.isfinite(end) and end > 0]
     _time_scale(axis, ends)
     if axis.get_xscale() == "log":
@@ -142,7 +142,7 @@ def _run_scale(axis: Axes, ends: Sequence[float]) -> None:
 
 
 def _trial_axis(axis: Axes, curves: Sequence[Curve], name: str) -> None:
-    """Trials on the upper edge, where a trial takes the same time in all groups."""
+    """Show trials on the upper edge, where a trial takes the same time in all groups."""
     ratios = {
         round(float(t / n), 9) for curve in curves for t, n in zip(curve.time, curve.trials, strict=True)
     }
@@ -195,7 +195,7 @@ def _draw_clock(
 
 
 def _strip(axis: Axes, place: int, solved: Sequence[float], unsolved: Sequence[float], look: Look) -> None:
-    """A mark a run, those at the same time one above the other."""
+    """Draw a mark a run, those at the same time one above the other."""
     marks = [(time, "o", look.colour) for time in solved] + [(time, ">", "none") for time in unsolved]
     for time in {mark[0] for mark in marks}:
         here = [mark for mark in marks if mark[0] == time]
@@ -206,7 +206,7 @@ def _strip(axis: Axes, place: int, solved: Sequence[float], unsolved: Sequence[f
 
 
 def _box(axis: Axes, place: int, quartiles: Sequence[Reached], look: Look) -> None:
-    """Quartiles as a pale bar, the median as a dark stroke; what lies beyond the observed is left out."""
+    """Draw quartiles as a pale bar, the median as a stroke; what lies beyond the observed is left out."""
     low, median, high = quartiles
     if not low.open:
         axis.barh(place, high.value - low.value, left=low.value, height=0.7, color=look.colour, alpha=0.15)

@@ -35,7 +35,7 @@ class Group:
 
 
 def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
-    """The groups, runs of our agent first, then in the order of their labels.
+    """Return the groups, runs of our agent first, then in the order of their labels.
 
     Args:
         runs: At least one.
@@ -67,13 +67,13 @@ def group_runs(runs: Sequence[Run], by: Sequence[str] = ()) -> list[Group]:
 
 
 def _differing(runs: Sequence[Run], by: Sequence[str]) -> list[str]:
-    """The keys among `by` that do not have one and the same value in all runs."""
+    """Return the keys among `by` that do not have one and the same value in all runs."""
     values = {key: [run.settings.get(key) for run in runs] for key in by}
     return [key for key, own in values.items() if any(value != own[0] for value in own)]
 
 
 def _spelled_out(runs: Sequence[Run]) -> list[Run]:
-    """The runs with choices that name every option in which runs of one name differ, its default too.
+    """Return the runs with choices that name every option in which runs of one name differ, its default too.
 
     A strategy names its other options as well where they are not the default.
     """
@@ -100,12 +100,12 @@ def _spelled_out(runs: Sequence[Run]) -> list[Run]:
 
 
 def _choices(run: Run) -> dict[str, str]:
-    """The names of what a run of our agent has chosen: {"resampling": "mixture", ...}."""
+    """Return the names of what a run of our agent has chosen: {"resampling": "mixture", ...}."""
     return {key: str(run.settings[key]).partition(":")[0] for key in CHOICES if key in run.settings}
 
 
 def _options(run: Run, choice: str) -> dict[str, Setting]:
-    """The options of a choice of a run, as they are spelled; lists as `8x8`."""
+    """Return the options of a choice of a run, as they are spelled; lists as `8x8`."""
     return {
         key.removeprefix(f"{choice}.").replace("_", "-"): value
         for key, value in run.settings.items()
@@ -122,7 +122,7 @@ def _ambiguous(runs: Sequence[Run]) -> set[str]:
 
 
 def _parts(run: Run, by: Sequence[str], ambiguous: set[str]) -> list[tuple[str, Setting]]:
-    """What names a run's group: the settings asked for, and its own label if they do not say what learned."""
+    """List what names a run's group: the settings asked for, and its label if they do not name it."""
     parts: list[tuple[str, Setting]] = [(key, run.settings[key]) for key in by if key in run.settings]
     if not parts or (len(parts) < len(by) and not any(key in NAMES for key, _ in parts)):
         elsewhere = DIRECTORY in run.settings and run.label in ambiguous
@@ -144,7 +144,7 @@ def _order(run: Run, parts: Sequence[tuple[str, Setting]]) -> tuple[object, ...]
 
 
 def with_time_step(runs: Sequence[Run], given: float | None) -> tuple[list[Run], list[str]]:
-    """The runs, with a duration of the step where they had none, and a note on where it is from.
+    """Return the runs, with a duration of the step where they had none, and a note on where it is from.
 
     Args:
         runs: At least one.
@@ -166,7 +166,7 @@ def with_time_step(runs: Sequence[Run], given: float | None) -> tuple[list[Run],
 
 
 def notes_on(groups: Sequence[Group], by: Sequence[str]) -> list[str]:
-    """What would mislead a reader who does not know it, one line each."""
+    """Return what would mislead a reader who does not know it, one line each."""
     return [note for group in groups for note in _notes(group, [key.replace("-", "_") for key in by])]
 
 
@@ -201,7 +201,7 @@ def _state(run: Run) -> str:
 
 
 def _differences(runs: Sequence[Run], by: Sequence[str]) -> dict[str, list[str]]:
-    """The settings in which the runs of a group differ, without those that only repeat a choice's options."""
+    """Find the settings in which a group's runs differ, without those that only repeat a choice's options."""
     keys = sorted({key for run in runs for key in run.settings} - NOT_COMPARED - {DIRECTORY})
     found = {}
     for key in keys:

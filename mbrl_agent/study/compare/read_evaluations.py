@@ -24,7 +24,7 @@ Another number may be a setting, as in `lr_0.001` and `net_64`, or part of a nam
 
 
 def read_evaluations(directory: Path) -> Run:
-    """A run that knows its evaluations only; not its environment, its settings or its wall clock.
+    """Make a run that knows its evaluations only; not its environment, its settings or its wall clock.
 
     Raises:
         ValueError: The file is not what EvalCallback writes; the message names it.
@@ -60,7 +60,7 @@ def read_evaluations(directory: Path) -> Run:
 
 
 def group_directory(directory: Path) -> Path:
-    """The directory without the seed at its end: `logs/sac` for `logs/sac_seed3` and `logs/sac/3`."""
+    """Return the directory without the seed at its end: `logs/sac` for `logs/sac_seed3` and `logs/sac/3`."""
     directory = directory.resolve()
     name = SEED.sub("", directory.name)
     return directory.with_name(name) if name else directory.parent

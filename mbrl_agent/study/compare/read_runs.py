@@ -43,7 +43,7 @@ def find_runs(arguments: Sequence[Path]) -> list[Run]:
 
 
 def _run_directories(directory: Path, seen: set[Path]) -> Iterator[Path]:
-    """The directories of runs, in the order of their names.
+    """Yield the directories of runs, in the order of their names.
 
     A config.yaml without progress.csv may be that of a run that was killed early, or that of a sweep: it is
     a run's if there are no runs below.
@@ -131,7 +131,7 @@ def _baseline(files: RunDirectory, config: BaselineConfig) -> Run:
 
 
 def _run(files: RunDirectory, rows: list[dict[str, float]], **known: Any) -> Run:
-    """A run from the rows of its progress.csv, those without an evaluation left out of the curves."""
+    """Make a run from the rows of its progress.csv, those without an evaluation left out of the curves."""
     clock = np.cumsum([sum(row.get(name, 0.0) for name in CLOCK) for row in rows]) if rows else np.zeros(0)
     judged = [i for i, row in enumerate(rows) if REWARD in row or SUCCESS in row]
 

@@ -75,7 +75,7 @@ class Reached:
 
 
 def reached_quantile(reached: Sequence[float | None], watched: Sequence[float], share: float) -> Reached:
-    """The time by which a share of the runs had got there, the others counted as later than all of these.
+    """Compute the time by which a share of the runs had got there; the others count as later than these.
 
     It is an order statistic, never a mean of two runs: with half of the runs unsolved the median still
     exists, and is the time by which half of them had solved the task.

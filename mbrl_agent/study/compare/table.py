@@ -22,7 +22,7 @@ FOOTNOTES = """\
 
 
 def markdown(summaries: Sequence[Summary], in_seconds: bool, notes: Sequence[str]) -> str:
-    """The table with its footnotes and notes."""
+    """Return the table with its footnotes and notes."""
     time = "interaction" if in_seconds else "environment steps"
     header = ["group", "runs", "solved", "still at the end", f"{time} to solved, median (quartiles)"]
     header += ["success at the end", "wall clock", "to solved"]
@@ -75,12 +75,12 @@ def duration(seconds: float) -> str:
 
 
 def _escape(text: str) -> str:
-    """A label cannot break the table, whatever a directory is called."""
+    """Return a label cannot break the table, whatever a directory is called."""
     return " ".join(text.split()).replace("|", "\\|")
 
 
 def plain(summaries: Sequence[Summary], in_seconds: bool) -> str:
-    """The same table for the terminal."""
+    """Return the same table for the terminal."""
     unit = "" if in_seconds else "steps "
     rows = [
         [

@@ -70,7 +70,7 @@ def run(options: Options) -> int:
 
 
 def choose(entries: Sequence[Entry], names: Sequence[str]) -> list[Entry]:
-    """The entries of some tasks, in the gallery's order; without names all.
+    """Return the entries of some tasks, in the gallery's order; without names all.
 
     Raises:
         ValueError: There is no task of that name.

@@ -112,7 +112,7 @@ def write_report(
 
 
 def markdown(results: Sequence[Result], command: str, images: Sequence[Path] = ()) -> str:
-    """The table, what was tried where it is not learned, the images beside it, the command of each task."""
+    """Write the table, what was tried where it is not learned, the images, and the command of each task."""
     head = ["# Gallery", "", f"    {command}", "", f"mbrl_agent {__version__}, {cores()} cores.", ""]
     table = [HEAD, ("---",) * len(HEAD), *(row(result) for result in results)]
     lines = [*head, *("| " + " | ".join(cells) + " |" for cells in table), "", EXPLANATION]
@@ -127,7 +127,7 @@ def markdown(results: Sequence[Result], command: str, images: Sequence[Path] = (
 
 
 def row(result: Result) -> tuple[str, ...]:
-    """The cells of a task."""
+    """Return the cells of a task."""
     entry, runs = result.entry, result.runs
     first = (entry.env, entry.cost, options_text(entry), goal_text(entry))
     if not runs:
@@ -141,7 +141,7 @@ def row(result: Result) -> tuple[str, ...]:
 
 
 def median(values: Sequence[float]) -> float:
-    """The middle one, of an even number the later: infinite where fewer than half the runs learned."""
+    """Return the middle one, of an even number the later: infinite where fewer than half the runs learned."""
     return sorted(values)[len(values) // 2]
 
 
@@ -151,12 +151,12 @@ def seconds_text(seconds: float) -> str:
 
 
 def goal_text(entry: Entry) -> str:
-    """What counts as learned, and why that."""
+    """Tell what counts as learned, and why that."""
     return entry.reason if entry.goal is None else f"return >= {entry.goal:g} ({entry.reason})"
 
 
 def options_text(entry: Entry) -> str:
-    """The options that differ from the defaults, but for those that say what the task is."""
+    """Return the options that differ from the defaults, but for those that say what the task is."""
     own = {key: value for key, value in entry.options.items() if key not in IN_COMMAND}
     return f"`{shlex.join(flags(own))}`" if own else "the defaults"
 
@@ -167,12 +167,12 @@ def flags(options: Mapping[str, object]) -> list[str]:
 
 
 def train_command(entry: Entry) -> str:
-    """The command line of one run of a task."""
+    """Write the command line of one run of a task."""
     return f"python train.py {shlex.join(flags({'env': entry.env, **entry.options}))}"
 
 
 def summary_line(result: Result) -> str:
-    """A line for the terminal."""
+    """Write a line for the terminal."""
     entry, runs = result.entry, result.runs
     if not runs:
         return f"{entry.env}: not run"

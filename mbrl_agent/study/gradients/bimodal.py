@@ -31,7 +31,7 @@ class Modes:
     high: float
 
     def label(self, labels: list[str]) -> str:
-        """What it is called in figures."""
+        """Tell what it is called in figures."""
         return f"{labels[self.dimension]} in {self.low:.3g}, {self.high:.3g}"
 
 
@@ -78,7 +78,7 @@ class BimodalStates:
         return self.covariance.diagonal().sqrt()
 
     def double(self) -> BimodalStates:
-        """The same in float64."""
+        """Return the same in float64."""
         return replace(self, usual=self.usual.double())
 
 
@@ -142,7 +142,7 @@ def forward_errors(
 
 
 def _costs(scene: Scene, resampler: Resampler, sampling: Sampling, tick: Tick) -> Tensor:
-    """Expected cost of every repeat: (repeats)."""
+    """Compute the expected cost of every repeat: (repeats)."""
     points = {name: value[None] for name, value in scene.parameters.items()}
     costs = []
     for batch in batches(scene, resampler, points, sampling, "bimodal"):

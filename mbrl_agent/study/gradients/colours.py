@@ -44,7 +44,7 @@ class Look:
 
 
 def looks(strategies: Sequence[Strategy]) -> dict[str, Look]:
-    """The look of every strategy, by label."""
+    """Return the look of every strategy, by label."""
     families: dict[str, list[str]] = {}
     estimators = ["reparameterization"]
     for strategy in strategies:
@@ -67,7 +67,7 @@ def looks(strategies: Sequence[Strategy]) -> dict[str, Look]:
 
 
 def _resampling(strategy: Strategy) -> str:
-    """The part of the label that is about resampling."""
+    """Return the part of the label that is about resampling."""
     return strategy.label.partition(" + ")[0]
 
 

@@ -12,7 +12,7 @@ WEIGHTS, ALL = "weights", "all"
 
 
 def chosen_names(parameters: Parameters, which: str) -> list[str]:
-    """The parameters that a direction moves.
+    """Return the parameters that a direction moves.
 
     Args:
         parameters: All of the policy's.
@@ -79,7 +79,7 @@ def rms(values: Tensor) -> Tensor:
 
 
 def along(parameters: Parameters, direction: Parameters, delta: Tensor) -> dict[str, Tensor]:
-    """The parameters at several places of a line: parameters + delta * direction.
+    """Compute the parameters at several places of a line: parameters + delta * direction.
 
     Args:
         parameters: Without replicate axes.

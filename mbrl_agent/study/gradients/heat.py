@@ -84,7 +84,7 @@ def _points(scene: Scene, direction: Parameters, delta: tuple[float, ...]) -> Pa
 def _costs(
     scene: Scene, strategy: Strategy, direction: Parameters, delta: tuple[float, ...], sampling: Sampling
 ) -> list[Array]:
-    """Expected cost of every step, (T,) a place."""
+    """Compute the expected cost of every step, (T,) a place."""
     points, found = _points(scene, direction, delta), []
     for batch in batches(scene, strategy.resampler, points, sampling, "trajectories", single=True):
         with torch.no_grad():

@@ -87,7 +87,7 @@ def landscape(
 
 
 def log10(value: float) -> float:
-    """The logarithm of a variance; -inf where the policy is silent."""
+    """Compute the logarithm of a variance; -inf where the policy is silent."""
     return math.log10(value) if value > 0 else -math.inf
 
 
@@ -115,7 +115,7 @@ def value_landscape(
     generator: torch.Generator,
     tick: Tick = silent,
 ) -> Values:
-    """The cost of every particle as a function of delta-theta, its random numbers held fixed.
+    """Return the cost of every particle as a function of delta-theta, its random numbers held fixed.
 
     Args:
         scene: Model, policy, initial states.

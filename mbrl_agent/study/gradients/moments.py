@@ -114,7 +114,7 @@ def _matched(scene: Scene) -> Moments:
 
 
 def _empty(scene: Scene) -> Simulation:
-    """A simulation of which only the length and the parts are looked at."""
+    """Make a simulation of which only the length and the parts are looked at."""
     start = scene.start.sample(1, 1, torch.Generator().manual_seed(0))
     noise = Noise(start.new_zeros(scene.horizon, 1, 1, 1), start.new_zeros(scene.horizon, 1, 1, 1))
     return Simulation(scene.policy, scene.dynamics, scene.cost, Gaussian(), start, noise)
@@ -144,5 +144,5 @@ def _gradient(scene: Scene, estimator: Estimator, simulation: Simulation) -> Arr
 
 
 def _one(parameters: Parameters) -> dict[str, Tensor]:
-    """The parameters with one replicate."""
+    """Compute the parameters with one replicate."""
     return {name: value.unsqueeze(0) for name, value in parameters.items()}

@@ -125,6 +125,6 @@ def found_label(found: dict[str, Landscape]) -> str:
 
 
 def calm_and_wild(unresampled: Landscape) -> tuple[float, float]:
-    """The places with the lowest and the highest variance without resampling."""
+    """Compute the places with the lowest and the highest variance without resampling."""
     variance = unresampled.variance
     return float(unresampled.delta[variance.argmin()]), float(unresampled.delta[variance.argmax()])

@@ -168,7 +168,7 @@ def common_noise_costs(
     generator: torch.Generator,
     tick: Tick = silent,
 ) -> Tensor:
-    """The cost of each single particle at every point, without resampling, under the same random numbers.
+    """Compute each single particle's cost at every point, without resampling, under the same random numbers.
 
     Args:
         scene: Model, cost, initial states.

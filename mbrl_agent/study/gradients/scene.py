@@ -77,11 +77,11 @@ class Scene:
     candidates: dict[str, Tensor] | None = None
 
     def at(self, parameters: dict[str, Tensor]) -> Scene:
-        """The same with another policy."""
+        """Return the same with another policy."""
         return replace(self, parameters=parameters)
 
     def double(self) -> Scene:
-        """The same in float64."""
+        """Return the same in float64."""
         return replace(
             self,
             policy=copy.deepcopy(self.policy).double(),
@@ -98,13 +98,13 @@ def _double(values: dict[str, Tensor] | None) -> dict[str, Tensor] | None:
 
 
 def true_step(env: gymnasium.Env[Any, Any]) -> Callable[[Tensor, Tensor], Tensor] | None:
-    """The environment's dynamics, None where it does not offer them."""
+    """Compute the environment's dynamics, None where it does not offer them."""
     step: Callable[[Tensor, Tensor], Tensor] | None = valid_attribute(env, "dynamics")
     return step
 
 
 def true_energy(env: gymnasium.Env[Any, Any]) -> Energy | None:
-    """The plant's mechanical energy, None where the environment does not offer it."""
+    """Return the plant's mechanical energy, None where the environment does not offer it."""
     return checked_energy(valid_attribute(env, "energy"), env.observation_space.shape[0])  # type: ignore[index]
 
 
@@ -115,7 +115,7 @@ def untrained_scene(
     noise_std: float = MODEL_NOISE,
     policy: PolicyOptions | None = None,
 ) -> Scene:
-    """The true dynamics as the model, and a random policy.
+    """Return the true dynamics as the model, and a random policy.
 
     Args:
         environment: With its options, or its Gymnasium id; it offers `dynamics` and the task's attributes.
@@ -191,7 +191,7 @@ def run_scene(
     trial: int | None = None,
     env_options: Mapping[str, Any] | None = None,
 ) -> Scene:
-    """A run's learned model, its policy and its distribution of initial states.
+    """Make a run's learned model, its policy and its distribution of initial states.
 
     Args:
         run: The run's directory.

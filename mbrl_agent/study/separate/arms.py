@@ -35,14 +35,14 @@ class Arm:
     wraps: bool = True
 
     def resampler(self, wrap: bool) -> Resampler:
-        """The strategy; with `wrap` angles are fitted on the turn of their circular mean."""
+        """Return the strategy; with `wrap` angles are fitted on the turn of their circular mean."""
         if not (wrap and self.wraps):
             return RESAMPLERS.resolve(self.resampling)
         separator = "," if ":" in self.resampling else ":"
         return RESAMPLERS.resolve(f"{self.resampling}{separator}wrap=true")
 
     def cost(self, cost: Cost, wider: float) -> Cost:
-        """The cost that the arm lowers.
+        """Return the cost that the arm lowers.
 
         Args:
             cost: The task's.
@@ -81,7 +81,7 @@ class BeliefCost:
     points: int = 128
 
     def __call__(self, state: Tensor, action: Tensor) -> Tensor:
-        """Expected cost (..., P) of particles (..., P, D) and actions (..., P, U); differentiable."""
+        """Compute expected costs (..., P) of states (..., P, D), actions (..., P, U); differentiable."""
         mean = state.mean(-2)
         centred = state - mean.unsqueeze(-2)
         covariance = centred.mT @ centred / (state.shape[-2] - 1)
@@ -108,7 +108,7 @@ def _normals(points: int, dims: int) -> Tensor:
 
 
 def widened(cost: Cost, factor: float) -> Cost:
-    """A cost with a dataclass field `width`, that many times as wide.
+    """Make a cost with a dataclass field `width`, that many times as wide.
 
     Raises:
         ValueError: It has none.

@@ -73,7 +73,7 @@ def descend(
 def _simulation(
     scene: Scene, resampler: Resampler, starts: Parameters, options: SeparateOptions, number: int
 ) -> Simulation:
-    """The rollout of one step: initial particles and model noise depend on the seed and the step alone."""
+    """Make the rollout of a step: initial particles and model noise depend on the seed and the step alone."""
     generator = derive_generator(options.seed, "separate", number)
     start = scene.start.sample(len(next(iter(starts.values()))), options.particles, generator)
     noise = Noise.draw(scene.dynamics, resampler, start, scene.horizon, generator)

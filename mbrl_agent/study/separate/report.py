@@ -65,7 +65,7 @@ def effects_text(effects: Sequence[Effect]) -> str:
 def _pivot(
     title: str, lines: Sequence[tuple[str, str]], cells: Mapping[tuple[str, str, float, int], str]
 ) -> str:
-    """A table with a column a width and horizon."""
+    """Return a table with a column a width and horizon."""
     places = list(dict.fromkeys((width, horizon) for _, _, width, horizon in cells))
     rows = [["cost width", "", *(f"{width:g}" if width else "own" for width, _ in places)]]
     rows.append(["horizon", "", *(str(horizon) for _, horizon in places)])

@@ -79,7 +79,7 @@ def _environment(options: SeparateOptions) -> Environment:
 
 
 def cost_options(name: str, width: float) -> dict[str, Any]:
-    """The options that give an environment a cost of this width, none where it is to stay as it is.
+    """Return the options that give an environment a cost of this width, none where it is to stay as it is.
 
     Raises:
         ValueError: It has no option `cost_width`.
@@ -93,7 +93,7 @@ def cost_options(name: str, width: float) -> dict[str, Any]:
 
 
 def _starts(scene: Scene, options: SeparateOptions) -> dict[str, torch.Tensor]:
-    """The policies from which all arms start; without a run they are fresh."""
+    """Compute the policies from which all arms start; without a run they are fresh."""
     if options.start == CANDIDATES and scene.candidates is not None:
         return {name: value[: options.policies].clone() for name, value in scene.candidates.items()}
     assert scene.visited is not None

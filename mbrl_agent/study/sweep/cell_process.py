@@ -96,7 +96,7 @@ class CellProcess:
             self._process.stdin.close()  # type: ignore[union-attr]
 
     def _error(self, status: int) -> str:
-        """The last line that it wrote; where it wrote none, what ended it."""
+        """Write the last line that it wrote; where it wrote none, what ended it."""
         last = self._last_line()
         if status < 0:
             return f"killed by {_signal_name(-status)}" + (f"; it wrote last: {last}" if last else "")
@@ -115,7 +115,7 @@ class CellProcess:
 
 
 def environment(threads: int) -> dict[str, str]:
-    """The environment variables of a cell: so many threads in every library, and our modules on the path."""
+    """Make the environment variables of a cell: threads in every library, and our modules on the path."""
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     return {**os.environ, **dict.fromkeys(THREADS, str(threads)), "PYTHONPATH": path}
 

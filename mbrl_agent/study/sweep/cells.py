@@ -124,7 +124,7 @@ class Cell:
 
 
 def fingerprint(config: TrainConfig) -> str:
-    """The end of a cell's name: its seed and a hash of every option that changes the result.
+    """Return the end of a cell's name: its seed and a hash of every option that changes the result.
 
     The same configuration has the same one in every process, on every machine and in whatever order its
     options were given.

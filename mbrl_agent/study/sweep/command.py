@@ -173,5 +173,5 @@ def _execute(options: CellOptions, cells: list[Cell], view: View) -> bool:
 
 
 def _interrupt(number: int, frame: object) -> None:
-    """What Ctrl-C does, for SIGTERM."""
+    """Do what Ctrl-C does, for SIGTERM."""
     raise KeyboardInterrupt

@@ -50,7 +50,7 @@ class Engine(Protocol):
         """
 
     def collect(self, timeout: float) -> list[tuple[Cell, Outcome]]:
-        """The attempts that have ended since the last call; waits for one for up to `timeout` [s]."""
+        """Return the attempts that have ended since the last call; waits for one for up to `timeout` [s]."""
 
     def stop(self) -> None:
         """End every attempt and wait until its process is gone; the engine cannot be used afterwards."""

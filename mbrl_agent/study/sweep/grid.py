@@ -101,7 +101,7 @@ def points_of(
 
 
 def split_axes(words: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """The words of options that have one value, and the values of those that have several, by flag.
+    """Return the words of options that have one value, and the values of those that have several, by flag.
 
     Raises:
         ValueError: An option that cannot have several values has them, or they are given in two places.
@@ -136,7 +136,7 @@ def _check_axis(flag: str, values: Sequence[str]) -> None:
 
 
 def _words(flag: str, value: str) -> list[str]:
-    """What train.py calls one value of an option; of a yes or no there is a flag each."""
+    """Return what train.py calls one value of an option; of a yes or no there is a flag each."""
     hints = {key: option.hint for section in sections() for key, option in section.options.items()}
     if hints.get(_key(flag)) is not bool:
         return [f"{flag}={value}"]
@@ -145,7 +145,7 @@ def _words(flag: str, value: str) -> list[str]:
 
 
 def _canonical(config: TrainConfig, key: str, text: str) -> str:
-    """The text of an option's value; of a choice what was written alone, without the options of all cells."""
+    """Write an option's value; of a choice what was written alone, without the options of all cells."""
     if key in CHOICES:
         return str(CHOICES[key].resolve(text))
     return to_text(config.flat()[key])

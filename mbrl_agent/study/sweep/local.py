@@ -20,7 +20,7 @@ class LocalEngine:
         self._running.append(CellProcess(cell))
 
     def collect(self, timeout: float) -> list[tuple[Cell, Outcome]]:
-        """The processes that have ended."""
+        """Return the processes that have ended."""
         until = time.monotonic() + timeout
         while True:
             ended = [(process, outcome) for process in self._running if (outcome := process.poll())]

@@ -20,7 +20,7 @@ PATIENCE = 10.0  # seconds that the tasks have to end their processes before Ray
 
 
 def attempt(cell: Cell) -> Outcome:
-    """The task: one attempt at a cell, in a process of its own.
+    """Return the task: one attempt at a cell, in a process of its own.
 
     Whatever ends the task, ends the process: being cancelled does so here, and when the worker or its
     machine is gone, the process's stdin is closed.
@@ -144,7 +144,7 @@ class RayEngine:
             self._refused.append((cell, Outcome(Ending.LOST, _short(error))))  # the cluster's fault
 
     def collect(self, timeout: float) -> list[tuple[Cell, Outcome]]:
-        """The tasks that have ended, and the cells that Ray did not take."""
+        """Return the tasks that have ended, and the cells that Ray did not take."""
         if self._refused:
             refused, self._refused = self._refused, []
             time.sleep(timeout)  # so that the cluster has a moment to recover before the next try
@@ -185,5 +185,5 @@ class RayEngine:
 
 
 def _short(error: Exception) -> str:
-    """The beginning of a message of Ray, which may be pages long, on one line."""
+    """Write the beginning of a message of Ray, which may be pages long, on one line."""
     return one_line(error)[:200] or type(error).__name__

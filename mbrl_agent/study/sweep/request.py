@@ -79,7 +79,7 @@ class Request:
             file.write(((HEADER if file.tell() == 0 else "") + text).encode())
 
     def other_versions(self) -> list[str]:
-        """The versions of the package, other than this one, that were asked to work in this directory.
+        """Return the versions of the package, other than this one, that were asked to work in this directory.
 
         Raises:
             ValueError: Its sweep.yaml is none.
@@ -135,7 +135,7 @@ def _asked(entry: dict[str, Any]) -> list[Any]:
 
 
 def read_requests(path: Path) -> list[dict[str, Any]]:
-    """The entries of a sweep.yaml, none where there is no such file.
+    """Return the entries of a sweep.yaml, none where there is no such file.
 
     Raises:
         ValueError: It is not YAML, or does not hold requests.

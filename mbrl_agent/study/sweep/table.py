@@ -98,7 +98,7 @@ class View(AbstractContextManager["View"]):
 
 
 def render(tracks: Sequence[Track], time_step: float | None, room: int | None = None) -> Group:
-    """The table and the line below it.
+    """Return the table and the line below it.
 
     Args:
         tracks: All cells.
@@ -118,7 +118,7 @@ def render(tracks: Sequence[Track], time_step: float | None, room: int | None = 
 
 
 def choose(tracks: Sequence[Track], room: int) -> list[Track]:
-    """The cells for which there is room, in their order; those that run come first, then the latest ends."""
+    """Choose the cells for which there is room; those that run come first, then the latest ends."""
     ranked = sorted(tracks, key=lambda track: (FIRST.index(track.state), -_ended(track)))
     chosen = set(ranked[:room])
     return [track for track in tracks if track in chosen]
@@ -129,7 +129,7 @@ def _ended(track: Track) -> float:
 
 
 def row(track: Track, time_step: float | None) -> list[str]:
-    """The text of each column."""
+    """Return the text of each column."""
     config, progress = track.cell.config, track.progress
     rate, steps = progress.success_rate, progress.solved_after
     solved = "-" if steps is None else f"{steps} steps" if time_step is None else f"{steps * time_step:.1f} s"
@@ -145,7 +145,7 @@ def row(track: Track, time_step: float | None) -> list[str]:
 
 
 def summary(tracks: Sequence[Track]) -> str:
-    """Counts, and how long it will take."""
+    """Return counts, and how long it will take."""
     stopped = any(track.state is State.INTERRUPTED for track in tracks)
     left = None if stopped else remaining(tracks)
     return count(tracks) + ("" if left is None else f"; about {clock(left)} left")
