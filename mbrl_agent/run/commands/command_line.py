@@ -75,8 +75,8 @@ def run_command(command: Command, argv: Sequence[str], name: str, program_ends: 
 
     with program(name, program_ends):
         try:
-            load_plugins_first(argv, run=RUN_FILE)  # what they offer can then be a value, and is in the help
             if asks_for_help(argv):
+                load_plugins_first(argv, run=RUN_FILE)  # what they offer is in the help
                 sys.stdout.write(command_help(page_of(command), name))
                 return 0
             return int(command.run(parse(command, argv, name)))
@@ -102,6 +102,7 @@ def parse(command: Command, argv: Sequence[str], name: str) -> Any:
         OptionError: A value that its option cannot take.
         ValueError: A word that nobody understands.
     """
+    load_plugins_first(argv, run=RUN_FILE)  # what they offer can then be a value
     options = options_of(command.Options)
     parser = make_parser(command, name)
     words, env_words = _env_words(argv) if ENV_OPTIONS in options else (list(argv), [])
