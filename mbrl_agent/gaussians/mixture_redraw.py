@@ -96,17 +96,9 @@ def mixture_redraw_vjp(
     mean, std, noise = (values.reshape(-1, N, D) for values in (mean, std, noise))
     log_weights = log_weights.reshape(-1, K)
     samples = em.standardise(mean, std)
-    log_sample_weights = _spread(log_weights, N).unsqueeze(-2)
-    start = moments = em.maximise(samples, _own_shares(N, K, mean), correction=N / (N - K))
-    log_mass = log_weights
-    steps = []
-    for _ in range(iterations):
-        densities = em.expect(samples, log_mass, em.covariances(moments), moments.centred)
-        log_responsibilities = densities.log_joint.log_softmax(-2)
-        share, log_mass = em.normalise(log_responsibilities + log_sample_weights)
-        moments = em.maximise(samples, share)
-        steps.append(Iteration(densities, log_responsibilities, moments))
-    new_log_weights = log_mass.log_softmax(-1)
+    start = em.maximise(samples, _own_shares(N, K, mean), correction=N / (N - K))
+    steps, new_log_weights = _iterate(samples, start, log_weights, iterations)
+    moments = steps[-1].moments if steps else start
     particles, jitter, drawn = draw(samples, moments, new_log_weights, noise)
     shares = _spread(drawn.weights * (K / N), N)
     record = _Record(samples, std, start, steps, drawn, detach_responsibilities)
@@ -128,6 +120,22 @@ def mixture_redraw_vjp(
     outputs = (particles, shares, new_log_weights, jitter)
     first, second, third, fourth = (part.view(replicates + part.shape[1:]) for part in outputs)
     return (first, second, third, fourth), pull_back
+
+
+def _iterate(
+    samples: Samples, start: Moments, log_weights: Tensor, iterations: int
+) -> tuple[list[Iteration], Tensor]:
+    """Run EM from some moments; return its iterations, and log W of the components (B, K)."""
+    log_sample_weights = _spread(log_weights, samples.points.shape[1]).unsqueeze(-2)
+    moments, log_mass = start, log_weights
+    steps = []
+    for _ in range(iterations):
+        densities = em.expect(samples, log_mass, em.covariances(moments), moments.centred)
+        log_responsibilities = densities.log_joint.log_softmax(-2)
+        share, log_mass = em.normalise(log_responsibilities + log_sample_weights)
+        moments = em.maximise(samples, share)
+        steps.append(Iteration(densities, log_responsibilities, moments))
+    return steps, log_mass.log_softmax(-1)
 
 
 class _Record(NamedTuple):

@@ -6,11 +6,12 @@ Reference:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from mbrl_agent.randomness import derive_generator
 from mbrl_agent.study.gradients.colours import looks
@@ -23,6 +24,7 @@ from mbrl_agent.study.gradients.trajectories import predictions
 from mbrl_agent.study.output import Output, landscape_table, trajectories_table, values_table
 from mbrl_agent.study.strategies import Strategy, parse_strategy
 
+Direction = dict[str, Tensor]
 TAME, WILD = "gaussian", "none"
 FIGURE_2 = (WILD, TAME, "mixture:5,5")
 FIGURE_3 = (WILD, TAME, *(f"interpolated:{ratio}" for ratio in (0.25, 0.5, 0.75, 0.9)))
@@ -95,28 +97,52 @@ def draw_figures(
         output.write(name, figure, landscape_table(chosen))
 
     say("value landscape")
-    fine = np.linspace(delta[0], delta[-1], FINE_POINTS)
-    generator = derive_generator(sampling.seed, "value landscape")
-    values = value_landscape(scene, direction, fine, sampling.particles, SHOWN, generator, tick)
-    title = f"Fig. 1: chaos, and what resampling does to it\n{scene.title}"
-    output.write(
-        "1_values", values_figure(values, [found[WILD], found[TAME]], styles, title), values_table(values)
-    )
-    output.write("1_variance", None, landscape_table([found[WILD], found[TAME]]))
-    calm, wild = calm_and_wild(found[WILD])
+    _draw_values(scene, direction, delta, sampling, found, output, tick)
     say("trajectories")
-    rolled = [
-        prediction
-        for text in FIGURE_2
-        for prediction in predictions(scene, parse_strategy(text), direction, (calm, wild), sampling, tick)
-    ]
-    title = f"Fig. 2: predicted trajectories where the gradient is calm, and where it is wild\n{scene.title}"
-    figure = trajectories_figure(rolled, scene.labels, styles, title, scene.time_step)
-    output.write("2_trajectories", figure, trajectories_table(rolled, scene.labels))
+    _draw_trajectories(scene, direction, calm_and_wild(found[WILD]), sampling, output, tick)
     for name, (labels, title) in FIGURES.items():
         extra = (found_label(found),) if name == "5_beyond" else ()
         write(name, (*labels, *extra), title)
     return list(found.values())
+
+
+def _draw_values(
+    scene: Scene,
+    direction: Direction,
+    delta: Array,
+    sampling: Sampling,
+    found: Mapping[str, Landscape],
+    output: Output,
+    tick: Tick,
+) -> None:
+    """Draw the first figure: the cost of single particles, and the variance of two strategies."""
+    fine = np.linspace(delta[0], delta[-1], FINE_POINTS)
+    generator = derive_generator(sampling.seed, "value landscape")
+    values = value_landscape(scene, direction, fine, sampling.particles, SHOWN, generator, tick)
+    title = f"Fig. 1: chaos, and what resampling does to it\n{scene.title}"
+    both = [found[WILD], found[TAME]]
+    figure = values_figure(values, both, looks(all_strategies()), title)
+    output.write("1_values", figure, values_table(values))
+    output.write("1_variance", None, landscape_table(both))
+
+
+def _draw_trajectories(
+    scene: Scene,
+    direction: Direction,
+    places: tuple[float, float],
+    sampling: Sampling,
+    output: Output,
+    tick: Tick,
+) -> None:
+    """Draw the second figure: predicted trajectories at a calm and at a wild place."""
+    predicted = [
+        prediction
+        for text in FIGURE_2
+        for prediction in predictions(scene, parse_strategy(text), direction, places, sampling, tick)
+    ]
+    title = f"Fig. 2: predicted trajectories where the gradient is calm, and where it is wild\n{scene.title}"
+    figure = trajectories_figure(predicted, scene.labels, looks(all_strategies()), title, scene.time_step)
+    output.write("2_trajectories", figure, trajectories_table(predicted, scene.labels))
 
 
 def found_label(found: dict[str, Landscape]) -> str:

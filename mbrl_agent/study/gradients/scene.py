@@ -128,24 +128,14 @@ def untrained_scene(
         ValueError: The environment does not offer its dynamics, or does not limit its episodes.
     """
     env = make_env(environment)
-    env_id = environment if isinstance(environment, str) else environment.name
-    step = true_step(env)
-    if step is None:
-        raise ValueError(
-            f"{env_id} does not offer its dynamics: a study of an untrained agent needs "
-            "env.unwrapped.dynamics(state (..., D), action (..., U)) -> next state, in torch"
-        )
+    step, steps = _true_model(env, environment if isinstance(environment, str) else environment.name, horizon)
     options = policy or Rbf(weight_std=WEIGHT_STD)
     agent = ParticlePILCO(
         options.policy_class, env, policy_kwargs=options.policy_kwargs(), resampling="none", seed=seed
     )
-    limit = env.spec.max_episode_steps if env.spec is not None else None
-    steps = horizon or limit
-    if not steps:
-        raise ValueError(f"{env_id} does not limit its episodes: give --horizon")
     assert agent.task.cost is not None  # the agent has checked it
     if not agent.task.offers_start:
-        raise ValueError(f"{env_id} does not offer initial_states, nor initial_mean and initial_std")
+        raise ValueError("the environment does not offer initial_states, nor initial_mean and initial_std")
     start = agent.task.initial_states(np.zeros((0, agent.state_dims)), torch.device("cpu"))
     generator = derive_generator(seed, "study policy")
     visited = _random_states(step, start, agent.action_dims, steps, generator)
@@ -167,6 +157,26 @@ def untrained_scene(
         energy=true_energy(env),
         visited=visited,
     )
+
+
+def _true_model(
+    env: gymnasium.Env[Any, Any], env_id: str, horizon: int
+) -> tuple[Callable[[Tensor, Tensor], Tensor], int]:
+    """Find the environment's dynamics and the number of predicted steps.
+
+    Raises:
+        ValueError: It does not offer its dynamics, or nothing says how many steps.
+    """
+    step = true_step(env)
+    if step is None:
+        raise ValueError(
+            f"{env_id} does not offer its dynamics: a study of an untrained agent needs "
+            "env.unwrapped.dynamics(state (..., D), action (..., U)) -> next state, in torch"
+        )
+    limit = env.spec.max_episode_steps if env.spec is not None else None
+    if not (horizon or limit):
+        raise ValueError(f"{env_id} does not limit its episodes: give --horizon")
+    return step, horizon or limit or 0
 
 
 def _random_states(
@@ -203,22 +213,10 @@ def run_scene(
     Raises:
         ValueError: It is not the directory of a run, or it holds no agent yet.
     """
-    files = RunDirectory(run)
-    if not files.config.is_file():
-        raise ValueError(f"{run} is not the directory of a run, it has no config.yaml")
-    config = TrainConfig.load(files.config)
-    changes = {f"env.{key}": value for key, value in (env_options or {}).items()}
-    config = config.updated(changes | ({"env": env_id} if env_id else {}))
+    config = _run_config(run, {f"env.{key}": value for key, value in (env_options or {}).items()}, env_id)
     load_arguments(config.task)  # modules of the user's go first, see there
     env = make_env(config.environment)
-    path = files.agent
-    if trial is not None or not path.is_file():
-        path = files.checkpoint(files.latest_state().trial if trial is None else trial)
-    if not path.is_file():
-        raise ValueError(f"{run} has no checkpoint {path.name}")
-    agent = load_agent(path, config, env)
-    if not agent.improved:
-        raise ValueError(f"{path} holds no model: the random trials of {run} were not over then")
+    agent = _run_agent(run, trial, config, env)
     search = agent.policy_search()
     step = true_step(env)
     return Scene(
@@ -238,3 +236,27 @@ def run_scene(
         visited=agent.replay.transitions(torch.float32, agent.device).states,
         candidates=agent.candidates,
     )
+
+
+def _run_config(run: Path, changes: Mapping[str, Any], env_id: str | None) -> TrainConfig:
+    """Read the configuration of a run, with other options of the environment or another one."""
+    files = RunDirectory(run)
+    if not files.config.is_file():
+        raise ValueError(f"{run} is not the directory of a run, it has no config.yaml")
+    return TrainConfig.load(files.config).updated({**changes, **({"env": env_id} if env_id else {})})
+
+
+def _run_agent(
+    run: Path, trial: int | None, config: TrainConfig, env: gymnasium.Env[Any, Any]
+) -> ParticlePILCO:
+    """Load the agent of a run that has a model, that of a trial or the last."""
+    files = RunDirectory(run)
+    path = files.agent
+    if trial is not None or not path.is_file():
+        path = files.checkpoint(files.latest_state().trial if trial is None else trial)
+    if not path.is_file():
+        raise ValueError(f"{run} has no checkpoint {path.name}")
+    agent = load_agent(path, config, env)
+    if not agent.improved:
+        raise ValueError(f"{path} holds no model: the random trials of {run} were not over then")
+    return agent
