@@ -126,7 +126,7 @@ def _iterate(
     samples: Samples, start: Moments, log_weights: Tensor, iterations: int
 ) -> tuple[list[Iteration], Tensor]:
     """Run EM from some moments; return its iterations, and log W of the components (B, K)."""
-    log_sample_weights = _spread(log_weights, samples.points.shape[1]).unsqueeze(-2)
+    log_sample_weights = _spread(log_weights, samples.points.shape[-1]).unsqueeze(-2)
     moments, log_mass = start, log_weights
     steps = []
     for _ in range(iterations):
