@@ -82,6 +82,22 @@ def test_bias(tmp_path, capsys):
     assert "gaussian, delta 0: cosine" in capsys.readouterr().out
 
 
+def test_bias_without_bimodal_starts(tmp_path):
+    words = [
+        "--resampling",
+        "none",
+        "--directions",
+        "2",
+        "--reference",
+        "40",
+        "--modes",
+        "--out",
+        str(tmp_path),
+    ]
+    assert main(["bias", *UNTRAINED, *words]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["study_bias.csv", "study_bias.png"]
+
+
 def test_trajectories_of_a_run(run):
     assert main(["trajectories", "--run", str(run), *SMALL, "--resampling", "none", "--delta", "0", "1"]) == 0
     table = rows(run / "figures" / "study_trajectories.csv")

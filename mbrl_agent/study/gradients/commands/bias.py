@@ -116,9 +116,9 @@ def _bias(study: Study, options: Options) -> str:
     styles = looks(study.strategies)
     title = f"bias of the gradient: {scene.title}"
     study.output.write("bias", bias_figure(rows, styles, title), bias_table(rows))
-    title = f"bimodal starts: {scene.title}"
-    figure = forward_figure(errors, styles, scene.labels, title)
-    study.output.write("bimodal", figure, forward_table(errors, scene.labels))
+    if errors:
+        figure = forward_figure(errors, styles, scene.labels, f"bimodal starts: {scene.title}")
+        study.output.write("bimodal", figure, forward_table(errors, scene.labels))
     return "\n".join([*map(bias_line, rows), *(forward_line(row, scene) for row in errors)])
 
 
