@@ -55,6 +55,10 @@ class Options(CellOptions):
     """What the environment's constructor takes."""
     max_episode_steps: int | None = None
     """Truncate episodes after this many steps; none takes the registered limit."""
+    observe: tuple[int, ...] = ()
+    """Indices of the dimensions that are observed, as for train.py; empty observes all."""
+    history: int = 1
+    """Observations that a state holds, with the actions between them, as for train.py."""
     steps: int = 0
     """Budget of environment steps; 0 takes the algorithm's own."""
     eval_episodes: int = BaselineConfig.eval_episodes
@@ -80,6 +84,8 @@ class Options(CellOptions):
             env=self.env,
             env_options=to_plain(read_env_options(self.env, env_values(self.env_options))),
             max_episode_steps=self.max_episode_steps,
+            observe=self.observe,
+            history=self.history,
             steps=self.steps,
             eval_episodes=self.eval_episodes,
             eval_every=self.eval_every,

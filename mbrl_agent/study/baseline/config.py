@@ -11,7 +11,7 @@ from typing import Any, Literal
 import yaml
 
 from mbrl_agent.files.atomic import write_atomically
-from mbrl_agent.options import OptionError, convert_option, did_you_mean, options_of, to_text
+from mbrl_agent.options import OptionError, convert_option, did_you_mean, options_of, refused, to_text
 from mbrl_agent.options.validation import require_choice, require_count, require_seed
 from mbrl_agent.run.environment import Environment
 from mbrl_agent.study.baseline.algorithms import ALGORITHMS, check_options
@@ -34,6 +34,10 @@ class BaselineConfig:
     """What the environment's constructor takes."""
     max_episode_steps: int | None = None
     """Truncate episodes after this many steps; none takes the registered limit."""
+    observe: tuple[int, ...] = ()
+    """Indices of the dimensions that are observed, such as 0,2 for positions alone; empty observes all."""
+    history: int = 1
+    """Observations that a state holds, with the actions between them."""
     steps: int = 0
     """Budget of environment steps; 0 takes the algorithm's own default."""
     seed: int = 0
@@ -60,6 +64,9 @@ class BaselineConfig:
             raise ValueError(f"eval_every must be at most steps, {self.steps}, got {self.eval_every}")
         if self.max_episode_steps is not None:
             require_count("max_episode_steps", self.max_episode_steps)
+        require_count("history", self.history)
+        if any(index < 0 for index in self.observe) or len(set(self.observe)) != len(self.observe):
+            raise refused("observe", f"must be indices from 0, each once, got {to_text(self.observe)}")
         if not self.env:
             raise ValueError("env must not be empty")
         require_choice("observation", self.observation, ("features", "raw"))
@@ -68,8 +75,9 @@ class BaselineConfig:
 
     @property
     def environment(self) -> Environment:
-        """The environment with its options and its limit."""
-        return Environment(self.env, self.env_options, self.max_episode_steps)
+        """The environment with its options, its limit and what is observed of it."""
+        observed = self.observe or None
+        return Environment(self.env, self.env_options, self.max_episode_steps, observed, self.history)
 
     @property
     def trials(self) -> int:

@@ -146,6 +146,16 @@ def test_raw_observations(tmp_path):
     assert make_baseline(BaselineConfig())[0].observation_space.shape == (6,)
 
 
+def test_positions_alone_with_what_was_observed_before(tmp_path):
+    config = BaselineConfig(options=FAST, **TINY, observe=(0, 2), history=3)
+    _, env = make_baseline(config)
+    assert env.observation_space.shape == (3 * 2 + 2 * 1 + 3 * 2,)  # observed, actions, features
+    assert "not solved within 12 s" in run_baseline(config, tmp_path)
+    assert BaselineConfig.from_dict(yaml.safe_load((tmp_path / "config.yaml").read_text()), "it") == config
+    with pytest.raises(ValueError, match="observe"):
+        BaselineConfig(observe=(0, 0))
+
+
 def test_lists_become_what_the_constructor_takes():
     model, _ = make_baseline(BaselineConfig(options={"train_freq": [1, "episode"]}))
     assert model.train_freq.unit.value == "episode"
