@@ -1,6 +1,6 @@
 """Gaussian resampling: fit one Gaussian to all particles and draw every particle afresh from it."""
 
-from __future__ import annotations
+# annotations are evaluated: subclasses in other files inherit those of __init__, and documentation reads them
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
