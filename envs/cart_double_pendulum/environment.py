@@ -75,7 +75,7 @@ class CartDoublePendulumSwingUpEnv(SwingUpEnv):
     For agents that plan with a model, on `env.unwrapped`: `cost(state (..., 6), action (..., 1)) -> (...)`,
     differentiable in torch; `angle_dims`, `velocity_dims`, `initial_mean`, `initial_std`. For figures and
     studies: `observation_labels`; `dynamics(state, action)`, the true next state, differentiable in
-    torch; `energy(state) -> (...)` [J].
+    torch; `energy(state) -> (...)` [J]; `dt`, the duration of a step [s].
 
     ## References
 

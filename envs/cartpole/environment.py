@@ -79,7 +79,7 @@ class CartPoleSwingUpEnv(SwingUpEnv):
     differentiable in torch; `angle_dims`; `velocity_dims`, which velocity belongs to which position;
     `initial_mean` and `initial_std`, both (4,). For figures and studies: `observation_labels`, (4,) names
     with units; `dynamics(state (..., 4), action (..., 1))`, the true next state (..., 4), differentiable in
-    torch; `energy(state) -> (...)` [J].
+    torch; `energy(state) -> (...)` [J]; `dt`, the duration of a step [s].
 
     ## References
 

@@ -73,7 +73,7 @@ class PendubotSwingUpEnv(SwingUpEnv):
     For agents that plan with a model, on `env.unwrapped`: `cost(state (..., 4), action (..., 1)) -> (...)`,
     differentiable in torch; `angle_dims`, `velocity_dims`, `initial_mean`, `initial_std`. For figures and
     studies: `observation_labels`; `dynamics(state, action)`, the true next state, differentiable in
-    torch; `energy(state) -> (...)` [J].
+    torch; `energy(state) -> (...)` [J]; `dt`, the duration of a step [s].
 
     ## References
 
@@ -193,7 +193,7 @@ class AcrobotSwingUpEnv(SwingUpEnv):
     For agents that plan with a model, on `env.unwrapped`: `cost(state (..., 4), action (..., 1)) -> (...)`,
     differentiable in torch; `angle_dims`, `velocity_dims`, `initial_mean`, `initial_std`. For figures and
     studies: `observation_labels`; `dynamics(state, action)`, the true next state, differentiable in
-    torch; `energy(state) -> (...)` [J].
+    torch; `energy(state) -> (...)` [J]; `dt`, the duration of a step [s].
 
     ## References
 

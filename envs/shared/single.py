@@ -10,12 +10,12 @@ from gymnasium import spaces
 from envs.shared.arrays import FloatArray
 from envs.shared.drawing import Renderer
 from envs.shared.noise import NORMAL_ROWS
-from envs.shared.task import SwingUpTask, check_render_mode, state_option
+from envs.shared.task import SwingUpTask, TaskAttributes, check_render_mode, state_option
 
 Observation = npt.NDArray[np.float32]
 
 
-class SwingUpEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
+class SwingUpEnv(TaskAttributes, gymnasium.Env[Observation, npt.NDArray[np.float32]]):
     """One plant, which a policy shall swing up and hold there.
 
     Args:
@@ -26,21 +26,14 @@ class SwingUpEnv(gymnasium.Env[Observation, npt.NDArray[np.float32]]):
         ValueError: The render mode is unknown.
     """
 
-    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"], "render_fps": 10}  # noqa: RUF012
+    metadata: dict[str, Any] = {"render_modes": ["human", "rgb_array"]}  # noqa: RUF012
 
     def __init__(self, task: SwingUpTask, render_mode: str | None) -> None:
         self.task = task
         self.render_mode = check_render_mode(render_mode, self.metadata["render_modes"])
         self.observation_space = spaces.Box(-np.inf, np.inf, (task.state_dims,), np.float32)
         self.action_space = spaces.Box(-1.0, 1.0, (task.action_dims,), np.float32)
-        self.cost = task.cost
-        self.dynamics = task.dynamics
-        self.energy = task.energy
-        self.angle_dims = task.angle_dims
-        self.velocity_dims = dict(task.velocity_dims)
-        self.observation_labels = task.labels
-        self.initial_mean = task.initial_mean
-        self.initial_std = task.initial_std
+        self.offer(task)
         self._state: tuple[float, ...] | None = None
         self._forces = (0.0,) * task.action_dims
         self._steps = 0

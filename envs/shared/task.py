@@ -173,3 +173,22 @@ def check_stds(name: str, value: StdLike, labels: Sequence[str]) -> FloatArray:
     if not np.isfinite(stds).all() or (stds < 0).any():
         raise ValueError(f"{name} must be finite and >= 0, got {value!r}.")
     return np.broadcast_to(stds, (dims,)).copy()
+
+
+class TaskAttributes:
+    """What an environment offers of its task: to agents that plan with a model, to figures and to studies."""
+
+    metadata: dict[str, Any]
+
+    def offer(self, task: SwingUpTask) -> None:
+        """Set the attributes, and the speed of films to that of the plant."""
+        self.cost = task.cost
+        self.dynamics = task.dynamics
+        self.energy = task.energy
+        self.angle_dims = task.angle_dims
+        self.velocity_dims = dict(task.velocity_dims)
+        self.observation_labels = task.labels
+        self.initial_mean = task.initial_mean
+        self.initial_std = task.initial_std
+        self.dt = task.time_step
+        self.metadata = {**self.metadata, "render_fps": round(1 / task.time_step)}

@@ -13,14 +13,16 @@ from gymnasium.vector.utils import batch_space
 from envs.shared.arrays import FloatArray
 from envs.shared.drawing import Renderer
 from envs.shared.noise import Indices, NormalBlocks
-from envs.shared.task import SwingUpTask, check_render_mode, state_option
+from envs.shared.task import SwingUpTask, TaskAttributes, check_render_mode, state_option
 
 Observations = npt.NDArray[np.float32]
 Flags = npt.NDArray[np.bool_]
 Info = dict[str, Any]
 
 
-class SwingUpVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[np.float32], Any]):
+class SwingUpVectorEnv(
+    TaskAttributes, gymnasium.vector.VectorEnv[Observations, npt.NDArray[np.float32], Any]
+):
     """n independent plants that move together.
 
     Seeds, observations, rewards, infos and images are the same, to the last bit, as those of a
@@ -41,7 +43,6 @@ class SwingUpVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[np.f
 
     metadata: dict[str, Any] = {  # noqa: RUF012
         "render_modes": ["rgb_array"],
-        "render_fps": 10,
         "autoreset_mode": AutoresetMode.SAME_STEP,
     }
 
@@ -60,14 +61,7 @@ class SwingUpVectorEnv(gymnasium.vector.VectorEnv[Observations, npt.NDArray[np.f
         self.single_action_space = spaces.Box(-1.0, 1.0, (actions,), np.float32)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
-        self.cost = task.cost
-        self.dynamics = task.dynamics
-        self.energy = task.energy
-        self.angle_dims = task.angle_dims
-        self.velocity_dims = dict(task.velocity_dims)
-        self.observation_labels = task.labels
-        self.initial_mean = task.initial_mean
-        self.initial_std = task.initial_std
+        self.offer(task)
         self._all = np.arange(num_envs)
         self._normals = NormalBlocks(num_envs, dims)
         self._states = np.full((dims, num_envs), np.nan)

@@ -17,6 +17,7 @@ from envs.cart_double_pendulum.task import CartDoublePendulumTask
 from envs.double_pendulum.task import DoublePendulumTask
 from envs.shared.arrays import join, split
 from envs.shared.links import TwoLinks
+from mbrl_agent.run.experiment import step_duration
 
 IDS = ("CartDoublePendulumSwingUp-v0", "PendubotSwingUp-v0", "AcrobotSwingUp-v0")
 FRICTION = (0.02, 0.03)  # of the reference
@@ -192,6 +193,18 @@ def test_what_a_model_based_agent_asks_for(env_id):
     observation, info = env.reset(seed=3)
     assert np.abs(observation - info["state"]).max() < 0.1
     assert np.abs(info["state"] - env.initial_mean).max() < 0.6
+
+
+@pytest.mark.parametrize(
+    ("env_id", "seconds"), [*((name, 0.05) for name in IDS), ("CartPoleSwingUp-v0", 0.1)]
+)
+def test_a_step_lasts_as_long_as_the_plant_says(env_id, seconds):
+    env = gymnasium.make(env_id)
+    many = gymnasium.make_vec(env_id, num_envs=2, vectorization_mode="vector_entry_point")
+    assert step_duration(env) == seconds
+    for one in (env, many):
+        assert one.unwrapped.dt == one.unwrapped.task.time_step == seconds
+        assert one.metadata["render_fps"] == round(1 / seconds)
 
 
 @every_id
