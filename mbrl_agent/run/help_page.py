@@ -211,7 +211,7 @@ def add_line(add: Callable[..., object], line: Line) -> None:
         yes_no = argparse.BooleanOptionalAction
         add(line.flag, dest=line.key, action=yes_no, default=argparse.SUPPRESS, help=text)
     elif line.several:
-        how: dict[str, Any] = {"action": "extend", "nargs": "*", "metavar": line.metavar}
+        how: dict[str, Any] = {"action": "extend", "nargs": "+", "metavar": line.metavar}
         add(line.flag, dest=line.key, default=argparse.SUPPRESS, help=text, **how)
     else:
         how = {"action": "append" if line.repeats else "store", "metavar": line.metavar}

@@ -91,6 +91,7 @@ def test_bias_without_bimodal_starts(tmp_path):
         "--reference",
         "40",
         "--modes",
+        "none",
         "--out",
         str(tmp_path),
     ]

@@ -52,7 +52,7 @@ class Options(StrategyOptions):
     step: float = 0.02
     """Step of the finite differences, in units of delta."""
     modes: tuple[str, ...] = ("0:-1,1", "2:-pi,pi")
-    """Bimodal starts, DIM:LOW,HIGH each; none of them if no word follows."""
+    """Bimodal starts, DIM:LOW,HIGH each, or none."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,7 +65,7 @@ class Options(StrategyOptions):
     @property
     def starts(self) -> list[Modes]:
         """The bimodal starts."""
-        return [parse_modes(text) for text in self.modes]
+        return [] if self.modes == ("none",) else [parse_modes(text) for text in self.modes]
 
 
 def parse_modes(text: str) -> Modes:
