@@ -88,7 +88,7 @@ def _compare(agent: ParticlePILCO, action: Action, inputs: Inputs) -> Comparison
     alone = _call(agent, action, tuple(part[:1] for part in seen))  # as a control loop calls it
     difference = np.abs(found - expected) / span
     difference[0] = np.maximum(difference[0], np.abs(alone - expected[:1])[0] / span)
-    rounding = np.abs(_exact(agent, seen, expected) - expected) / span
+    rounding = np.abs(_exact(agent, inputs, expected) - expected) / span
     # what is not a number does not agree
     agrees = bool((difference <= np.maximum(TOLERANCE, 2 * rounding)).all())
     remembers = agent.policy.memory_dims > 0
@@ -133,14 +133,14 @@ def _call(agent: ParticlePILCO, action: Action, seen: Inputs) -> NDArray[np.floa
     return np.concatenate(found, axis=1)
 
 
-def _exact(agent: ParticlePILCO, seen: Inputs, otherwise: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What the policy does in float64 for the states that it sees; `otherwise` if it cannot compute so."""
+def _exact(agent: ParticlePILCO, inputs: Inputs, otherwise: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What the policy does in float64 for the inputs that it gets; `otherwise` if it cannot compute so."""
     single = next(agent.policy.parameters()).dtype
     try:
-        function = PolicyFunction(agent.policy, torch.float64)
+        function = PolicyFunction(agent.policy, torch.float64, range(agent.state_dims))
         function.action_dtype = function.memory_dtype = torch.float64
         with torch.no_grad():
-            results = function(*(torch.as_tensor(part).to(single) for part in seen))
+            results = function(*(torch.as_tensor(part).to(single) for part in inputs))
         parts = results if isinstance(results, tuple) else (results,)
         found = torch.cat(parts, dim=-1).numpy()
     except Exception:  # a policy of the user's own may mix in tensors of another precision

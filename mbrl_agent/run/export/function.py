@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,11 +20,11 @@ EXAMPLES = 3
 class PolicyFunction(nn.Module):
     """Map raw observations (N, S) to actions (N, U) as `predict` does, but for its checks.
 
-    Observations consist of the S dimensions that the policy sees, which are all unless it remembers.
-
     Args:
         policy: At its own parameters; a copy is taken.
         dtype: In which it computes; None takes the policy's own.
+        dims: Of which S dimensions observations consist; None takes those that the policy sees, which are all
+            unless it remembers.
     """
 
     low: Tensor
@@ -32,7 +33,9 @@ class PolicyFunction(nn.Module):
     half_range: Tensor
     places: Tensor
 
-    def __init__(self, policy: SearchPolicy, dtype: torch.dtype | None = None) -> None:
+    def __init__(
+        self, policy: SearchPolicy, dtype: torch.dtype | None = None, dims: Sequence[int] | None = None
+    ) -> None:
         super().__init__()
         policy = copy.deepcopy(policy).cpu().requires_grad_(False)
         if dtype is not None:
@@ -43,14 +46,15 @@ class PolicyFunction(nn.Module):
         self.action_dtype, self.memory_dtype = torch.from_numpy(space.low).dtype, torch.float32
         self.policy_dtype = next(policy.parameters()).dtype
         self.state_dims, self.action_dims = policy.state_dims, policy.action_dims
-        self.observation_dims, self.memory_dims = len(policy.seen_dims), policy.memory_dims
+        dims = policy.seen_dims if dims is None else dims
+        self.observation_dims, self.memory_dims = len(dims), policy.memory_dims
         self.register_buffer("low", torch.from_numpy(low))
         self.register_buffer("high", torch.from_numpy(high))
         self.register_buffer("center", torch.from_numpy(0.5 * low + 0.5 * high))
         self.register_buffer("half_range", torch.from_numpy(0.5 * high - 0.5 * low))
-        places = torch.full((self.state_dims,), self.observation_dims)
-        places[list(policy.seen_dims)] = torch.arange(self.observation_dims)
-        self.register_buffer("places", places)
+        places = np.full(self.state_dims, self.observation_dims)
+        places[list(dims)] = np.arange(self.observation_dims)
+        self.register_buffer("places", torch.from_numpy(places))
         self._controller = policy.controller(policy.parameter_dict())
         self.eval()
 

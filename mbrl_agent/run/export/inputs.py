@@ -27,11 +27,9 @@ def visited_inputs(agent: ParticlePILCO, count: int = MAX_VISITED) -> Inputs:
     """
     policy, dtype = agent.policy, agent.observation_space.dtype
     episodes = [episode.observations.astype(dtype) for episode in agent.replay.episodes]
-    if not episodes:
-        episodes = [np.zeros((0, policy.state_dims), dtype)]
-    parts = [np.concatenate(episodes)]
+    parts = [np.concatenate([np.zeros((0, policy.state_dims), dtype), *episodes])]
     if policy.memory_dims:
-        parts.append(np.concatenate(_memories(agent, episodes)))
+        parts.append(np.concatenate([_start(agent, 0), *_memories(agent, episodes)]))
     total = len(parts[0])
     chosen = np.linspace(0, total - 1, min(count, total)).round().astype(int)
     return tuple(part[chosen] for part in parts)
@@ -58,10 +56,11 @@ def _around(visited: NDArray[Any], generator: np.random.Generator) -> NDArray[An
 
 def _memories(agent: ParticlePILCO, episodes: list[NDArray[Any]]) -> list[NDArray[Any]]:
     """(T, H) of each episode (T, D): what the policy remembers when it sees each observation."""
+    if not episodes:
+        return []
     longest = max(map(len, episodes))
     padded = [np.pad(one, ((0, longest - len(one)), (0, 0)), mode="edge") for one in episodes]
-    memory = np.zeros((len(episodes), agent.policy.memory_dims), np.float32)
-    found = []
+    memory, found = _start(agent, len(episodes)), []
     for observations in np.stack(padded, axis=1):  # a step of all episodes side by side
         found.append(memory)
         _, state = agent.predict(observations, (memory,), deterministic=True)
@@ -69,3 +68,8 @@ def _memories(agent: ParticlePILCO, episodes: list[NDArray[Any]]) -> list[NDArra
         memory = state[0]
     steps = np.stack(found)
     return [steps[: len(one), index] for index, one in enumerate(episodes)]
+
+
+def _start(agent: ParticlePILCO, count: int) -> NDArray[Any]:
+    """(count, H), what is remembered at the start of an episode."""
+    return np.zeros((count, agent.policy.memory_dims), np.float32)

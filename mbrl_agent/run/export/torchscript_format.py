@@ -64,7 +64,7 @@ class _AnyShapeWithMemory(nn.Module):
         self.observation_dims = observation_dims
         self.action_dims = action_dims
         self.memory_dims = memory_dims
-        self.register_buffer("start", torch.zeros(memory_dims, dtype=torch.float32))
+        self.register_buffer("start", torch.zeros(memory_dims, dtype=torch.float32, device="cpu"))
 
     @jit.export  # type: ignore[untyped-decorator]
     def initial_memory(self) -> Tensor:
