@@ -175,6 +175,8 @@ class SearchPolicy(BasePolicy):
     Attributes:
         feature_mean: (F), subtracted from the features.
         feature_scale: (F), their inverse standard deviation; zero for what has never varied.
+        seen_dims: Indices of the dimensions on which the actions depend, in ascending order: all of them,
+            but for a `MemoryPolicy`.
     """
 
     feature_mean: Tensor
@@ -194,6 +196,7 @@ class SearchPolicy(BasePolicy):
         super().__init__(observation_space, action_space, squash_output=True)
         self.state_dims = observation_space.shape[0]
         self.action_dims = action_space.shape[0]
+        self.seen_dims = tuple(range(self.state_dims))
         self.features = AngleFeatures(self.state_dims, angle_dims)
         count = self.features.feature_dims
         self.register_buffer("feature_mean", torch.zeros(count, dtype=torch.float32, device="cpu"))

@@ -48,9 +48,10 @@ class MemoryPolicy(SearchPolicy):
         copied_dims: tuple[int, ...] = (),
     ) -> None:
         super().__init__(observation_space, action_space, lr_schedule, angle_dims)
+        self.seen_dims = tuple(dim for dim in self.seen_dims if dim not in copied_dims)
         features, angles = self.features, self.features.angle_dims
         owners = (*features.plain_dims, *angles, *angles)  # of each feature: the dimension it is made of
-        seen = [index for index, dim in enumerate(owners) if dim not in copied_dims]
+        seen = [index for index, dim in enumerate(owners) if dim in self.seen_dims]
         # on the policy's device, where a step can be captured as a CUDA graph; known anew, and not saved
         self.register_buffer("seen", torch.tensor(seen, dtype=torch.long, device="cpu"), persistent=False)
         if not seen:

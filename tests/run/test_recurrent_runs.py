@@ -9,6 +9,7 @@ from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.run.environment import make_env
 from mbrl_agent.run.evaluation import acting, evaluate
 from mbrl_agent.run.experiment import new_agent, new_run, open_run
+from mbrl_agent.run.export import FORMATS
 from mbrl_agent.study.__main__ import main as study
 from tests.support.programs import error_line, run
 from tests.support.tiny_run import TINY, assert_same_run, quick_figures
@@ -58,10 +59,25 @@ def test_inspect_draws_the_model_alone(directory, tmp_path, capsys):
     )
 
 
-def test_export_is_refused(directory, tmp_path, capsys):
-    line = error_line(capsys, "export", directory, "--out", tmp_path / "out", "--format", "numpy")
-    assert line.startswith("RecurrentPolicy remembers")
-    assert "agent.predict(observation, state, episode_start)" in line
+@pytest.mark.parametrize("name", ["numpy", "torchscript"])
+def test_an_export_acts_on_the_newest_positions(name, directory, tmp_path, capsys):
+    """On the rig nobody keeps a history for a policy that does not look at it."""
+    out = tmp_path / f"mine{FORMATS[name].suffixes[0]}"
+    shown = run(capsys, "export", directory, "--out", out, "--format", name)
+    assert "observation (2) and memory (6) -> action (1) from [-1.0] to [1.0] and memory (6)\n" in shown
+    assert "  0  x [m]\n  1  theta [rad]\nwrote " in shown
+    assert "memory = " in shown.splitlines()[-1]
+    act, agent = FORMATS[name].load(out), ParticlePILCO.load(directory / "agent.zip")
+    env = make_env(TrainConfig().updated(CHANGES).environment)
+    for seed in (4, 5):
+        observation, _ = env.reset(seed=seed)
+        memory, state, done = np.zeros(6, np.float32), None, False
+        while not done:
+            action, memory = act(observation[:2], memory)
+            expected, state = agent.predict(observation, state)
+            np.testing.assert_allclose(action, expected, atol=2e-5)
+            observation, _, terminated, truncated, _ = env.step(action)
+            done = terminated or truncated
 
 
 def test_studies_compare_what_keeps_particles(directory, tmp_path, capsys):

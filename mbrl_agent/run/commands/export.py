@@ -11,8 +11,8 @@ from typing import Literal
 
 from gymnasium import spaces
 
-from mbrl_agent.agent.agent import ParticlePILCO
 from mbrl_agent.options import refused
+from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.run.commands.agent_options import check_target
 from mbrl_agent.run.commands.task_names import NamedOptions
 from mbrl_agent.run.messages import FAILED, one_line
@@ -69,23 +69,26 @@ def run(options: Options) -> int:
     except ExportError as error:
         sys.stderr.write(f"export: error: {one_line(error)}\n")
         return FAILED
-    lines = [f"{opened.name}: {_signature(opened.agent)}"]
-    lines += [f"  {index}  {label}" for index, label in enumerate(names.labels)]
+    policy, labels = opened.agent.policy, exported.about.observation
+    lines = [f"{opened.name}: {_signature(policy)}"]
+    lines += [f"  {index}  {label}" for index, label in zip(policy.seen_dims, labels, strict=True)]
     lines += [f"wrote {file}" for file in exported.files]
     lines += [
         f"largest difference from predict on {found.states} {STATES[kind]}: {found}"
         for kind, found in exported.comparisons.items()
     ]
-    lines.append(f"use it: {file_format.usage(exported.files[0])}")
+    lines.append(f"use it: {file_format.usage(exported.files[0], exported.about)}")
     sys.stdout.write("\n".join([*lines, ""]))
     return 0
 
 
-def _signature(agent: ParticlePILCO) -> str:
-    space = agent.action_space
+def _signature(policy: SearchPolicy) -> str:
+    space = policy.action_space
     assert isinstance(space, spaces.Box)
     low, high = space.low.tolist(), space.high.tolist()
-    return f"observation ({agent.state_dims}) -> action ({agent.action_dims}) from {low} to {high}"
+    memory = f" and memory ({policy.memory_dims})" if policy.memory_dims else ""
+    action = f"action ({policy.action_dims}) from {low} to {high}"
+    return f"observation ({len(policy.seen_dims)}){memory} -> {action}{memory}"
 
 
 def _path(out: str | None, opened: OpenedAgent, suffixes: tuple[str, ...]) -> Path:

@@ -1,9 +1,12 @@
 """Take a policy away: files that act without this package, from the raw observation to the action.
 
+What a policy that remembers needs of earlier steps is an input and an output more, its memory.
+
 numpy_format.py        one .npz and one readable .py, which need NumPy alone
 torchscript_format.py  one .pt, which needs torch alone
 onnx_format.py         one .onnx, for ONNX Runtime and whatever else reads ONNX
 function.py            the whole function in torch, which the last two write down
+inputs.py              what a file is given when it is compared
 comparison.py          how far an exported file is from `predict`
 exporting.py           all of it in one call
 """

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from numpy.typing import NDArray
+from typing import Any, Self
 
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.version import __version__
 
-Action = Callable[[NDArray[Any]], NDArray[Any]]
-"""Raw observations (N, D) -> actions (N, U) in the units of the environment."""
+Action = Callable[..., Any]
+"""Raw observations (N, D) -> actions (N, U) in the units of the environment, NumPy arrays.
+
+Of a policy that remembers: the dimensions of observations that it sees, and its memory (N, H) -> a tuple of
+such actions and of the memory for the next step. It is zero at the start of an episode.
+"""
 
 
 @dataclass(frozen=True)
@@ -24,14 +26,22 @@ class About:
     Attributes:
         source: Where the policy comes from, in words.
         observation: (D), name of each dimension, with its unit where that is known.
+        memory: H, how many numbers the policy remembers.
     """
 
     source: str
     observation: tuple[str, ...]
+    memory: int = 0
+
+    def of(self, policy: SearchPolicy) -> Self:
+        """What the files of this policy say: of its memory, and of the dimensions that it sees."""
+        seen = tuple(self.observation[index] for index in policy.seen_dims)
+        return replace(self, observation=seen, memory=policy.memory_dims)
 
     def metadata(self) -> dict[str, Any]:
         """The same as plain data, and the version of the package."""
-        return {"mbrl_agent": __version__, "source": self.source, "observation": list(self.observation)}
+        found = {"mbrl_agent": __version__, "source": self.source, "observation": list(self.observation)}
+        return found | {"memory": self.memory} if self.memory else found
 
 
 class Format(ABC):
@@ -60,7 +70,7 @@ class Format(ABC):
 
         Args:
             policy: On the CPU.
-            about: What the files say of it.
+            about: What the files say of it; `About.of` this policy.
             stem: Name of the files without their suffixes.
 
         Returns:
@@ -79,5 +89,10 @@ class Format(ABC):
         """
 
     @abstractmethod
-    def usage(self, path: Path) -> str:
-        """Say in a line of code how the file is used."""
+    def usage(self, path: Path, about: About) -> str:
+        """Say in a line of code how the file is used.
+
+        Args:
+            path: The file of the first suffix.
+            about: What it says of the policy.
+        """

@@ -19,10 +19,12 @@ class Exported:
     Attributes:
         files: The first is the one that the user calls or loads.
         comparisons: With `predict`, by the kind of states.
+        about: What the files say of the policy, and of the dimensions that it sees.
     """
 
     files: tuple[Path, ...]
     comparisons: dict[str, Comparison]
+    about: About
 
 
 def export(
@@ -36,26 +38,20 @@ def export(
         agent: Whose policy it is.
         file_format: One of `FORMATS`.
         path: Of the files without suffixes.
-        about: What the files say of themselves.
+        about: What the files say of themselves, with names of all dimensions of an observation.
         overwrite: Whether files that are there may be replaced.
 
     Raises:
-        ValueError: The policy remembers, it cannot be written in this format or under this name, or a file is
-            there.
+        ValueError: The policy cannot be written in this format or under this name, or a file is there.
         ExportError: What would be written does not do what the policy does.
         OSError: A file cannot be written.
     """
-    if agent.policy.memory_dims:
-        raise ValueError(
-            f"{type(agent.policy).__name__} remembers, and what is exported maps one observation to one "
-            "action, without a memory: act by agent.predict(observation, state, episode_start), which "
-            "returns the next state as well"
-        )
     file_format.require(agent.policy, path.name)
     files = tuple(path.with_name(path.name + suffix) for suffix in file_format.suffixes)
     present = [file for file in files if file.exists()]
     if present and not overwrite:
         raise ValueError(f"{present[0]} is there already: give --force to replace it, or another --out")
+    about = about.of(agent.policy)
     contents = file_format.encode(agent.policy, about, path.name)
     with tempfile.TemporaryDirectory() as folder:
         for suffix, data in contents.items():
@@ -69,4 +65,4 @@ def export(
             )
     for suffix, data in contents.items():
         write_atomically(path.with_name(path.name + suffix), data)
-    return Exported(files, comparisons)
+    return Exported(files, comparisons, about)

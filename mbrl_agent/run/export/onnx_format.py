@@ -23,11 +23,20 @@ from mbrl_agent.run.messages import one_line
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 """Torch's exporter needs the first two; the third reads the file back, so that it can be compared."""
-INPUT, OUTPUT = "observation", "action"
+INPUTS, OUTPUTS = ("observation", "memory"), ("action", "next_memory")
+"""Of a policy without a memory the first ones."""
+FUNCTION = "A policy: raw observations (N, D) -> actions (N, U) in the environment's units."
+MEMORY_FUNCTION = (
+    "A policy that remembers: observation (N, D), raw, and memory (N, H), zero at the start of an episode -> "
+    "action (N, U) in the environment's units, and next_memory (N, H), the memory for the next step."
+)
 
 
 class OnnxFormat(Format):
-    """One file with the input "observation", (N, D) float32, and the output "action", (N, U)."""
+    """One file with the input "observation", (N, D) float32, and the output "action", (N, U).
+
+    Of a policy that remembers: the input "memory" and the output "next_memory", (N, H) float32, as well.
+    """
 
     suffixes = (".onnx",)
 
@@ -45,16 +54,17 @@ class OnnxFormat(Format):
         import onnx
 
         function = PolicyFunction(policy)
+        example = function.example()
         try:
             with _quiet_exporter(), torch.no_grad():
                 program = torch.onnx.export(
                     function,
-                    (function.example(),),
+                    example,
                     dynamo=True,
                     verbose=False,
-                    input_names=[INPUT],
-                    output_names=[OUTPUT],
-                    dynamic_shapes={INPUT: {0: torch.export.Dim("N")}},
+                    input_names=INPUTS[: len(example)],
+                    output_names=OUTPUTS[: len(example)],
+                    dynamic_shapes=tuple({0: torch.export.Dim("N")} for _ in example),
                 )
         except Exception as error:  # of a policy of the user's own that has no counterpart in ONNX
             raise ValueError(
@@ -64,7 +74,7 @@ class OnnxFormat(Format):
         assert program is not None
         model = program.model_proto
         _remove_traces(model)
-        model.doc_string = "A policy: raw observations (N, D) -> actions (N, U) in the environment's units."
+        model.doc_string = MEMORY_FUNCTION if about.memory else FUNCTION
         properties = {
             key: value if isinstance(value, str) else json.dumps(value)
             for key, value in about.metadata().items()
@@ -79,17 +89,22 @@ class OnnxFormat(Format):
 
         session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
 
-        def act(observation: NDArray[Any]) -> NDArray[Any]:
-            action: NDArray[Any] = session.run(None, {INPUT: observation.astype("float32")})[0]
-            return action
+        def act(*inputs: NDArray[Any]) -> NDArray[Any] | tuple[NDArray[Any], ...]:
+            named = {name: value.astype("float32") for name, value in zip(INPUTS, inputs, strict=False)}
+            action, *memory = session.run(None, named)
+            return (action, *memory) if memory else action
 
         return act
 
-    def usage(self, path: Path) -> str:
+    def usage(self, path: Path, about: About) -> str:
         """See `Format.usage`."""
+        session = f'session = onnxruntime.InferenceSession("{path.name}"); '
+        observations = '"observation": observations.astype("float32")'
+        if not about.memory:
+            return f"{session}action = session.run(None, {{{observations}}})[0]  # (N, D) -> (N, U)"
         return (
-            f'session = onnxruntime.InferenceSession("{path.name}"); action = session.run(None, '
-            f'{{"{INPUT}": observations.astype("float32")}})[0]  # (N, D) -> (N, U)'
+            f'{session}memory = np.zeros((N, {about.memory}), "float32"); action, memory = session.run(None, '
+            f'{{{observations}, "memory": memory}})'
         )
 
 

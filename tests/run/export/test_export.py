@@ -10,60 +10,33 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
 from torch import nn
 
 from mbrl_agent import ParticlePILCO
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.policies.rbf import RbfPolicy
 from mbrl_agent.run.export import FORMATS, About, ExportError, compare, export
+from tests.support.exporting import (
+    ABOUT,
+    ACTIONS,
+    HERE,
+    HIGH,
+    LOW,
+    OURS,
+    STATES,
+    Plant,
+    make_agent,
+    run_alone,
+    share,
+    visited,
+)
 
-STATES, ACTIONS = 5, 3
-LOW, HIGH = (-2.0, 0.1, 5.0), (1.0, 0.3, 5.0)  # the last cannot move
 POLICIES = ["rbf:centers=9", "linear", "mlp:hidden=8x6"]
-HERE = [name for name in FORMATS if name != "onnx" or importlib.util.find_spec("onnxruntime")]
-ABOUT = About("agent.zip", tuple(f"x{index} [m]" for index in range(STATES)))
-
-
-class Plant(gymnasium.Env):
-    """Five dimensions and three actions with bounds of their own."""
-
-    def __init__(self, dtype=np.float32, angle_dims=(3, 1)):
-        self.observation_space = spaces.Box(-np.inf, np.inf, (STATES,), dtype)
-        self.action_space = spaces.Box(np.array(LOW, np.float32), np.array(HIGH, np.float32))
-        self.cost = lambda state, action: state.square().sum(-1)
-        self.angle_dims = angle_dims
-
-
-def visited(rng, count=60):
-    """A pressure with an offset of thousands of spreads, angles after many turns, a dimension that rests."""
-    states = rng.normal(size=(count, STATES)) * [1.0, 20.0, 2.0, 3.0, 0.0]
-    return states + np.array([0.0, 60.0, 101325.0, 0.0, 7.0])
-
-
-def make_agent(policy="rbf:centers=9", angle_dims=(3, 1), draw=True, **options):
-    env = gymnasium.wrappers.TimeLimit(Plant(angle_dims=angle_dims, **options), 60)
-    agent = ParticlePILCO(policy, env, seed=0)
-    rng = np.random.default_rng(0)
-    states = visited(rng).astype(agent.observation_space.dtype)
-    agent.add_episode(states, rng.uniform(LOW, HIGH, (len(states) - 1, ACTIONS)).astype(np.float32))
-    seen = torch.as_tensor(states, dtype=torch.float64)
-    agent.policy.restandardize(seen)
-    if draw:
-        drawn = agent.policy.initial_parameters(seen, 1, torch.Generator().manual_seed(1))
-        agent.policy.set_parameters({name: value[0] for name, value in drawn.items()})
-    return agent
 
 
 @pytest.fixture(params=HERE)
 def file_format(request):
     return FORMATS[request.param]
-
-
-def share(actions, expected):
-    """Largest difference as a fraction of the range."""
-    span = np.subtract(HIGH, LOW)
-    return (np.abs(actions.astype(float) - expected) / np.where(span > 0, span, 1)).max()
 
 
 # the same as predict ---------------------------------------------------------------------------------------
@@ -123,33 +96,6 @@ def test_actions_stay_within_bounds_by_rounding(tmp_path, file_format):
 
 # without this package --------------------------------------------------------------------------------------
 
-ALONE = """
-import sys
-class Only:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {forbidden}:
-            raise ImportError(name + " is not here")
-sys.meta_path.insert(0, Only())
-import numpy as np
-states = np.load({states!r})
-{code}
-np.save({out!r}, actions)
-"""
-OURS = ["mbrl_agent", "envs", "train", "gymnasium", "stable_baselines3"]
-
-
-def run_alone(code, forbidden, states, folder):
-    """Actions from a process in which some packages cannot be imported."""
-    np.save(folder / "states.npy", states)
-    program = ALONE.format(
-        forbidden=forbidden, states=str(folder / "states.npy"), out=str(folder / "actions.npy"), code=code
-    )
-    done = subprocess.run(
-        [sys.executable, "-I", "-c", program], cwd="/", capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return np.load(folder / "actions.npy")
-
 
 @pytest.mark.parametrize("policy", POLICIES)
 def test_the_numpy_files_need_numpy_alone(policy, tmp_path):
@@ -191,7 +137,7 @@ def test_files_may_be_moved_together(tmp_path):
 # what the numpy file says ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("policy", [*POLICIES, "recurrent:hidden=7"])
 def test_the_python_file_is_clean(policy, tmp_path):
     labels = (
         "x [m]",
@@ -202,7 +148,7 @@ def test_the_python_file_is_clean(policy, tmp_path):
     )
     path = tmp_path / "policy.py"
     export(make_agent(policy), FORMATS["numpy"], tmp_path / "policy", About('a"""b\\', labels))
-    assert len(path.read_text().splitlines()) < 60
+    assert len(path.read_text().splitlines()) < 70
     config = Path(__file__).resolve().parents[3] / "pyproject.toml"
     for words in (["check"], ["format", "--check"]):
         done = subprocess.run(
