@@ -63,12 +63,12 @@ class PointMass(gymnasium.Env[NDArray[np.float32], NDArray[np.float32]]):
 
 
 def tiny_env() -> gymnasium.Env[Any, Any]:
-    """The point mass with a time limit."""
+    """Return the point mass with a time limit."""
     return gymnasium.wrappers.TimeLimit(PointMass(), STEPS)
 
 
 def particles_for(fits: Any, at_least: int) -> int:
-    """The smallest number of particles from `at_least` on that `fits(count)` does not refuse."""
+    """Return the smallest number of particles from `at_least` on that `fits(count)` does not refuse."""
     for count in range(max(at_least, 1), at_least + 257):
         try:
             fits(count)
@@ -130,7 +130,7 @@ def learns_and_is_saved(
 
 
 def tiny_model(options: DynamicsOptions) -> Any:
-    """The model for the point mass, not fitted."""
+    """Return the model for the point mass, not fitted."""
     return options.build(AngleFeatures(2), 1, torch.Generator().manual_seed(0))
 
 
@@ -141,7 +141,7 @@ def _saved(agent: ParticlePILCO) -> bytes:
 
 
 def _custom(agent: ParticlePILCO) -> dict[str, type]:
-    """The classes of the agent that are not the package's."""
+    """Return the classes of the agent that are not the package's."""
     chosen: dict[str, tuple[Registry[Any], Any]] = {
         "resampling": (RESAMPLERS, agent.resampling),
         "estimator": (ESTIMATORS, agent.estimator),

@@ -78,7 +78,7 @@ RULES: tuple[Callable[[Cost, Dims], None], ...] = (check_shapes, check_batch, ch
 
 
 def find_dims(cost: Cost) -> Dims:
-    """The fewest state dimensions, and action dimensions, that a cost can be called with.
+    """Return the fewest state dimensions, and action dimensions, that a cost can be called with.
 
     Raises:
         ContractError: It can be called with none.

@@ -58,7 +58,7 @@ def make_transitions(model: DynamicsModel, count: int = N, constant: bool = Fals
 
 
 def make_mechanical_transitions(model: DynamicsModel) -> Transitions:
-    """The same, of which one dimension follows from another: x' = x + h (v + v') / 2."""
+    """Return the same, of which one dimension follows from another: x' = x + h (v + v') / 2."""
     transitions = make_transitions(model)
     speed = (transitions.states[:, VELOCITY] + transitions.next_states[:, VELOCITY]) / 2
     transitions.next_states[:, POSITION] = transitions.states[:, POSITION] + STEP * speed
@@ -66,7 +66,7 @@ def make_mechanical_transitions(model: DynamicsModel) -> Transitions:
 
 
 def make_remembering_transitions(model: DynamicsModel) -> Transitions:
-    """The same, of which two dimensions hold what another one and an action were a step before."""
+    """Return the same, of which two dimensions hold what another one and an action were a step before."""
     transitions = make_transitions(model)
     before = torch.cat([transitions.states, transitions.actions], dim=-1)
     for index, source in COPIES:
@@ -75,7 +75,7 @@ def make_remembering_transitions(model: DynamicsModel) -> Transitions:
 
 
 def build(options: DynamicsOptions, integrated: bool = False, remembering: bool = False) -> DynamicsModel:
-    """A model that is not fitted, told or not that one dimension is the integral of another, or a copy."""
+    """Make a model that is not fitted, told or not that one dimension integrates or copies another."""
     features = AngleFeatures(D, (ANGLE,))
     if integrated or remembering:
         pairs = ((POSITION, VELOCITY),) if integrated else ()
@@ -87,7 +87,7 @@ def build(options: DynamicsOptions, integrated: bool = False, remembering: bool 
 def fitted(
     options: DynamicsOptions, dtype: torch.dtype = torch.float64, constant: bool = False
 ) -> DynamicsModel:
-    """A fitted model, the caller's own."""
+    """Make a fitted model, the caller's own."""
     return copy.deepcopy(_fitted(options, dtype, constant))
 
 

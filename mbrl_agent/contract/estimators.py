@@ -39,7 +39,7 @@ REPEATS = 400
 
 
 def working_strategy(estimator: Estimator) -> Resampler:
-    """The first of the package's strategies, "none" before all others, with which the estimator works.
+    """Return the first of the package's strategies, "none" before all others, with which the estimator works.
 
     Raises:
         ContractError: There is none.
@@ -51,7 +51,7 @@ def working_strategy(estimator: Estimator) -> Resampler:
 
 
 def few(estimator: Estimator, at_least: int = 12) -> int:
-    """A small number of particles with which it works."""
+    """Return a small number of particles with which it works."""
     return max(at_least, estimator.min_particles(2, 1))
 
 

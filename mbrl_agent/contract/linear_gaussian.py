@@ -58,7 +58,7 @@ class AffinePolicy(SearchPolicy):
         super().__init__(spaces.Box(-np.inf, np.inf, (2,)), spaces.Box(-1, 1, (1,)))
 
     def controller(self, parameters: Parameters) -> Controller:
-        """The policy at the given parameters; see `SearchPolicy.controller`."""
+        """Return the policy at the given parameters; see `SearchPolicy.controller`."""
         return lambda state: state @ parameters["gain"] + parameters["offset"].unsqueeze(-2)
 
     def initial_parameters(
@@ -74,14 +74,14 @@ def quadratic_cost(state: Tensor, action: Tensor) -> Tensor:
 
 
 def copies(replicates: int, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
-    """The parameters with a leading replicate axis."""
+    """Return the parameters with a leading replicate axis."""
     return {
         key: value.to(dtype).expand(replicates, *value.shape).clone() for key, value in PARAMETERS.items()
     }
 
 
 def exact_gradient() -> dict[str, Tensor]:
-    """The gradient of the expected cost, by the recursion of mean and covariance."""
+    """Return the gradient of the expected cost, by the recursion of mean and covariance."""
     leaves = {name: value.clone().requires_grad_() for name, value in PARAMETERS.items()}
     mean, covariance = START_MEAN, torch.diag(START_STD**2)
     total = torch.zeros((), dtype=torch.float64)
@@ -103,7 +103,7 @@ def simulate(
     dtype: torch.dtype = torch.float64,
     terminated: Terminated | None = None,
 ) -> Simulation:
-    """A rollout of independent replicates as a function of the parameters."""
+    """Make a rollout of independent replicates as a function of the parameters."""
     source = generator(0)
     normal = torch.randn(replicates, particles, 2, generator=source, dtype=torch.float64)
     start = (START_MEAN + START_STD * normal).to(dtype)

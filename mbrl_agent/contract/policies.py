@@ -47,7 +47,7 @@ def inputs(policy: SearchPolicy, *shape: int, seed: int = 1, dtype: torch.dtype 
 
 
 def make(policy: PolicyOptions, dtype: torch.dtype = torch.float64) -> SearchPolicy:
-    """The policy, standardised to some states."""
+    """Return the policy, standardised to some states."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         made = policy.policy_class(
@@ -60,7 +60,7 @@ def make(policy: PolicyOptions, dtype: torch.dtype = torch.float64) -> SearchPol
 def noise_of(
     policy: SearchPolicy, *shape: int, seed: int = 3, dtype: torch.dtype = torch.float64
 ) -> tuple[Tensor, ...]:
-    """What the policy takes beside the states while it is improved: nothing if it is not noisy."""
+    """Return what the policy takes beside the states while it is improved: nothing if it is not noisy."""
     columns = policy.noise_dims
     return (normal(*shape, columns, seed=seed, dtype=dtype),) if columns else ()
 

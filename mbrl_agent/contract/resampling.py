@@ -46,7 +46,7 @@ def make_inputs(
     dims: int = D,
     dtype: torch.dtype = torch.float64,
 ) -> Inputs:
-    """A prediction, one sample of it, and noise, for at least so many particles."""
+    """Make a prediction, one sample of it, and noise, for at least so many particles."""
     count = particles_for(lambda n: resampler.validate(n, dims), particles)
     shape = (*replicates, count)
     mean, error = (normal(*shape, dims, seed=seed, dtype=dtype) for seed in range(2))
@@ -65,7 +65,7 @@ def two_steps(
 
 
 def values_of(steps: tuple[Resampled, ...]) -> list[Tensor | None]:
-    """The tensors that steps returned."""
+    """Return the tensors that steps returned."""
     return [
         value for out in steps for value in (out.particles, out.weights, out.state, out.log_prob, out.jitter)
     ]

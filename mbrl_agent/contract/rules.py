@@ -123,7 +123,7 @@ def refuses(call: Callable[[], object]) -> bool:
 
 
 def generator(seed: int = 0) -> torch.Generator:
-    """A generator of its own."""
+    """Return a generator of its own."""
     return torch.Generator().manual_seed(seed)
 
 
@@ -133,5 +133,5 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Te
 
 
 def tolerance_of(dtype: torch.dtype) -> float:
-    """What rounding may add up to where sums are taken in another order."""
+    """Return what rounding may add up to where sums are taken in another order."""
     return 1e-3 if dtype == torch.float32 else EXACT

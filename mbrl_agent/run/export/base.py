@@ -34,12 +34,12 @@ class About:
     memory: int = 0
 
     def of(self, policy: SearchPolicy) -> Self:
-        """What the files of this policy say: of its memory, and of the dimensions that it sees."""
+        """Return what the files of this policy say: of its memory, and of the dimensions that it sees."""
         seen = tuple(self.observation[index] for index in policy.seen_dims)
         return replace(self, observation=seen, memory=policy.memory_dims)
 
     def metadata(self) -> dict[str, Any]:
-        """The same as plain data, and the version of the package."""
+        """Return the same as plain data, and the version of the package."""
         found = {"mbrl_agent": __version__, "source": self.source, "observation": list(self.observation)}
         return found | {"memory": self.memory} if self.memory else found
 

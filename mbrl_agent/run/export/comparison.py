@@ -96,7 +96,7 @@ def _compare(agent: ParticlePILCO, action: Action, inputs: Inputs) -> Comparison
 
 
 def _predicted(agent: ParticlePILCO, inputs: Inputs) -> NDArray[np.float64]:
-    """What `predict` does, and what it remembers behind that: (N, U + H)."""
+    """Return what `predict` does, and what it remembers behind that: (N, U + H)."""
     observations, *memory = inputs
     actions, state = agent.predict(observations, tuple(memory) or None, deterministic=True)
     return np.concatenate([actions, *(state or ())], axis=1).astype(np.float64)
@@ -113,7 +113,7 @@ def _span(agent: ParticlePILCO, expected: NDArray[np.float64]) -> NDArray[np.flo
 
 
 def _call(agent: ParticlePILCO, action: Action, seen: Inputs) -> NDArray[np.float64]:
-    """What the function returns, one beside the other: (N, U + H).
+    """Return what the function returns, one beside the other: (N, U + H).
 
     Raises:
         ExportError: The function fails, as what was traced from a policy of the user's own may do anyhow.
@@ -134,7 +134,7 @@ def _call(agent: ParticlePILCO, action: Action, seen: Inputs) -> NDArray[np.floa
 
 
 def _exact(agent: ParticlePILCO, inputs: Inputs, otherwise: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What the policy does in float64 for the inputs that it gets; `otherwise` if it cannot compute so."""
+    """Compute what the policy does in float64 for its inputs; `otherwise` if it cannot compute so."""
     single = next(agent.policy.parameters()).dtype
     try:
         function = PolicyFunction(agent.policy, torch.float64, range(agent.state_dims))

@@ -226,7 +226,7 @@ def _checksum(arrays: Arrays) -> str:
 
 
 def _literal(text: str) -> str:
-    """A string as source code, in ASCII: labels are the user's, and may hold anything."""
+    """Return a string as source code, in ASCII: labels are the user's, and may hold anything."""
     escaped = text.encode("unicode_escape").decode("ascii")
     if '"' in escaped and "'" not in escaped:
         return f"'{escaped}'"
