@@ -192,6 +192,13 @@ def test_weighted_percentiles():
         (["landscape", "--untrained", "--env", "Pendulum-v1"], "does not offer its dynamics"),
         (["landscape", "--untrained", "--env", "Nowhere-v3"], "cannot be made"),
         (["bias", "--untrained", "--modes", "x:1,2"], "--modes: expected DIM:LOW,HIGH"),
+        (["landscape", "--run", "x", "--policy", "mlp"], "--policy: belongs to --untrained"),
+        (["landscape", "--run", "x", "--noise", "1"], "--noise: belongs to --untrained"),
+        (["landscape", "--untrained", "--seed", "1", "--seeds", "2"], "--seeds: stands instead of --seed"),
+        (
+            ["landscape", "--untrained", "--horizon", "9", "--horizons", "8"],
+            "--horizons: stands instead of --horizon",
+        ),
         (["bias", "--untrained", "--step", "0"], "--step: must be above zero"),
         (["figures", "--untrained", "--threads", "0"], "--threads: must be at least 1"),
     ],

@@ -61,6 +61,10 @@ class Options(StrategyOptions):
         require_count("directions", self.directions)
         if self.seeds is not None:
             parse_seeds(self.seeds)
+            if self.seed:
+                raise refused("seeds", "stands instead of --seed: give one of them")
+        if self.horizons and self.horizon:
+            raise refused("horizons", "stands instead of --horizon: give one of them")
         for horizon in self.horizons:
             require_count("horizons", horizon)
         if self.horizons:

@@ -56,6 +56,9 @@ class SceneOptions(SourceOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_count("horizon", self.horizon, minimum=0)
+        for name in ("policy", "noise"):
+            if self.run is not None and getattr(self, name) != getattr(SceneOptions, name):
+                raise refused(name, "belongs to --untrained: a run has its own")
         _ = self.sampling  # checks particles and repeats
 
     @property
