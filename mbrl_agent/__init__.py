@@ -15,7 +15,6 @@ from mbrl_agent.version import __version__
 if TYPE_CHECKING:
     from mbrl_agent.agent.agent import ParticlePILCO
     from mbrl_agent.agent.callbacks import TrialCallback
-    from mbrl_agent.costs.history import History
     from mbrl_agent.dynamics.base import DynamicsModel, DynamicsOptions
     from mbrl_agent.dynamics.dropout import Dropout
     from mbrl_agent.dynamics.ensemble import Ensemble
@@ -54,8 +53,10 @@ if TYPE_CHECKING:
     from mbrl_agent.search.rollouts.moment_matching import MomentMatching
     from mbrl_agent.search.rollouts.particles import Particles
     from mbrl_agent.types import Prediction, Resampled
+    from mbrl_agent.wrappers import ActionHistory, History
 
 __all__ = [
+    "ActionHistory",
     "CheckpointError",
     "DetachedMixture",
     "Dropout",
@@ -109,7 +110,6 @@ __all__ = [
 _HOMES = {
     "agent.agent": "ParticlePILCO",
     "agent.callbacks": "TrialCallback",
-    "costs.history": "History",
     "dynamics.base": "DynamicsModel DynamicsOptions",
     "dynamics.dropout": "Dropout",
     "dynamics.ensemble": "Ensemble",
@@ -138,6 +138,7 @@ _HOMES = {
     "search.rollouts.moment_matching": "MomentMatching",
     "search.rollouts.particles": "Particles",
     "types": "Prediction Resampled",
+    "wrappers": "ActionHistory History",
 }
 """Where what is exported comes from, as above: names by the module below this one."""
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names.split()}

@@ -16,7 +16,7 @@ LAYERS = [
     ["train", "mbrl_agent.__main__"],
     ["mbrl_agent.study", "mbrl_agent.contract"],
     ["mbrl_agent.run"],
-    ["mbrl_agent.agent"],
+    ["mbrl_agent.agent", "mbrl_agent.wrappers"],
     ["mbrl_agent.search"],
     ["mbrl_agent.resampling"],
     ["mbrl_agent.gaussians", "mbrl_agent.dynamics", "mbrl_agent.policies", "mbrl_agent.costs"],
@@ -50,8 +50,6 @@ EXCEPTIONS = {
     "mbrl_agent.policies.mlp": {"gymnasium"},
     "mbrl_agent.policies.rbf": {"gymnasium"},
     "mbrl_agent.policies.recurrent": {"gymnasium"},
-    "mbrl_agent.costs.history": {"gymnasium"},  # a wrapper around environments, which hands on their costs
-    "mbrl_agent.costs.action_history": {"gymnasium"},  # and one beside the cost that it is for
     "mbrl_agent.options.fields": {"pathlib"},  # the value of an option may be a path
     "mbrl_agent.options.modules": {"os", "pathlib"},  # where a user's module lies
     "mbrl_agent.options.plugins": {"os"},

@@ -6,13 +6,11 @@ Each is a frozen dataclass: it compares, prints, copies and pickles by its setti
 also to a function of the user's own, and scale with `*`. The state is the one AFTER the step, the action the
 one that led to it. Dtype and device follow the states and actions; nothing is copied to a GPU at a call.
 
-`History` and `ActionHistory` wrap an environment whose state shall hold more, and hand on its cost.
+`mbrl_agent.wrappers` has environments whose state holds more, and hands on their cost.
 """
 
-from mbrl_agent.costs.action_history import ActionHistory
 from mbrl_agent.costs.actions import ActionPenalty, ActionRatePenalty
 from mbrl_agent.costs.base import FirstDimensions, Scaled, Sum, TaskCost
-from mbrl_agent.costs.history import History
 from mbrl_agent.costs.target import Quadratic, Saturating
 from mbrl_agent.costs.tip import TipDistance
 from mbrl_agent.options.registry import Registry
@@ -22,11 +20,9 @@ COSTS: Registry[TaskCost] = Registry("cost", "mbrl_agent.costs", TaskCost)  # ty
 
 __all__ = [
     "COSTS",
-    "ActionHistory",
     "ActionPenalty",
     "ActionRatePenalty",
     "FirstDimensions",
-    "History",
     "Quadratic",
     "Saturating",
     "Scaled",

@@ -80,7 +80,7 @@ class ActionRatePenalty(TaskCost):
     in the state after the step that is a itself. `ActionHistory` wraps an environment so that its
     observations hold both, and says where b is:
 
-        env = costs.ActionHistory(env)
+        env = mbrl_agent.ActionHistory(env)
         cost = env.cost + 0.1 * costs.ActionRatePenalty(env.previous_action_dims)
 
     Attributes:

@@ -19,10 +19,10 @@ from typing import Any
 import gymnasium
 from gymnasium.envs.registration import EnvSpec, load_env_creator
 
-from mbrl_agent.costs.history import History
 from mbrl_agent.options import Option, OptionError, did_you_mean
 from mbrl_agent.options.modules import OURS, find_module, is_ours, load_file, place_of, reason_of
 from mbrl_agent.run.env_values import hint_of, read_value, to_argument, type_hints
+from mbrl_agent.wrappers.history import History
 
 Env = gymnasium.Env[Any, Any]
 OUR_ENV = "CartPoleSwingUp-v0"

@@ -6,7 +6,7 @@ import torch
 
 import envs  # noqa: F401
 from mbrl_agent import ParticlePILCO
-from mbrl_agent.costs import ActionHistory
+from mbrl_agent.wrappers import ActionHistory
 from tests.agent.test_agent import STEPS, make, same
 from tests.agent.test_observation_changes import Doubling
 from tests.support.point_mass import PointMass, distance_cost, limited

@@ -112,7 +112,19 @@ def test_trajectories_of_a_run(run):
 
 
 def test_landscapes_of_several_seeds_are_those_of_each(tmp_path, capsys):
-    words = "landscape --untrained --particles 30 --repeats 2 --resampling none --points 2 --out".split()
+    words = [
+        "landscape",
+        "--untrained",
+        "--particles",
+        "30",
+        "--repeats",
+        "2",
+        "--resampling",
+        "none",
+        "--points",
+        "2",
+        "--out",
+    ]
     words.append(str(tmp_path))
     assert main([*words, "--seeds", "0,2", "--horizons", "2", "3"]) == 0
     lines = rows(tmp_path / "study_landscape_lines.csv")

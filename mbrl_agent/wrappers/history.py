@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mbrl_agent.costs.base import FirstDimensions
-from mbrl_agent.costs.handed_on import (
+from mbrl_agent.options.validation import require_count
+from mbrl_agent.wrappers.handed_on import (
     PROBES,
     CostOfObserved,
     NeedsHidden,
@@ -23,7 +24,6 @@ from mbrl_agent.costs.handed_on import (
     RepeatedStarts,
     depends_on,
 )
-from mbrl_agent.options.validation import require_count
 
 
 class History(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConstructorArgs):

@@ -8,7 +8,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import SubprocVecEnv
 
 import envs  # noqa: F401
-from mbrl_agent import ParticlePILCO, SearchOptions, costs
+from mbrl_agent import ActionHistory, ParticlePILCO, SearchOptions, costs
 from mbrl_agent.dynamics.ensemble import Ensemble
 from tests.support.point_mass import STEPS, limited
 
@@ -22,11 +22,11 @@ OPTIONS = {
 
 
 def wrapped():
-    return costs.ActionHistory(gymnasium.make("CartPoleSwingUp-v0"))
+    return ActionHistory(gymnasium.make("CartPoleSwingUp-v0"))
 
 
 def test_observations_end_with_the_last_two_actions_in_their_own_scale():
-    env = costs.ActionHistory(limited(bound=2.0))
+    env = ActionHistory(limited(bound=2.0))
     first, _ = env.reset(seed=0)
     assert first[2:].tolist() == [0, 0]
     seen = [env.step(np.array([action], np.float32))[0][2:].tolist() for action in (2.0, -1.0, 0.5)]
@@ -36,7 +36,7 @@ def test_observations_end_with_the_last_two_actions_in_their_own_scale():
 
 
 def test_copied_dims_are_what_happens():
-    env = costs.ActionHistory(limited(bound=2.0))
+    env = ActionHistory(limited(bound=2.0))
     before, _ = env.reset(seed=0)
     for action in (1.0, -2.0, 0.5):
         after = env.step(np.array([action], np.float32))[0]
@@ -62,8 +62,8 @@ def test_what_the_environment_offers_is_handed_on():
     assert env.initial_mean.tolist() == [*env.unwrapped.initial_mean, 0, 0]
     assert env.initial_std.shape == (6,)
     assert env.observation_labels[4:] == ("1_ago_action_0", "2_ago_action_0")
-    assert not costs.ActionHistory(limited(offers_cost=False)).has_wrapper_attr("cost")
-    assert not costs.ActionHistory(limited()).has_wrapper_attr("initial_mean")
+    assert not ActionHistory(limited(offers_cost=False)).has_wrapper_attr("cost")
+    assert not ActionHistory(limited()).has_wrapper_attr("initial_mean")
 
 
 @pytest.mark.parametrize("vec_env", [None, SubprocVecEnv])
@@ -82,7 +82,7 @@ def test_an_agent_learns_with_a_cost_of_the_change(vec_env):
 
 
 def test_the_environments_own_cost_is_found_through_the_wrapper():
-    agent = ParticlePILCO("RbfPolicy", costs.ActionHistory(limited()), **OPTIONS).learn(STEPS)
+    agent = ParticlePILCO("RbfPolicy", ActionHistory(limited()), **OPTIONS).learn(STEPS)
     assert agent.task.cost == costs.FirstDimensions(limited().unwrapped.cost, 2)
 
 
@@ -95,7 +95,7 @@ def test_the_environments_own_cost_is_found_through_the_wrapper():
 )
 def test_spaces_that_do_not_fit(env, message):
     with pytest.raises(ValueError, match=message):
-        costs.ActionHistory(env())
+        ActionHistory(env())
 
 
 class _Offering(gymnasium.Wrapper):
@@ -107,7 +107,7 @@ class _Offering(gymnasium.Wrapper):
 
 
 def test_ends_and_starts_are_handed_on():
-    env = costs.ActionHistory(_Offering(gymnasium.make("CartPoleSwingUp-v0")))
+    env = ActionHistory(_Offering(gymnasium.make("CartPoleSwingUp-v0")))
     states = torch.zeros(3, 6)
     states[1, 0], states[2, 4] = 2.0, 2.0  # the last is an action
     assert env.get_wrapper_attr("terminated")(states).tolist() == [False, True, False]
@@ -118,5 +118,5 @@ def test_ends_and_starts_are_handed_on():
 
 
 def test_what_the_environment_does_not_offer_is_not_handed_on():
-    env = costs.ActionHistory(gymnasium.make("Pendulum-v1"))
+    env = ActionHistory(gymnasium.make("Pendulum-v1"))
     assert not any(env.has_wrapper_attr(name) for name in ("cost", "terminated", "initial_states"))

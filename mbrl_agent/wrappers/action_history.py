@@ -6,7 +6,7 @@ from typing import Any
 
 import gymnasium
 
-from mbrl_agent.costs.history import History
+from mbrl_agent.wrappers.history import History
 
 
 class ActionHistory(History):
@@ -21,6 +21,12 @@ class ActionHistory(History):
 
     Raises:
         ValueError: The spaces are others.
+
+    Example:
+        >>> import gymnasium
+        >>> env = ActionHistory(gymnasium.make("Pendulum-v1"))
+        >>> env.observation_space.shape, env.latest_action_dims, env.previous_action_dims
+        ((5,), (3,), (4,))
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
