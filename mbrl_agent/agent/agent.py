@@ -508,7 +508,7 @@ class ParticlePILCO(BaseAlgorithm):
         self.logger.dump(self.num_timesteps)
 
     def episode_seed(self, collection: int) -> int:
-        """The seed of the real episode of a collection (counted from 0) in the first environment."""
+        """Return the seed of the real episode of a collection (counted from 0) in the first environment."""
         return self.collector.episode_seed(collection)
 
     def scale_action(self, action: NDArray[np.float64]) -> NDArray[Any]:
@@ -553,7 +553,7 @@ class ParticlePILCO(BaseAlgorithm):
         return report
 
     def policy_search(self) -> PolicySearch:
-        """The search in the present model, from the present distribution of initial states."""
+        """Return the search in the present model, from the present distribution of initial states."""
         return self.learner.policy_search(self.replay)
 
     def _probe_gradient(self) -> None:
@@ -563,7 +563,7 @@ class ParticlePILCO(BaseAlgorithm):
         trial_log.record_probe(self.logger, probe)
 
     def _generator(self, purpose: str) -> torch.Generator:
-        """The randomness of a purpose in this trial."""
+        """Return the randomness of a purpose in this trial."""
         assert self.seed is not None
         return derive_generator(self.seed, purpose, self.trials, self.device)
 

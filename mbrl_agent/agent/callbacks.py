@@ -29,24 +29,24 @@ class TrialCallback(BaseCallback):
     """
 
     def on_trial_end(self) -> None:
-        """Called after a trial (collect, fit, improve), before its figures are dumped to the logger.
+        """Act after a trial (collect, fit, improve), before its figures are dumped to the logger.
 
         Random trials before the last one only collect.
         """
 
     def on_trial_logged(self) -> bool:
-        """Called after the trial's figures were dumped: the time to save. Return False to stop learning."""
+        """Act after the trial's figures were dumped: the time to save. Return False to stop learning."""
         return True
 
     def on_progress(self, phase: str, done: int, total: int, expected_cost: float | None) -> None:
-        """Called now and then inside a phase (`collect`, `fit`, `improve`) of a trial."""
+        """Act now and then inside a phase (`collect`, `fit`, `improve`) of a trial."""
 
     def _on_step(self) -> bool:
         return True
 
 
 def trial_callbacks(callback: BaseCallback) -> Iterator[TrialCallback]:
-    """The trial callbacks among a callback and those inside it, at any depth, each of them once."""
+    """Yield the trial callbacks among a callback and those inside it, at any depth, each of them once."""
     yield from _inside(callback, set())
 
 

@@ -33,7 +33,7 @@ def full_name(cls: type) -> str:
 
 
 def encode_value(value: Any, where: str, depth: int = 0) -> Any:
-    """A value as JSON data from which `decode_value` makes an equal one: tuples stay tuples.
+    """Return a value as JSON data from which `decode_value` makes an equal one: tuples stay tuples.
 
     Args:
         value: Numbers (NumPy's become Python's), text, None, and lists, tuples and dicts of them.
@@ -63,7 +63,7 @@ def encode_value(value: Any, where: str, depth: int = 0) -> Any:
 
 
 def decode_value(data: Any) -> Any:
-    """The inverse of `encode_value`.
+    """Return the inverse of `encode_value`.
 
     Raises:
         ValueError: It is not what `encode_value` returns.
@@ -80,7 +80,7 @@ def decode_value(data: Any) -> Any:
 
 
 def encode_choice(registry: Registry[Any], instance: Any) -> dict[str, Any]:
-    """A choice as JSON data; see the top of this module.
+    """Return a choice as JSON data; see the top of this module.
 
     Raises:
         TypeError: It has an option that a file cannot hold.
@@ -96,7 +96,7 @@ def encode_choice(registry: Registry[Any], instance: Any) -> dict[str, Any]:
 
 
 def decode_choice(registry: Registry[Any], data: Mapping[str, Any], custom: type | None) -> Any:
-    """An instance from what `encode_choice` returned.
+    """Return an instance from what `encode_choice` returned.
 
     Args:
         registry: Of the package's classes.
@@ -110,13 +110,13 @@ def decode_choice(registry: Registry[Any], data: Mapping[str, Any], custom: type
 
 
 def encode_policy(cls: type) -> str | dict[str, str]:
-    """A policy class as JSON data: the name of the package's, or where one of the user's is defined."""
+    """Encode a policy class as JSON: the name of the package's, or where one of the user's is defined."""
     name = cls.__name__
     return name if _policies().get(name) is cls else {CLASS: full_name(cls), "name": name}
 
 
 def decode_policy(data: Any, custom: type | None) -> type:
-    """The policy class that `encode_policy` was given.
+    """Return the policy class that `encode_policy` was given.
 
     Args:
         data: From a file.
@@ -139,7 +139,7 @@ def _is_the_packages(cls: type) -> bool:
 
 
 def plugin_class(registry: Registry[Any], data: Any) -> type | None:
-    """The class of a loaded plug-in that a choice in a file is of; None where it is of another.
+    """Return the class of a loaded plug-in that a choice in a file is of; None where it is of another.
 
     Args:
         registry: Of the choice; that of the policies gives the class of the policy itself.
@@ -153,12 +153,12 @@ def plugin_class(registry: Registry[Any], data: Any) -> type | None:
 
 
 def _policies() -> dict[str, type]:
-    """The package's own policy classes by name."""
+    """Return the package's own policy classes by name."""
     return {options.policy_class.__name__: options.policy_class for options in POLICIES.own.values()}
 
 
 def _plugin_hint(foreign: object) -> str:
-    """What loads the module of a class, where it can be a plug-in; of a class inside a function it cannot."""
+    """Tell what loads the module of a class, where that can be a plug-in (not for one inside a function)."""
     module = str(foreign).rpartition(".")[0]
     if "<" in module or module == "__main__":
         return ""

@@ -40,7 +40,7 @@ class _Recorder:
         self.done = done
 
     def episode(self) -> Episode:
-        """The whole steps: an interrupt may have come in the middle of one."""
+        """Return the whole steps: an interrupt may have come in the middle of one."""
         steps = len(self.rewards)
         return Episode(
             np.array(self.observations[: steps + 1]),
@@ -161,7 +161,7 @@ def collect_episodes(
 
 
 def _copied(result: tuple[Any, Any, Any, Any], recorded: NDArray[np.bool_]) -> Step:
-    """What `VecEnv.step` returned, in arrays of our own: the environments may use theirs again."""
+    """Return what `VecEnv.step` returned, in arrays of our own: the environments may use theirs again."""
     observations, rewards, dones, infos = result
     plain = [dict(info) for info in infos]
     for info, done in zip(plain, dones, strict=True):
@@ -207,7 +207,7 @@ def _truncate(recorders: list[_Recorder], step: Step, seconds: float) -> None:
 
 
 def _observation(value: Any, env: VecEnv, number: int) -> FloatArray:
-    """An observation as float64.
+    """Convert an observation to float64.
 
     Raises:
         NonFiniteError: It is not finite.

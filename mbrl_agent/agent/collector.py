@@ -119,6 +119,6 @@ class Collector:
         return list(self._algorithm.ep_info_buffer or ()), list(self._algorithm.ep_success_buffer or ())
 
     def episode_seed(self, collection: int) -> int:
-        """The seed of the real episode of a collection (counted from 0) in the first environment."""
+        """Return the seed of the real episode of a collection (counted from 0) in the first environment."""
         assert self._algorithm.seed is not None
         return derive_seed(self._algorithm.seed, "episode", collection) % 2**31

@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 
 def time_limit(env: VecEnv) -> int | None:
-    """Steps after which Gymnasium's `TimeLimit` has ended the episodes of all environments.
+    """Return the steps after which Gymnasium's `TimeLimit` has ended the episodes of all environments.
 
     None where one of them has no such limit: an environment may have an attribute of that name of its own.
     """
@@ -54,7 +54,7 @@ def make_env(env: AnyEnv | str, verbose: int = 0) -> AnyEnv:
 
 
 def describe_env(env: VecEnv | None) -> str:
-    """The id of an environment, or the name of its class, with the number of them if there are several."""
+    """Name an environment by its id, or by its class, with the number of them if there are several."""
     if env is None:
         return "no environment"
     here = getattr(env.unwrapped, "envs", None)  # those in other processes are not asked

@@ -69,7 +69,7 @@ def _limit_vector(env: VecEnv, max_steps: int | None) -> VecEnv:
 def truncated_info(
     info: dict[str, Any], last: NDArray[Any], total_reward: float, steps: int, seconds: float
 ) -> dict[str, Any]:
-    """The info of an episode's last step, after which it is truncated.
+    """Return the info of an episode's last step, after which it is truncated.
 
     Args:
         info: Of that step, without the end.

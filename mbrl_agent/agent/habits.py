@@ -43,7 +43,7 @@ GIVEN_BY_AGENT = ("observation_space", "action_space", "lr_schedule", "angle_dim
 
 
 def instead_of(name: str) -> str:
-    """What to write instead of a keyword that other algorithms have; empty where it is not one of them."""
+    """Tell what to write instead of a keyword that other algorithms have; empty where none has it."""
     if name in options_of(SearchOptions):
         return f"use search=SearchOptions({name}=...)"
     return INSTEAD.get(name, "")
@@ -68,7 +68,7 @@ def refuse_keywords(given: Iterable[str], function: Callable[..., object]) -> No
 def choose_policy(
     policy: Any, policy_kwargs: Mapping[str, Any] | None, aliases: Mapping[str, type[BasePolicy]]
 ) -> tuple[Any, dict[str, Any]]:
-    """The class of a policy and its options from whatever the user named it by.
+    """Return the class of a policy and its options from whatever the user named it by.
 
     Args:
         policy: Spelled ("rbf", "RbfPolicy", "mlp:hidden=64x64"), an instance of `PolicyOptions`, or a class;

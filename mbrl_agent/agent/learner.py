@@ -182,7 +182,7 @@ class Learner:
         )
 
     def _longest_episode(self, replay: Replay) -> int:
-        """Steps of the longest real episode, at most LONGEST_HORIZON; says once where it is more."""
+        """Count the longest real episode's steps, at most LONGEST_HORIZON; say once where it has more."""
         longest = max(len(episode) for episode in replay.episodes)
         if longest > LONGEST_HORIZON and not self._horizon_capped:
             self._horizon_capped = True

@@ -66,7 +66,7 @@ def logged_episode(
 
 
 def _numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    """An array of numbers as float64."""
+    """Return an array of numbers as float64."""
     try:
         array: NDArray[Any] = np.asarray(values)
         if array.dtype.kind not in "biuf":

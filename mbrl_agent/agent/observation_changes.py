@@ -45,7 +45,7 @@ class Attributes:
                 )
 
     def get(self, name: str) -> Any:
-        """The attribute of the outermost wrapper that has it, or of the environment; None if none has.
+        """Find the attribute of the outermost wrapper that has it, or of the environment; None if none has.
 
         One that does not hold any more is None, too, and remembered for `check`.
 
@@ -87,7 +87,7 @@ class Attributes:
 
 
 def valid_attribute(env: Env, name: str) -> Any:
-    """An attribute of an environment or of a wrapper around it; None if there is none that holds."""
+    """Find an attribute of an environment or of a wrapper around it; None if there is none that holds."""
     return env.get_wrapper_attr(name) if env.has_wrapper_attr(name) and not is_stale(env, name) else None
 
 
@@ -166,7 +166,7 @@ def _is_wrapped(env: VecEnv, question: str | type) -> bool:
 
 
 def _chain(env: VecEnv) -> str:
-    """The names of all wrappers, from the outside in."""
+    """Return the names of all wrappers, from the outside in."""
     names = ""
     while isinstance(env, VecEnvWrapper):
         names += f"<{type(env).__name__}"

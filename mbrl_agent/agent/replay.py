@@ -57,7 +57,7 @@ class Replay:
         self.further_starts = list(further_starts)
 
     def __len__(self) -> int:
-        """Number of transitions."""
+        """Count the transitions."""
         return sum(len(episode) for episode in self.episodes)
 
     def __repr__(self) -> str:

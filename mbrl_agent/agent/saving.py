@@ -97,7 +97,7 @@ def _tensors(state: AgentState) -> dict[str, Tensor]:
 
 
 def _arrays(state: AgentState) -> dict[str, NDArray[Any]]:
-    """The bounds of the spaces, the transitions, and the initial distribution where the task has one."""
+    """Collect the bounds of the spaces, the transitions, and the task's initial distribution, if any."""
     arrays: dict[str, NDArray[Any]] = {}
     for name in SPACES:
         space = getattr(state, name)
@@ -161,7 +161,7 @@ def read_parameters(path: Any) -> dict[str, dict[str, Tensor]]:
 
 
 def _custom_classes(custom_objects: Mapping[str, Any]) -> dict[str, Any]:
-    """What the user passed for `resampling`, `estimator`, `dynamics`, `rollout` and `policy_class`.
+    """Return what the user passed for `resampling`, `estimator`, `dynamics`, `rollout` and `policy_class`.
 
     Raises:
         ValueError: A key that is none of these.
@@ -202,7 +202,7 @@ def _check_classes(config: Mapping[str, Any], custom: dict[str, Any], policies: 
 
 
 def _decode(archive: Archive, custom: Mapping[str, Any]) -> AgentState:
-    """The state that a file holds."""
+    """Return the state that a file holds."""
     config, arrays, tensors = archive.config, archive.arrays, archive.tensors
     choices = {key: decode_choice(kind, config[key], custom.get(key)) for key, kind in CHOICES.items()}
     return AgentState(
@@ -260,7 +260,7 @@ def read_box(arrays: Mapping[str, NDArray[Any]], name: str) -> Box:
 
 
 def _given(archive: Archive) -> TaskArguments:
-    """What the user gave instead of the environment; `NotSaved` in the place of a function."""
+    """Return what the user gave instead of the environment; `NotSaved` in the place of a function."""
     config = archive.config
     stored = {
         "angle_dims": tuple(config["angle_dims"]),
@@ -281,12 +281,12 @@ def _pairs(config: Mapping[str, Any], name: str) -> tuple[tuple[int, int], ...]:
 
 
 def _episodes(arrays: Mapping[str, NDArray[Any]]) -> list[Episode]:
-    """The transitions, in their order."""
+    """Return the transitions, in their order."""
     count = sum(name.endswith("/observations") for name in arrays)
     parts = ("observations", "actions", "rewards")
     return [Episode(*(arrays[f"episodes/{index}/{part}"] for part in parts)) for index in range(count)]
 
 
 def _below(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The tensors whose name starts with the prefix, without it."""
+    """Return the tensors whose name starts with the prefix, without it."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -15,7 +15,7 @@ PHASES = ("fit", "improve", "probe", "collect", "evaluate", "log")  # the long o
 
 
 def scalar_layout(names: Sequence[str]) -> Layout:
-    """The layout, for a state whose dimensions have these names.
+    """Return the layout, for a state whose dimensions have these names.
 
     Each chart holds one scalar: TensorBoard draws all lines of a run in the colour of the run, so several
     in one chart could not be told apart.
@@ -55,7 +55,7 @@ def scalar_layout(names: Sequence[str]) -> Layout:
 
 
 def _only(tag: str) -> str:
-    """The regular expression of this tag: TensorBoard asks only whether a tag begins with one."""
+    """Return the regular expression of this tag: TensorBoard asks only whether a tag begins with one."""
     return f"{re.escape(tag)}$"
 
 

@@ -125,7 +125,7 @@ def _moment(name: str, value: Any, dims: int) -> NDArray[np.float64] | None:
 
 
 def read_start(value: Any, dims: int) -> Sampler | NDArray[np.float64] | None:
-    """A sampler as it is, states as an array (N, D); ValueError where they are neither."""
+    """Take a sampler as it is, states as an array (N, D); ValueError where they are neither."""
     if value is None or callable(value):
         return value  # type: ignore[no-any-return]
     array = _array(value)
@@ -141,7 +141,7 @@ def read_start(value: Any, dims: int) -> Sampler | NDArray[np.float64] | None:
 
 
 def _array(value: Any) -> NDArray[np.float64] | None:
-    """A copy as float64, None where the value is no array of numbers."""
+    """Return a copy as float64, None where the value is no array of numbers."""
     try:
         return np.array(value, dtype=np.float64)
     except (ValueError, TypeError):
@@ -159,7 +159,7 @@ def _indices(angle_dims: Any) -> tuple[int, ...]:
 
 
 def _pairs(name: str, value: Any) -> tuple[tuple[int, int], ...]:
-    """Indices and those that belong to them as pairs, sorted; TypeError where they are not whole numbers."""
+    """Pair indices with those that belong to them, sorted; TypeError where one is not a whole number."""
     if value is None:
         return ()
     try:

@@ -28,7 +28,7 @@ def timed(logger: Logger, phase: str) -> Iterator[None]:
 def record_episodes(
     logger: Logger, latest: Sequence[Episode], recent: Collection[dict[str, Any]], successes: Collection[bool]
 ) -> None:
-    """The latest episodes' return, and the means over Stable-Baselines3's windows.
+    """Record the latest episodes' return, and the means over Stable-Baselines3's windows.
 
     Args:
         logger: Where to.
@@ -57,7 +57,7 @@ def record_score(logger: Logger, score: Score, names: Sequence[str]) -> None:
 
 
 def record_fit(logger: Logger, report: FitReport, first_step: int) -> None:
-    """A fit; its curve goes over the optimiser steps of the whole run."""
+    """Record a fit; its curve goes over the optimiser steps of the whole run."""
     logger.record("dynamics/train_nll", report.train_nll)
     record_curve(logger, "dynamics_fit/train_nll", first_step, report.curve.tolist())
 
@@ -96,7 +96,7 @@ def record_probe(logger: Logger, probe: GradientProbe) -> None:
 
 
 def record_curve(logger: Logger, tag: str, first_step: int, values: Sequence[float]) -> None:
-    """A curve over gradient steps goes to TensorBoard alone: its steps are not environment steps."""
+    """Write a curve over gradient steps to TensorBoard alone: its steps are not environment steps."""
     for output in logger.output_formats:
         if isinstance(output, TensorBoardOutputFormat):
             for step, value in enumerate(values, start=first_step):
@@ -104,7 +104,7 @@ def record_curve(logger: Logger, tag: str, first_step: int, values: Sequence[flo
 
 
 def trial_line(trial: str, interaction: str, values: Mapping[str, Any], seconds: float) -> str:
-    """The line of a finished trial for the terminal.
+    """Write the line of a finished trial for the terminal.
 
     Args:
         trial: Its number, or `3/10`.

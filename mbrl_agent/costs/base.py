@@ -135,7 +135,7 @@ class FirstDimensions(TaskCost):
 
 
 def add_up(parts: Sequence[Tensor]) -> Tensor:
-    """The sum of at least one tensor, from the first to the last."""
+    """Compute the sum of at least one tensor, from the first to the last."""
     return sum(parts[1:], start=parts[0])
 
 

@@ -17,7 +17,7 @@ Matrix = tuple[Vector, ...]
 
 
 def to_number(name: str, value: Any) -> float:
-    """A finite number as float (NumPy's too).
+    """Read a finite number as float (NumPy's too).
 
     Raises:
         TypeError: It is not a number.
@@ -29,7 +29,7 @@ def to_number(name: str, value: Any) -> float:
 
 
 def to_vector(name: str, values: Any) -> Vector:
-    """A sequence or an array of finite numbers as a tuple.
+    """Read a sequence or an array of finite numbers as a tuple.
 
     Raises:
         TypeError: It is something else.
@@ -45,7 +45,7 @@ def to_vector(name: str, values: Any) -> Vector:
 
 
 def to_indices(name: str, values: Any) -> tuple[int, ...]:
-    """A sequence of different indices of dimensions as a tuple.
+    """Read a sequence of different indices of dimensions as a tuple.
 
     Raises:
         TypeError: It is something else.
@@ -80,7 +80,7 @@ def to_weights(name: str, values: Any, dims: int) -> Vector:
 
 
 def to_weight_matrix(name: str, values: Any, dims: int) -> Matrix:
-    """A symmetric, positive semi-definite matrix (dims, dims) as rows.
+    """Read a symmetric, positive semi-definite matrix (dims, dims) as rows.
 
     Raises:
         TypeError: Its entries are not numbers.

@@ -48,7 +48,7 @@ def squash(action: Tensor) -> Tensor:
 
 
 def squash_slope(action: Tensor) -> Tensor:
-    """Derivative of `squash`, 3/2 cos^3 a."""
+    """Compute the derivative of `squash`, 3/2 cos^3 a."""
     cosine = action.cos()
     return 1.5 * (cosine * cosine * cosine)
 
@@ -86,7 +86,7 @@ def normal(*shape: int) -> Tensor:
 
 
 def affine_layer(weights: Tensor, bias: Tensor, factor: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """A layer z @ weights + bias as a layer of w, where z = factor * w + shift.
+    """Make a layer z @ weights + bias as a layer of w, where z = factor * w + shift.
 
     Args:
         weights: (*R, F, U).
@@ -132,7 +132,7 @@ class DifferentiableController:
         return action.detach(), pull_back
 
     def gradient(self) -> dict[str, Tensor]:
-        """Derivative by the parameters, over all that was pulled back so far."""
+        """Compute the derivative by the parameters, over all that was pulled back so far."""
         return self._gradient
 
 
@@ -150,7 +150,7 @@ class PolicyOptions(Choice):
         return (cls.policy_class.__name__,)
 
     def policy_kwargs(self) -> dict[str, Any]:
-        """The options as keyword arguments of the policy class."""
+        """Return the options as keyword arguments of the policy class."""
         return asdict(self)
 
 
@@ -217,7 +217,7 @@ class SearchPolicy(BasePolicy):
 
     @abstractmethod
     def controller(self, parameters: Parameters) -> Controller:
-        """The policy as a function of states alone, at the given parameters.
+        """Return the policy as a function of states alone, at the given parameters.
 
         Work that does not depend on the state is done here, once a rollout.
 
@@ -227,11 +227,11 @@ class SearchPolicy(BasePolicy):
         """
 
     def differentiable_controller(self, parameters: Parameters) -> DifferentiableController:
-        """The policy as a function of states that knows its derivatives; by autograd unless overridden."""
+        """Make the policy a function of states that knows its derivatives; by autograd unless overridden."""
         return DifferentiableController(self.controller, parameters)
 
     def jacobian(self, parameters: Parameters) -> Callable[..., Jacobian]:
-        """Derivatives of each particle's action by all parameters; by autograd unless overridden.
+        """Return the derivatives of each particle's action by all parameters; by autograd unless overridden.
 
         Args:
             parameters: As in `controller`, with leading axes *R.
@@ -263,7 +263,7 @@ class SearchPolicy(BasePolicy):
         return ExplicitJacobian(rows, {name: value.shape[axes:] for name, value in parameters.items()})
 
     def moments(self, parameters: Parameters) -> Callable[[Tensor, Tensor], Mapped]:
-        """The policy without noise as a function of Gaussian features; only some know their actions' moments.
+        """Make the policy without noise a function of Gaussian features; some know their actions' moments.
 
         Args:
             parameters: As in `controller`; float64.
@@ -358,7 +358,7 @@ class SearchPolicy(BasePolicy):
         return drawn.to(self.feature_mean)
 
     def parameter_dict(self) -> dict[str, Tensor]:
-        """The policy's own parameters by name, detached."""
+        """Return the policy's own parameters by name, detached."""
         return {name: parameter.detach() for name, parameter in self.named_parameters()}
 
     def set_parameters(self, parameters: Parameters) -> None:
@@ -420,7 +420,7 @@ class SearchPolicy(BasePolicy):
         return result
 
     def _bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The bounds of the action space, (U) each."""
+        """Return the bounds of the action space, (U) each."""
         space = self.action_space
         assert isinstance(space, spaces.Box)
         return space.low.astype(np.float64), space.high.astype(np.float64)

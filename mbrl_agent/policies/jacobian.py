@@ -32,7 +32,7 @@ class Jacobian(ABC):
 
     @abstractmethod
     def square_sum(self, by_action: Tensor) -> dict[str, Tensor]:
-        """The same of the squares of all numbers in b_i J_i."""
+        """Compute the same of the squares of all numbers in b_i J_i."""
 
     @abstractmethod
     def gram(self) -> Tensor:

@@ -54,7 +54,7 @@ class LinearPolicy(SearchPolicy):
         self.bias = nn.Parameter(torch.zeros_like(self.weights[0]))
 
     def controller(self, parameters: Parameters) -> Controller:
-        """The policy at the given parameters; see `SearchPolicy.controller`."""
+        """Return the policy at the given parameters; see `SearchPolicy.controller`."""
         weights, bias = parameters["weights"], parameters["bias"].unsqueeze(-2)
         standardized = self.standardized
         return lambda state: squash(standardized(state) @ weights + bias)
@@ -68,7 +68,7 @@ class LinearPolicy(SearchPolicy):
         return lambda mean, covariance: squash_moments(affine(mean, covariance, weights, bias))
 
     def jacobian(self, parameters: Parameters) -> Callable[[Tensor], Jacobian]:
-        """Derivatives by the parameters; see `SearchPolicy.jacobian`."""
+        """Compute the derivatives by the parameters; see `SearchPolicy.jacobian`."""
         weights, bias = parameters["weights"], parameters["bias"].unsqueeze(-2)
         standardized = self.standardized
 

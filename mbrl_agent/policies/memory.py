@@ -98,7 +98,7 @@ class MemoryPolicy(SearchPolicy):
     def _memory(
         self, state: tuple[NDArray[Any], ...] | None, episode_start: NDArray[np.bool_] | None, count: int
     ) -> Tensor:
-        """What is remembered in each of some environments: (count, H)."""
+        """Return what is remembered in each of some environments: (count, H)."""
         shape = (count, self.memory_dims)
         if state is None:
             return torch.zeros(shape)

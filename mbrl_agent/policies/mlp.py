@@ -53,12 +53,12 @@ class MlpPolicy(SearchPolicy):
             self.register_parameter(f"bias_{index}", nn.Parameter(torch.zeros_like(weight[0])))
 
     def controller(self, parameters: Parameters) -> Controller:
-        """The policy at the given parameters; see `SearchPolicy.controller`."""
+        """Return the policy at the given parameters; see `SearchPolicy.controller`."""
         layers, standardized = self._layers(parameters), self.standardized
         return lambda state: _values(standardized(state), layers)[-1]
 
     def jacobian(self, parameters: Parameters) -> Callable[[Tensor], Jacobian]:
-        """Derivatives by the parameters; see `SearchPolicy.jacobian`."""
+        """Compute the derivatives by the parameters; see `SearchPolicy.jacobian`."""
         layers, standardized = self._layers(parameters), self.standardized
 
         def at(state: Tensor) -> Jacobian:
@@ -98,7 +98,7 @@ class MlpPolicy(SearchPolicy):
 
 
 def _values(inputs: Tensor, layers: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
-    """The inputs, and what each layer makes of them."""
+    """Compute the inputs, and what each layer makes of them."""
     values = [inputs]
     for weight, bias in layers:
         values.append((values[-1] @ weight + bias).tanh())

@@ -89,7 +89,7 @@ class RbfPolicy(SearchPolicy):
         self.weights = nn.Parameter(weight_std * normal(centers, self.action_dims))
 
     def controller(self, parameters: Parameters) -> Controller:
-        """The policy at the given parameters; see `SearchPolicy.controller`."""
+        """Return the policy at the given parameters; see `SearchPolicy.controller`."""
         local, weights, standardized = _local_scaling(parameters), parameters["weights"], self.standardized
         distances, dropout = _distances(parameters, local), self.dropout
 
@@ -100,7 +100,7 @@ class RbfPolicy(SearchPolicy):
         return act
 
     def differentiable_controller(self, parameters: Parameters) -> DifferentiableController:
-        """The same with its derivatives; see `SearchPolicy.differentiable_controller`."""
+        """Return the same with its derivatives; see `SearchPolicy.differentiable_controller`."""
         return _RbfController(self.standardized, parameters, self.dropout)
 
     def moments(self, parameters: Parameters) -> Callable[[Tensor, Tensor], Mapped]:
@@ -115,7 +115,7 @@ class RbfPolicy(SearchPolicy):
         )
 
     def jacobian(self, parameters: Parameters) -> Callable[..., Jacobian]:
-        """Derivatives by the parameters; see `SearchPolicy.jacobian`."""
+        """Return the derivatives by the parameters; see `SearchPolicy.jacobian`."""
         known, standardized, dropout = _Prepared(parameters), self.standardized, self.dropout
 
         def at(state: Tensor, noise: Tensor | None = None) -> Jacobian:
@@ -176,7 +176,7 @@ def _distances(parameters: Parameters, local: Scaling) -> Tensor:
 
 
 def _basis(y: Tensor, distances: Tensor) -> tuple[Tensor, Tensor]:
-    """Inputs (y, y^2, 1), (*R, P, 2 F + 1), and basis functions 2^-(inputs E), (*R, P, C).
+    """Compute inputs (y, y^2, 1), (*R, P, 2 F + 1), and basis functions 2^-(inputs E), (*R, P, C).
 
     A distance is never negative. One that comes out below -1 is nothing but rounding, a thousand
     length-scales from the centres or more, where a basis function is zero.
@@ -233,7 +233,7 @@ class _RbfController(DifferentiableController):
         return squash(action), pull_back
 
     def gradient(self) -> dict[str, Tensor]:
-        """Derivative by the parameters, over all that was pulled back so far."""
+        """Compute the derivative by the parameters, over all that was pulled back so far."""
         names = ("centers", "log_lengthscales")
         found = torch.autograd.grad(
             self._taped_distances,
@@ -308,7 +308,7 @@ class _RbfJacobian(Jacobian):
         return (found * (slope.unsqueeze(-2) * slope.unsqueeze(-3))).movedim(-1, -3)
 
     def _spread(self, basis: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Sums over the centres of w_j b_j, (*R, K, P), and of w_j b_j (y_f - c_jf)^2, (*R, K, F, P).
+        """Sum over the centres w_j b_j, (*R, K, P), and w_j b_j (y_f - c_jf)^2, (*R, K, F, P).
 
         Args:
             basis: b, (*R, P, C).

@@ -75,12 +75,12 @@ class RecurrentPolicy(MemoryPolicy):
         self.output_bias = nn.Parameter(torch.zeros_like(self.outputs[0]))
 
     def controller(self, parameters: Parameters) -> Controller:
-        """The policy at the given parameters; see `MemoryPolicy`."""
+        """Return the policy at the given parameters; see `MemoryPolicy`."""
         unit = _Unit(parameters)
         return lambda state: unit(self.see(state), state[..., self.state_dims :]).result
 
     def differentiable_controller(self, parameters: Parameters) -> DifferentiableController:
-        """The same with its derivatives; see `SearchPolicy.differentiable_controller`."""
+        """Return the same with its derivatives; see `SearchPolicy.differentiable_controller`."""
         return _RecurrentController(self, parameters)
 
     def change_inputs(self, parameters: Parameters, factor: Tensor, shift: Tensor) -> dict[str, Tensor]:
@@ -227,7 +227,7 @@ class _RecurrentController(DifferentiableController):
         return by_stacked[..., :seen], by_kept + by_stacked[..., seen:-1]
 
     def gradient(self) -> dict[str, Tensor]:
-        """Derivative by the parameters, over all that was pulled back so far."""
+        """Compute the derivative by the parameters, over all that was pulled back so far."""
         names = ("inputs", "recurrent", "bias", "recurrent_bias")
         found = torch.autograd.grad(
             self._taped_weights,

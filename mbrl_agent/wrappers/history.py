@@ -196,7 +196,7 @@ class History(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConst
         return self.env.get_wrapper_attr(name) if self.env.has_wrapper_attr(name) else None
 
     def _moment(self, name: str) -> NDArray[np.float64]:
-        """A moment of the environment's initial states, (D); AttributeError where it has none."""
+        """Find a moment of the environment's initial states, (D); AttributeError where it has none."""
         value = self._offered(f"initial_{name}")
         if value is None:
             raise AttributeError(f"initial_{name}")
@@ -208,7 +208,7 @@ class History(gymnasium.Wrapper[Any, Any, Any, Any], gymnasium.utils.RecordConst
         return np.pad(self._moment(name)[list(self.observed)], (0, self._zeros))
 
     def _of_observed(self, name: str, *actions: Tensor) -> Callable[..., Tensor] | None:
-        """The environment's function, of the newest observation; None where there is none."""
+        """Return the environment's function, of the newest observation; None where there is none."""
         function = self.env.get_wrapper_attr(name)
         if not callable(function):  # environments have flags of that name
             return None
