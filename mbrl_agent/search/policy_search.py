@@ -296,9 +296,10 @@ def _on_gpu(parameters: Parameters) -> bool:
 def _simulate_alike(simulation: Simulation, parameters: Parameters) -> Trajectory:
     """Run every candidate from the initial particles and with the noise of one replicate."""
     replicates = len(next(iter(parameters.values())))
-    noise = simulation.noise
-    start = simulation.initial_particles.expand(replicates, -1, -1)
-    alike = Noise(noise.model.expand(-1, replicates, -1, -1), noise.resampling.expand(-1, replicates, -1, -1))
+    start, alike = (
+        simulation.initial_particles.expand(replicates, -1, -1),
+        simulation.noise.shared(replicates),
+    )
     with torch.no_grad():
         return replace(simulation, initial_particles=start, noise=alike)(parameters)
 

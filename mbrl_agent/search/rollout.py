@@ -6,7 +6,7 @@ differentiable.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -63,6 +63,22 @@ class Noise:
         size = (*like.shape[:-1], columns)
         drawn = torch.randn(size, generator=generator, dtype=like.dtype, device=like.device)
         return replace(self, policy=drawn)
+
+    def shared(self, replicates: int) -> Noise:
+        """Give the noise of one replicate, (T, 1, P, .), to all of so many: common random numbers."""
+        policy = None if self.policy is None else self.policy.expand(-1, replicates, -1, -1)
+        model = self.model.expand(-1, replicates, -1, -1)
+        return Noise(model, self.resampling.expand(-1, replicates, -1, -1), policy)
+
+    @classmethod
+    def side_by_side(cls, parts: Sequence[Noise]) -> Noise:
+        """Join noise of different replicates, (T, R, P, .) each."""
+        policy = [part.policy for part in parts if part.policy is not None]
+        return cls(
+            torch.cat([part.model for part in parts], dim=1),
+            torch.cat([part.resampling for part in parts], dim=1),
+            torch.cat(policy, dim=1) if policy else None,
+        )
 
     def __len__(self) -> int:
         """T."""

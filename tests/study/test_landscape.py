@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import envs  # noqa: F401
+from mbrl_agent.policies.rbf import Rbf
 from mbrl_agent.randomness import derive_generator
 from mbrl_agent.search.rollout import Noise, Simulation
 from mbrl_agent.study.gradients import sampling as sampling_module
@@ -126,3 +127,16 @@ def test_points_of_a_line_reach_the_policy(scene, direction):
 def test_mistakes(values):
     with pytest.raises(ValueError, match="at least"):
         Sampling(**values)
+
+
+def test_a_policy_with_dropout_is_looked_at_as_a_search_improves_it():
+    """The variance is that of the search's gradient; what is deployed has no dropout, nor have its values."""
+    made = {rate: untrained_scene(seed=0, horizon=3, policy=Rbf(dropout=rate)) for rate in (0.0, 0.5)}
+    strategy, generator = parse_strategy("none"), torch.Generator()
+    variance, values = {}, {}
+    for rate, scene in made.items():
+        direction = random_directions(scene.parameters, "weights", 1, generator.manual_seed(0))[0]
+        variance[rate] = landscape(scene, strategy, direction, DELTA, SAMPLING).variance
+        values[rate] = value_landscape(scene, direction, DELTA, 12, 2, generator.manual_seed(0))
+    assert (variance[0.5] != variance[0.0]).all()
+    np.testing.assert_array_equal(values[0.5].mean, values[0.0].mean)

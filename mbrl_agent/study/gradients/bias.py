@@ -90,7 +90,8 @@ def finite_differences(
     slopes = []
     for block in range(blocks):
         generator = derive_generator(sampling.seed, "finite differences", block)
-        costs = common_noise_costs(scene, points, sampling.particles, generator).double().mean(-1)
+        costs = common_noise_costs(scene, points, sampling.particles, generator, improving=True)
+        costs = costs.double().mean(-1)
         slopes.append((costs[0::2] - costs[1::2]) / (2 * step))
         tick(1)
     return torch.stack(slopes).numpy()

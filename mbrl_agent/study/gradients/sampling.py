@@ -72,6 +72,7 @@ def batches(
     sampling: Sampling,
     purpose: str,
     single: bool = False,
+    improving: bool = False,
 ) -> Iterator[Batch]:
     """All points times all repeats, in passes of bounded size.
 
@@ -85,6 +86,7 @@ def batches(
         sampling: Particles and repeats of each point.
         purpose: Name of the random numbers.
         single: Every point once, whatever the sampling says, and each in a pass of its own.
+        improving: With the noise that the policy acts with while it is improved, if it has any.
     """
     resampler = resampler.for_task(scene.policy.features.angle_dims, scene.dynamics.functions)
     repeats = 1 if single else sampling.repeats
@@ -99,7 +101,9 @@ def batches(
     for index, (point, first, size) in enumerate(work):
         generator = derive_generator(sampling.seed, purpose, point * 2**20 + first)
         start = scene.start.sample(size, sampling.particles, generator)
-        waiting.append((point, start, Noise.draw(scene.dynamics, resampler, start, scene.horizon, generator)))
+        noise = Noise.draw(scene.dynamics, resampler, start, scene.horizon, generator)
+        noise = noise.for_policy(scene.policy.noise_dims * improving, generator)
+        waiting.append((point, start, noise))
         rows += size * sampling.particles
         following = work[index + 1][2] * sampling.particles if index + 1 < len(work) else MAX_ROWS
         if single or rows + following > MAX_ROWS:
@@ -111,10 +115,7 @@ def _batch(
     scene: Scene, resampler: Resampler, points: Parameters, parts: list[tuple[int, Tensor, Noise]]
 ) -> Batch:
     owners = torch.cat([torch.full((len(start),), point) for point, start, _ in parts])
-    noise = Noise(
-        torch.cat([noise.model for _, _, noise in parts], dim=1),
-        torch.cat([noise.resampling for _, _, noise in parts], dim=1),
-    )
+    noise = Noise.side_by_side([noise for _, _, noise in parts])
     simulation = Simulation(
         scene.policy,
         scene.dynamics,
@@ -135,7 +136,7 @@ def gradients(
     purpose: str,
     tick: Tick = silent,
 ) -> tuple[Tensor, Tensor]:
-    """Independent gradient estimates.
+    """Estimate gradients independently, of the policy as a search improves it: with its noise, if any.
 
     Args:
         scene: Model, cost, initial states.
@@ -151,7 +152,7 @@ def gradients(
     """
     rows: list[Tensor] = []
     costs: list[Tensor] = []
-    for batch in batches(scene, strategy.resampler, points, sampling, purpose):
+    for batch in batches(scene, strategy.resampler, points, sampling, purpose, improving=True):
         estimate = strategy.estimator(batch.parameters, batch.simulation)
         rows.append(torch.cat([g.flatten(1).double() for g in estimate.gradient.values()], dim=1))
         costs.append(estimate.expected_cost.double())
@@ -167,6 +168,7 @@ def common_noise_costs(
     particles: int,
     generator: torch.Generator,
     tick: Tick = silent,
+    improving: bool = False,
 ) -> Tensor:
     """Compute each single particle's cost at every point, without resampling, under the same random numbers.
 
@@ -176,6 +178,7 @@ def common_noise_costs(
         particles: P.
         generator: Source of the random numbers that all points share.
         tick: Progress.
+        improving: With the noise that the policy acts with while it is improved, if it has any.
 
     Returns:
         Costs summed over the horizon, (N, P).
@@ -183,6 +186,7 @@ def common_noise_costs(
     none = NoResampling()
     start = scene.start.sample(1, particles, generator)
     noise = Noise.draw(scene.dynamics, none, start, scene.horizon, generator)
+    noise = noise.for_policy(scene.policy.noise_dims * improving, generator)
     count = len(next(iter(points.values())))
     size = max(1, 2 * MAX_ROWS // particles)
     costs = []
@@ -195,7 +199,7 @@ def common_noise_costs(
             scene.cost,
             none,
             start.expand(here, -1, -1),
-            Noise(noise.model.expand(-1, here, -1, -1), noise.resampling.expand(-1, here, -1, -1)),
+            noise.shared(here),
             scene.terminated,
         )
         with torch.no_grad():

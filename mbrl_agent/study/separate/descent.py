@@ -77,6 +77,7 @@ def _simulation(
     generator = derive_generator(options.seed, "separate", number)
     start = scene.start.sample(len(next(iter(starts.values()))), options.particles, generator)
     noise = Noise.draw(scene.dynamics, resampler, start, scene.horizon, generator)
+    noise = noise.for_policy(scene.policy.noise_dims, generator)
     return Simulation(scene.policy, scene.dynamics, scene.cost, resampler, start, noise, scene.terminated)
 
 
