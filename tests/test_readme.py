@@ -21,7 +21,7 @@ from mbrl_agent.run import cli
 from mbrl_agent.run.commands import command_line
 from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.run.help_page import GROUPS, asks_for_help
-from mbrl_agent.study.commands import load
+from mbrl_agent.study.commands import load_command
 from mbrl_agent.study.sweep.grid import read_grid
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,12 +86,12 @@ def parse(line: str) -> None:
     elif command == "study":
         parse_study(rest)
     else:
-        command_line.parse(importlib.import_module(COMMANDS[command]), rest, command)
+        command_line.parse_command(importlib.import_module(COMMANDS[command]), rest, command)
 
 
 def parse_study(words: list[str]) -> None:
     name, *rest = words
-    options = command_line.parse(load(name), rest, f"study {name}")
+    options = command_line.parse_command(load_command(name), rest, f"study {name}")
     if name == "sweep":
         assert read_grid(options.train_options, options.resampling).points
     elif name == "systems":

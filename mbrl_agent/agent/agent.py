@@ -28,7 +28,7 @@ from mbrl_agent.agent.collector import Collector
 from mbrl_agent.agent.cost_check import CostCheck
 from mbrl_agent.agent.dimension_names import dimension_names
 from mbrl_agent.agent.energy import offered_energy
-from mbrl_agent.agent.environment import AnyEnv, describe_env, make_env, require_bounded_actions
+from mbrl_agent.agent.environment import AnyEnv, describe_env, prepare_env, require_bounded_actions
 from mbrl_agent.agent.episode_limit import limit_episodes
 from mbrl_agent.agent.habits import choose_policy, instead_of, refuse_keywords
 from mbrl_agent.agent.learner import Learner
@@ -234,7 +234,7 @@ class ParticlePILCO(BaseAlgorithm):
         )
         super().__init__(
             policy_class,
-            None if env is None else limit_episodes(make_env(env, verbose), max_episode_steps),
+            None if env is None else limit_episodes(prepare_env(env, verbose), max_episode_steps),
             learning_rate=search.learning_rate,
             policy_kwargs=policy_kwargs,
             tensorboard_log=tensorboard_log,
@@ -326,7 +326,7 @@ class ParticlePILCO(BaseAlgorithm):
         Raises:
             ValueError: The environment does not fit the agent; the agent keeps the one that it has.
         """
-        made = make_env(env, self.verbose)
+        made = prepare_env(env, self.verbose)
         wrapped = self._wrap_env(made)
         check_for_correct_spaces(wrapped, self.observation_space, self.action_space)
         task = read_task(wrapped, self._given_task, self.dynamics_options.needs_step)

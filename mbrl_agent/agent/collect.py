@@ -50,7 +50,7 @@ class _Recorder:
 
 
 @dataclass(frozen=True)
-class Step:
+class EnvStep:
     """One step of all environments, as a callback wants to see it.
 
     Attributes:
@@ -100,7 +100,7 @@ def collect_episodes(
     env: VecEnv,
     act: Act,
     scale: Callable[[FloatArray], NDArray[Any]],
-    on_step: Callable[[Step], bool],
+    on_step: Callable[[EnvStep], bool],
     max_steps: int,
     keep: Callable[[Episode], None],
     keep_start: Callable[[FloatArray], None],
@@ -160,7 +160,7 @@ def collect_episodes(
                 keep_start(recorder.following)
 
 
-def _copied(result: tuple[Any, Any, Any, Any], recorded: NDArray[np.bool_]) -> Step:
+def _copied(result: tuple[Any, Any, Any, Any], recorded: NDArray[np.bool_]) -> EnvStep:
     """Return what `VecEnv.step` returned, in arrays of our own: the environments may use theirs again."""
     observations, rewards, dones, infos = result
     plain = [dict(info) for info in infos]
@@ -170,11 +170,11 @@ def _copied(result: tuple[Any, Any, Any, Any], recorded: NDArray[np.bool_]) -> S
             info.pop("terminal_observation", None)
         if info.get("is_success") is not None:  # may be an array, which a list of successes cannot hold
             info["is_success"] = bool(np.all(info["is_success"]))
-    return Step(np.array(observations), np.array(rewards), np.array(dones, dtype=bool), plain, recorded)
+    return EnvStep(np.array(observations), np.array(rewards), np.array(dones, dtype=bool), plain, recorded)
 
 
 def _record(
-    recorder: _Recorder, action: FloatArray, step: Step, index: int, env: VecEnv, number: int
+    recorder: _Recorder, action: FloatArray, step: EnvStep, index: int, env: VecEnv, number: int
 ) -> None:
     """Record what an environment returned."""
     done = bool(step.dones[index])
@@ -196,7 +196,7 @@ def _record(
     recorder.add(action, observation, reward, done)
 
 
-def _truncate(recorders: list[_Recorder], step: Step, seconds: float) -> None:
+def _truncate(recorders: list[_Recorder], step: EnvStep, seconds: float) -> None:
     """End the episodes that still run, as callbacks want to see it."""
     for index, recorder in enumerate(recorders):
         if not recorder.done:

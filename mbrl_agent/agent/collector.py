@@ -9,7 +9,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 
 from mbrl_agent.agent import trial_log
-from mbrl_agent.agent.collect import Step, collect_episodes, policy_actions, random_actions
+from mbrl_agent.agent.collect import EnvStep, collect_episodes, policy_actions, random_actions
 from mbrl_agent.agent.environment import time_limit
 from mbrl_agent.agent.replay import Episode, Replay
 from mbrl_agent.policies.base import SearchPolicy
@@ -100,7 +100,7 @@ class Collector:
         callback.on_rollout_end()
         return go_on
 
-    def _count(self, step: Step, callback: BaseCallback) -> bool:
+    def _count(self, step: EnvStep, callback: BaseCallback) -> bool:
         """Count a step of all environments; False if the callback asks to stop."""
         algorithm = self._algorithm
         algorithm.num_timesteps += len(step.dones)

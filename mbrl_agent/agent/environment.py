@@ -43,7 +43,7 @@ def require_bounded_actions(space: spaces.Space[Any]) -> None:
 AnyEnv = Env[Any, Any] | VecEnv
 
 
-def make_env(env: AnyEnv | str, verbose: int = 0) -> AnyEnv:
+def prepare_env(env: AnyEnv | str, verbose: int = 0) -> AnyEnv:
     """Make the environment if it is a Gymnasium id, and check it; see `check_env`."""
     try:
         return check_env(maybe_make_env(env, verbose))

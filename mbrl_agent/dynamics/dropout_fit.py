@@ -19,7 +19,7 @@ LEAST_LOG_STD, LARGEST_LOG_STD = -4.0, 1.0  # of the noise of a standardised cha
 LEAST_RATE, LARGEST_RATE = 0.002, 0.5
 
 
-class FitOptions(Protocol):
+class DropoutFitOptions(Protocol):
     """The options that a fit reads; documented in `mbrl_agent.dynamics.dropout.Dropout`."""
 
     @property
@@ -35,7 +35,7 @@ class FitOptions(Protocol):
 
 
 @dataclass(frozen=True)
-class FitResult:
+class DropoutFitResult:
     """A fitted network and the way to it.
 
     Attributes:
@@ -52,8 +52,8 @@ class FitResult:
 
 
 def fit_network(
-    network: Network, inputs: Tensor, targets: Tensor, options: FitOptions, generator: torch.Generator
-) -> FitResult:
+    network: Network, inputs: Tensor, targets: Tensor, options: DropoutFitOptions, generator: torch.Generator
+) -> DropoutFitResult:
     """Maximise the evidence lower bound by Adam, full batch, with a fresh mask for each transition and step.
 
     With N transitions the loss is the mean negative log-likelihood plus, of each layer,
@@ -96,7 +96,7 @@ def fit_network(
         optimizer.step(gradients, cosine(options.learning_rate, step, options.fit_steps))
     fitted = [(weight.detach(), bias.detach()) for weight, bias in leaves]
     rates = logits.detach().sigmoid().clamp(LEAST_RATE, LARGEST_RATE)
-    found = FitResult(
+    found = DropoutFitResult(
         fitted, log_std.detach().clamp(LEAST_LOG_STD, LARGEST_LOG_STD), rates, torch.stack(curve)
     )
     finite = all(value.isfinite().all() for layer in fitted for value in layer)
@@ -127,7 +127,7 @@ def _forward(
     return hidden @ weight + bias
 
 
-def _prior(network: Network, rates: Tensor, options: FitOptions) -> Tensor:
+def _prior(network: Network, rates: Tensor, options: DropoutFitOptions) -> Tensor:
     """N times what the prior adds to the loss."""
     kept = torch.cat([torch.ones_like(rates[:1]), 1 - rates])  # of what each layer takes in
     squares = torch.stack([weight.square().sum() for weight, _ in network])

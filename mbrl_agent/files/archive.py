@@ -42,7 +42,7 @@ from mbrl_agent.files.plain_data import (
 
 FORMAT = "mbrl_agent"
 VERSION = 6
-MAX_BYTES = 4 * 2**30
+MAX_ARCHIVE_BYTES = 4 * 2**30
 """The largest file [bytes] that is read unless the caller allows more."""
 
 _CONFIG, _MANIFEST = "config.json", "manifest.json"
@@ -101,7 +101,7 @@ def write_archive(
         raise OSError(f"the file took only {written} of {len(data)} bytes of the checkpoint")
 
 
-def read_archive(path: str | os.PathLike[str] | IO[bytes], max_bytes: int = MAX_BYTES) -> Archive:
+def read_archive(path: str | os.PathLike[str] | IO[bytes], max_bytes: int = MAX_ARCHIVE_BYTES) -> Archive:
     """Read a checkpoint, checking every byte that carries content.
 
     Args:

@@ -16,7 +16,7 @@ import yaml
 
 from mbrl_agent.files.plain_data import read_file
 
-MAX_BYTES = 2**16
+MAX_YAML_BYTES = 2**16
 """The largest file [bytes] that is read unless the caller allows more (PyYAML takes hundred times that)."""
 _MAX_DEPTH = 20
 _RESOLVED = ("bool", "int", "float", "null")
@@ -78,7 +78,7 @@ def decode_yaml(text: str) -> Any:
         raise ValueError(f"it is not valid YAML: {error}") from error
 
 
-def read_yaml(path: str | os.PathLike[str], max_bytes: int = MAX_BYTES) -> Any:
+def read_yaml(path: str | os.PathLike[str], max_bytes: int = MAX_YAML_BYTES) -> Any:
     """Read a file of plain data in YAML.
 
     Raises:

@@ -22,7 +22,7 @@ from mbrl_agent.options.validation import require_fraction
 
 
 @dataclass(frozen=True)
-class Dropout:
+class PolicyDropout:
     """Leave units out with a probability.
 
     Attributes:

@@ -31,7 +31,7 @@ from mbrl_agent.policies.base import (
     squash,
     squash_slope,
 )
-from mbrl_agent.policies.dropout import Dropout, require_rate
+from mbrl_agent.policies.dropout import PolicyDropout, require_rate
 from mbrl_agent.policies.jacobian import Jacobian
 from mbrl_agent.standardization import Scaling, StandardizedFeatures, unscaled
 from mbrl_agent.types import Parameters
@@ -81,7 +81,7 @@ class RbfPolicy(SearchPolicy):
         require_positive("weight_std", weight_std)
         require_rate("dropout", dropout)
         self.weight_std = weight_std
-        self.dropout = Dropout(dropout)
+        self.dropout = PolicyDropout(dropout)
         self.noise_dims = centers if dropout else 0
         features = self.features.feature_dims
         self.centers = nn.Parameter(normal(centers, features) / STRIDE)
@@ -197,7 +197,9 @@ class _RbfController(DifferentiableController):
     Under dropout b_j is m_j 2^-d_j with a constant m_j, and all of this holds as it stands.
     """
 
-    def __init__(self, standardized: StandardizedFeatures, parameters: Parameters, dropout: Dropout) -> None:
+    def __init__(
+        self, standardized: StandardizedFeatures, parameters: Parameters, dropout: PolicyDropout
+    ) -> None:
         self._standardized = standardized
         self._dropout = dropout
         self._leaves = {name: value.detach().requires_grad_() for name, value in parameters.items()}

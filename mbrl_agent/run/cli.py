@@ -35,7 +35,7 @@ NAME_PLUGINS = {"config": "", "resume": "config.yaml"}
 
 
 @dataclass(frozen=True)
-class Command:
+class RunRequest:
     """What a command line asks for."""
 
     config: TrainConfig
@@ -51,7 +51,7 @@ class _Parser(argparse.ArgumentParser):
         raise ValueError(message.removeprefix("argument "))
 
 
-def parse(argv: Sequence[str], device_is_here: bool = True) -> Command:
+def parse(argv: Sequence[str], device_is_here: bool = True) -> RunRequest:
     """Turn the words of a command line into the run that they ask for.
 
     Args:
@@ -165,10 +165,10 @@ def _not_understood(word: str, flags: list[str]) -> str:
     return f"unknown option {name}{did_you_mean(name, [*flags, '--config', '--resume', '--help'])}"
 
 
-def _command(config_file: str | None, resume: str | None, given: dict[str, Any]) -> Command:
+def _command(config_file: str | None, resume: str | None, given: dict[str, Any]) -> RunRequest:
     if resume is None:
         config = TrainConfig() if config_file is None else TrainConfig.load(config_file)
-        return Command(_settled(config.updated(given)))
+        return RunRequest(_settled(config.updated(given)))
     others = [flag(key) for key in given if key not in WITH_RESUME] + ["--config"] * (config_file is not None)
     if others:
         allowed = " and ".join(flag(key) for key in WITH_RESUME)
@@ -178,7 +178,7 @@ def _command(config_file: str | None, resume: str | None, given: dict[str, Any])
     path = Path(resume) / "config.yaml"
     if not path.is_file():
         raise ValueError(f"--resume: {resume} is not the directory of a run, it has no config.yaml")
-    return Command(TrainConfig.load(path).updated(given), Path(resume))
+    return RunRequest(TrainConfig.load(path).updated(given), Path(resume))
 
 
 def _settled(config: TrainConfig) -> TrainConfig:

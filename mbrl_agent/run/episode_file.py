@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mbrl_agent.files.plain_data import read_file
 
-MAX_BYTES = 2**28
+MAX_EPISODES_BYTES = 2**28
 """Of a file, and of what it holds once it is decompressed: a million steps of thirty numbers."""
 MEMBER = re.compile(r"(observations|actions|rewards)(?:_(\d{1,9}))?\.npy")
 ALONE = -1
@@ -43,7 +43,7 @@ def read_episodes(path: Path) -> dict[str, Arrays]:
         ValueError: It cannot be read, is too large, or holds something else.
     """
     try:
-        return _episodes(_members(read_file(path, MAX_BYTES)))
+        return _episodes(_members(read_file(path, MAX_EPISODES_BYTES)))
     except OSError as error:
         raise ValueError(f"episodes {path} cannot be read: {error.strerror or error}") from error
     except ValueError as error:
@@ -55,7 +55,7 @@ def _members(data: bytes) -> dict[str, bytes]:
     if not zipfile.is_zipfile(io.BytesIO(data)):
         raise ValueError(f"it is no .npz file; numpy.savez writes one, with {EXPECTED}")
     members: dict[str, bytes] = {}
-    room = MAX_BYTES
+    room = MAX_EPISODES_BYTES
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             for info in archive.infolist():
@@ -65,7 +65,7 @@ def _members(data: bytes) -> dict[str, bytes]:
                     members[info.filename] = member.read(room + 1)
                 room -= len(members[info.filename])
                 if room < 0:
-                    raise ValueError(f"it holds more than {MAX_BYTES} bytes")
+                    raise ValueError(f"it holds more than {MAX_EPISODES_BYTES} bytes")
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
         raise ValueError(f"it is damaged ({error})") from error
     return members

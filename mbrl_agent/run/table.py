@@ -7,7 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-Cell = str | int | float
+TableCell = str | int | float
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Table:
     """Numbers of a figure."""
 
     columns: list[str]
-    rows: list[list[Cell]]
+    rows: list[list[TableCell]]
 
     def text(self) -> str:
         """As CSV; numbers with eight digits, and `inf` and `nan` as such."""
@@ -26,7 +26,7 @@ class Table:
         return buffer.getvalue()
 
 
-def _cell(value: Cell) -> str:
+def _cell(value: TableCell) -> str:
     return f"{value:.8g}" if isinstance(value, float) else str(value)
 
 

@@ -17,7 +17,7 @@ from mbrl_agent.costs import COSTS, TaskCost
 from mbrl_agent.files.plain_data import read_file
 from mbrl_agent.options import OptionError, refused
 from mbrl_agent.options.modules import OBJECT, load_object
-from mbrl_agent.run.episode_file import MAX_BYTES, read_numbers
+from mbrl_agent.run.episode_file import MAX_EPISODES_BYTES, read_numbers
 
 PAIR = re.compile(r"[0-9]+:[0-9]+", re.ASCII)
 OFFERED, NONE = "environment", "none"
@@ -120,7 +120,7 @@ def _read(name: str, text: str) -> Any:
         return read_pairs(text)
     if name == "initial_states" and text.endswith(".npy"):
         try:
-            return read_numbers(read_file(Path(text), MAX_BYTES), "it")
+            return read_numbers(read_file(Path(text), MAX_EPISODES_BYTES), "it")
         except OSError as error:
             raise ValueError(f"{text} cannot be read: {error.strerror}") from error
         except ValueError as error:

@@ -18,7 +18,7 @@ from mbrl_agent.search.rollout import Simulation
 from mbrl_agent.types import Parameters
 
 WARM_UP_STEPS = 3  # before a capture, as PyTorch's documentation of CUDA graphs asks for
-PATIENCE = 20  # steps in a row in which no candidate had a finite cost and gradient, which end a search
+MAX_SKIPPED = 20  # steps in a row in which no candidate had a finite cost and gradient, which end a search
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class GradientStep:
     """Improves parameters in place, from storage that stays where it is.
 
     Each candidate has an Adam of its own, which a step that is not finite leaves as it was: its moments
-    and its count of steps too. After `PATIENCE` steps in a row in which all candidates failed, further
+    and its count of steps too. After `MAX_SKIPPED` steps in a row in which all candidates failed, further
     steps change nothing, so that whoever asks later (`ended`) finds what it would have found then.
 
     Args:
@@ -113,13 +113,13 @@ class GradientStep:
         return self._captured.clone()
 
     def ended(self) -> bool:
-        """Whether all candidates have failed `PATIENCE` times in a row; waits for the GPU."""
-        return bool((self._failures >= PATIENCE).all())
+        """Whether all candidates have failed `MAX_SKIPPED` times in a row; waits for the GPU."""
+        return bool((self._failures >= MAX_SKIPPED).all())
 
     def _step(self) -> StepResult:
         estimate = self._estimator(self.parameters, self._simulation)
         norm = _norms(estimate.gradient)
-        finite = norm.isfinite() & estimate.expected_cost.isfinite() & (self._failures < PATIENCE).any()
+        finite = norm.isfinite() & estimate.expected_cost.isfinite() & (self._failures < MAX_SKIPPED).any()
         self._failures.copy_(torch.where(finite, 0, self._failures + 1))
         scale = self._max_grad_norm / norm.clamp_min(self._max_grad_norm)
         clipped = [estimate.gradient[name] for name in self.parameters]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from mbrl_agent.search.gradient_step import PATIENCE, StepResult
+from mbrl_agent.search.gradient_step import MAX_SKIPPED, StepResult
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class SearchReport:
         grad_norm: (steps, R), before clipping; likewise.
         steps: Gradient steps of each candidate until it was left behind, or the search ended.
         skipped: Steps of single candidates that were skipped because something was not finite.
-        stalled: Candidates that failed so `PATIENCE` times in a row; they keep their last good parameters.
+        stalled: Candidates that failed so `MAX_SKIPPED` times in a row; they keep their last good parameters.
         jitter: Cholesky factorisations that needed more than the base jitter.
     """
 
@@ -111,12 +111,12 @@ def report(improved: dict[str, Tensor], legs: list[Leg], planned: int) -> Search
     """Report what a search did, up to the step at which it ended; later ones have changed nothing."""
     replicates = len(next(iter(improved.values())))
     last = torch.stack([result.failures for result in legs[-1].results])
-    taken = min(len(last), int((last < PATIENCE).any(1).sum()) + 1)
+    taken = min(len(last), int((last < MAX_SKIPPED).any(1).sum()) + 1)
     legs[-1] = replace(legs[-1], results=legs[-1].results[:taken])
-    if bool((last[taken - 1] >= PATIENCE).all()):
+    if bool((last[taken - 1] >= MAX_SKIPPED).all()):
         warnings.warn(
             f"policy search ended at step {legs[-1].first + taken} of {planned}: the costs or the gradients "
-            f"of all candidates were not finite {PATIENCE} times in a row; the last good policies are kept",
+            f"of all candidates were not finite {MAX_SKIPPED} times in a row; the last good ones are kept",
             stacklevel=3,
         )
     failures = torch.cat([leg.spread("failures", replicates) for leg in legs])
@@ -126,6 +126,6 @@ def report(improved: dict[str, Tensor], legs: list[Leg], planned: int) -> Search
         torch.cat([leg.spread("grad_norm", replicates) for leg in legs]),
         steps=(~failures.isnan()).sum(0).tolist(),
         skipped=int((failures > 0).sum()),
-        stalled=int((failures >= PATIENCE).any(0).sum()),
+        stalled=int((failures >= MAX_SKIPPED).any(0).sum()),
         jitter=sum(int(result.jitter.sum()) for leg in legs for result in leg.results),
     )

@@ -20,7 +20,7 @@ from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.resampling.base import Resampler
 from mbrl_agent.resampling.none import NoResampling
 from mbrl_agent.search.estimators.base import Estimator
-from mbrl_agent.search.gradient_step import PATIENCE, GradientStep
+from mbrl_agent.search.gradient_step import MAX_SKIPPED, GradientStep
 from mbrl_agent.search.initial_states import StartDistribution
 from mbrl_agent.search.legs import Leg, SearchReport, better_half, is_flat, leg_lengths, report
 from mbrl_agent.search.probe import Energy, GradientProbe, probe_gradient
@@ -286,7 +286,7 @@ class PolicySearch:
 
 def _steps_between_looks(parameters: Parameters) -> int:
     """After how many steps a search asks whether it has ended: a question that a GPU has to be waited for."""
-    return PATIENCE if _on_gpu(parameters) else 1
+    return MAX_SKIPPED if _on_gpu(parameters) else 1
 
 
 def _on_gpu(parameters: Parameters) -> bool:

@@ -30,9 +30,9 @@ def main(argv: Sequence[str] | None = None, program_ends: bool = False) -> int:
     if (text := study_answer(first, rest, name)) is not None:
         return show(text)
     from mbrl_agent.run.commands.command_line import run_command
-    from mbrl_agent.study.commands import load
+    from mbrl_agent.study.commands import load_command
 
-    return run_command(load(first), rest, name, program_ends)
+    return run_command(load_command(first), rest, name, program_ends)
 
 
 def _no_such_command(word: str) -> str:

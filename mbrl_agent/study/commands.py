@@ -10,7 +10,7 @@ from mbrl_agent.run.commands.command_line import Command, words_of
 from mbrl_agent.study.overview import COMMANDS, PROGRAM
 
 
-def load(name: str) -> Command:
+def load_command(name: str) -> Command:
     """Import a command."""
     command: Any = importlib.import_module(COMMANDS[name])
     return command  # type: ignore[no-any-return]

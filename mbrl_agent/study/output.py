@@ -13,13 +13,13 @@ from mbrl_agent.files.atomic import write_atomically
 from mbrl_agent.run.event_file import EventOutput, new_event_path
 from mbrl_agent.run.figures import encode_png
 from mbrl_agent.run.log import log_image
-from mbrl_agent.run.table import Cell, Table
+from mbrl_agent.run.table import Table, TableCell
 from mbrl_agent.study.gradients.bias import STATISTICS, Bias
 from mbrl_agent.study.gradients.bimodal import ForwardError
 from mbrl_agent.study.gradients.heat import LEVELS, Heat
 from mbrl_agent.study.gradients.landscape import Landscape, Values, log10
-from mbrl_agent.study.gradients.moments import Moments
-from mbrl_agent.study.gradients.trajectories import Prediction, weighted_percentiles
+from mbrl_agent.study.gradients.moments import PredictedMoments
+from mbrl_agent.study.gradients.trajectories import PredictedTrajectories, weighted_percentiles
 
 PERCENTILES = (5.0, 25.0, 50.0, 75.0, 95.0)
 
@@ -75,7 +75,7 @@ def landscape_table(landscapes: Sequence[Landscape]) -> Table:
     columns = ["strategy", "direction", "delta", "variance", "log10_variance", "gradient_norm"]
     columns += ["expected_cost", "expected_cost_se", "nonfinite_estimates"]
     columns += [f"variance_percentile_{level:.0f}" for level in LEVELS]
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for entry in landscapes:
         series = zip(
             entry.delta, entry.variance, entry.gradient_norm, entry.expected_cost, entry.expected_cost_se,
@@ -83,7 +83,13 @@ def landscape_table(landscapes: Sequence[Landscape]) -> Table:
         )  # fmt: skip
         for delta, variance, norm, cost, cost_se, nonfinite, middle in series:
             numbers = [float(delta), float(variance), log10(float(variance)), float(norm)]
-            row: list[Cell] = [entry.strategy, entry.direction + 1, *numbers, float(cost), float(cost_se)]
+            row: list[TableCell] = [
+                entry.strategy,
+                entry.direction + 1,
+                *numbers,
+                float(cost),
+                float(cost_se),
+            ]
             rows.append([*row, int(nonfinite), *map(float, middle)])
     return Table(columns, rows)
 
@@ -91,14 +97,14 @@ def landscape_table(landscapes: Sequence[Landscape]) -> Table:
 def values_table(values: Values) -> Table:
     """One row a place, one column a particle."""
     columns = ["delta", "mean", *(f"particle_{index}" for index in range(values.particles.shape[1]))]
-    rows: list[list[Cell]] = [
+    rows: list[list[TableCell]] = [
         [float(delta), float(mean), *map(float, particles)]
         for delta, mean, particles in zip(values.delta, values.mean, values.particles, strict=True)
     ]
     return Table(columns, rows)
 
 
-def trajectories_table(predictions: Sequence[Prediction], labels: Sequence[str]) -> Table:
+def trajectories_table(predictions: Sequence[PredictedTrajectories], labels: Sequence[str]) -> Table:
     """One row a strategy, place, state dimension and step."""
     columns = [
         "strategy",
@@ -107,7 +113,7 @@ def trajectories_table(predictions: Sequence[Prediction], labels: Sequence[str])
         "step",
         *(f"percentile_{level:.0f}" for level in PERCENTILES),
     ]
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for entry in predictions:
         for index, label in enumerate(labels):
             levels = weighted_percentiles(entry.states[..., index], entry.weights, PERCENTILES)
@@ -121,10 +127,10 @@ def heat_table(heats: Sequence[Heat]) -> Table:
     columns = ["strategy", "delta", "step", "cost", "cost_change", "energy_mean"]
     columns += [f"energy_percentile_{level:.0f}" for level in LEVELS]
     columns += [f"log10_stretch_percentile_{level:.0f}" for level in LEVELS]
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for heat in heats:
         for step in range(len(heat.cost) + 1):
-            row: list[Cell] = [heat.strategy, heat.delta, step]
+            row: list[TableCell] = [heat.strategy, heat.delta, step]
             row += [float(heat.cost[step - 1]), float(heat.cost_change[step - 1])] if step else ["", ""]
             if heat.energy is None or heat.energy_mean is None:
                 row += [""] * (1 + len(LEVELS))
@@ -135,9 +141,9 @@ def heat_table(heats: Sequence[Heat]) -> Table:
     return Table(columns, rows)
 
 
-def moments_table(found: Sequence[Moments], labels: Sequence[str]) -> Table:
+def moments_table(found: Sequence[PredictedMoments], labels: Sequence[str]) -> Table:
     """One row a number of particles (0: moment matching), state dimension and step, of the first repeat."""
-    rows: list[list[Cell]] = [
+    rows: list[list[TableCell]] = [
         [entry.particles, label, step, float(entry.mean[0, step, index]), float(entry.std[0, step, index])]
         for entry in found
         for index, label in enumerate(labels)
@@ -146,9 +152,9 @@ def moments_table(found: Sequence[Moments], labels: Sequence[str]) -> Table:
     return Table(["particles", "dimension", "step", "mean", "std"], rows)
 
 
-def moments_gradient_table(exact: Moments, sampled: Sequence[Moments]) -> Table:
+def moments_gradient_table(exact: PredictedMoments, sampled: Sequence[PredictedMoments]) -> Table:
     """One row a number of particles and repeat."""
-    rows: list[list[Cell]] = [
+    rows: list[list[TableCell]] = [
         [entry.particles, number, float(cost), float(exact.cost[0]), float(error)]
         for entry in sampled
         for number, (cost, error) in enumerate(zip(entry.cost, entry.gradient_errors(exact), strict=True))
@@ -160,7 +166,7 @@ def bias_table(rows: Sequence[Bias]) -> Table:
     """One row a strategy and place; every figure with its standard error."""
     columns = ["strategy", "delta", *(f"{name}{suffix}" for name in STATISTICS for suffix in ("", "_se"))]
     columns += [f"single_cosine_percentile_{level:.0f}" for level in LEVELS]
-    cells: list[list[Cell]] = []
+    cells: list[list[TableCell]] = []
     for row in rows:
         estimates = [getattr(row, name) for name in STATISTICS]
         numbers = [number for estimate in estimates for number in (estimate.value, estimate.error)]
@@ -171,9 +177,9 @@ def bias_table(rows: Sequence[Bias]) -> Table:
 def forward_table(rows: Sequence[ForwardError], labels: list[str]) -> Table:
     """One row a start and strategy."""
     columns = ["start", "strategy", "cost", "cost_se", "error", "error_se", "true_error", "true_error_se"]
-    cells: list[list[Cell]] = []
+    cells: list[list[TableCell]] = []
     for row in rows:
         pairs = [row.cost, row.error, *([row.true_error] if row.true_error else [])]
-        numbers: list[Cell] = [number for pair in pairs for number in (pair.value, pair.error)]
+        numbers: list[TableCell] = [number for pair in pairs for number in (pair.value, pair.error)]
         cells.append([row.modes.label(labels), row.strategy, *numbers, *[""] * (6 - len(numbers))])
     return Table(columns, cells)

@@ -16,7 +16,7 @@ from importlib.metadata import entry_points
 from mbrl_agent.run.commands.command_line import page_of
 from mbrl_agent.run.help import Generated
 from mbrl_agent.run.stored_help import COMMANDS, FILE, PLUGINS, files
-from mbrl_agent.study.commands import load
+from mbrl_agent.study.commands import load_command
 from mbrl_agent.study.overview import COMMANDS as STUDIES
 
 
@@ -30,7 +30,7 @@ def generate() -> str:
         "env": asdict(content.env()),
         "presets": content.presets(),
         "commands": {name: asdict(page_of(command)) for name, command in commands.items()},
-        "studies": {name: asdict(page_of(load(name))) for name in STUDIES},
+        "studies": {name: asdict(page_of(load_command(name))) for name in STUDIES},
     }
     return json.dumps(data, indent=1, ensure_ascii=False) + "\n"
 

@@ -57,7 +57,7 @@ def run(options: Options) -> int:
     wanted = SweepOptions(
         seeds=options.seeds, out=options.out, jobs=options.jobs, retries=options.retries, train_options=words
     )
-    status = sweep.train(wanted, command_line("systems", options))
+    status = sweep.run_sweep(wanted, command_line("systems", options))
     if status == 0:
         return compare.run(compare.Options(paths=(options.out,), by=("preset",), out=options.out))
     return status

@@ -8,7 +8,7 @@ from gymnasium import spaces
 from mbrl_agent import OptionError, ParticlePILCO
 from mbrl_agent.contract.policies import RULES
 from mbrl_agent.contract.rules import check_all
-from mbrl_agent.policies.dropout import Dropout
+from mbrl_agent.policies.dropout import PolicyDropout
 from mbrl_agent.policies.rbf import Rbf, RbfPolicy
 
 BOX, UNIT = spaces.Box(-np.inf, np.inf, (3,), np.float32), spaces.Box(-1, 1, (2,), np.float32)
@@ -35,7 +35,7 @@ def test_a_unit_is_left_out_as_often_as_asked_and_keeps_its_mean(rate):
     count = 40_000
     noise = torch.randn(count, 3, generator=generator(), dtype=torch.float64)
     units = torch.tensor([1.0, 2.0, -3.0], dtype=torch.float64).expand(count, 3)
-    left = Dropout(rate)(units, noise)
+    left = PolicyDropout(rate)(units, noise)
     error = (rate * (1 - rate) / count) ** 0.5
     assert (left == 0).double().mean(0).tolist() == pytest.approx([rate] * 3, abs=4 * error)
     assert set(left[:, 1].unique().tolist()) == {0.0, 2 / (1 - rate)}
@@ -44,7 +44,7 @@ def test_a_unit_is_left_out_as_often_as_asked_and_keeps_its_mean(rate):
 
 
 def test_units_are_left_out_one_by_one():
-    left = Dropout(0.5)(torch.ones(5_000, 2), torch.randn(5_000, 2, generator=generator()))
+    left = PolicyDropout(0.5)(torch.ones(5_000, 2), torch.randn(5_000, 2, generator=generator()))
     assert float(torch.corrcoef(left.mT)[0, 1].abs()) < 4 / 5_000**0.5
 
 

@@ -67,7 +67,7 @@ def error_line(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 
 
 def test_no_flags_at_all():
-    assert parse([]) == cli.Command(TrainConfig(), resume=None)
+    assert parse([]) == cli.RunRequest(TrainConfig(), resume=None)
 
 
 @pytest.mark.parametrize(("key", "name"), EVERY_CLASS)
@@ -97,7 +97,7 @@ def test_the_examples_of_the_help_parse(tmp_path, monkeypatch):
     assert commands[1].config == TrainConfig(resampling=Interpolated(ratio=0.5), seed=3)
     assert commands[2].config == TrainConfig(env="Pendulum-v1", cost="my_module:cost")
     assert commands[3].config == TrainConfig(quiet=True, seed=7, env_options={"noise_scale": 2.0})
-    assert commands[4] == cli.Command(TrainConfig(quiet=True, trials=20), resume=Path("runs/X"))
+    assert commands[4] == cli.RunRequest(TrainConfig(quiet=True, trials=20), resume=Path("runs/X"))
 
 
 def test_values_have_the_types_of_their_fields():
@@ -147,7 +147,7 @@ def test_a_flag_with_another_choice_drops_the_files_options(name, expected, tmp_
 def test_resume_takes_the_runs_configuration(tmp_path):
     saved = TrainConfig(seed=5, resampling=Gaussian(), trials=3)
     saved.save(tmp_path / "config.yaml")
-    assert parse(["--resume", str(tmp_path)]) == cli.Command(saved, resume=tmp_path)
+    assert parse(["--resume", str(tmp_path)]) == cli.RunRequest(saved, resume=tmp_path)
     more = parse(["--resume", str(tmp_path), "--trials", "9", "--quiet"])
     assert more.config == dataclasses.replace(saved, trials=9, quiet=True)
 

@@ -105,7 +105,7 @@ def test_a_file_that_is_not_there_or_no_zip(tmp_path):
 
 
 def test_what_is_too_large_is_not_decompressed(tmp_path, monkeypatch):
-    monkeypatch.setattr(episode_file, "MAX_BYTES", 2**20)
+    monkeypatch.setattr(episode_file, "MAX_EPISODES_BYTES", 2**20)
     write_members(tmp_path / "e.npz", [("observations.npy", npy(np.zeros((2**20, 4))))])
     assert (tmp_path / "e.npz").stat().st_size < 2**17
     with pytest.raises(ValueError, match="it holds more than 1048576 bytes"):

@@ -15,7 +15,7 @@ from mbrl_agent.contract.agents import tiny_env
 from mbrl_agent.dynamics.ensemble import Ensemble
 from mbrl_agent.run import cli
 from mbrl_agent.run.commands import evaluate, export, inspect, watch
-from mbrl_agent.run.commands.command_line import parse, run_command
+from mbrl_agent.run.commands.command_line import parse_command, run_command
 from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.run.experiment import new_run
 from mbrl_agent.run.task_flags import named_cost
@@ -154,7 +154,7 @@ def test_an_agent_file_alone_is_read_with_its_plug_in(plugin, tmp_path, capsys):
     assert "error: --plugin: plug-in 'nosuch_plugin' cannot be found" in capsys.readouterr().err
     for command in (evaluate, watch, inspect, export):
         forget(plugin)
-        options = parse(command, [path, "--plugin", f"{plugin},{plugin}"], "it")
+        options = parse_command(command, [path, "--plugin", f"{plugin},{plugin}"], "it")
         assert options.open().agent.resampling.name == "mine"
 
 

@@ -20,7 +20,7 @@ from mbrl_agent.run.help_page import GROUPS, command_help, page
 from mbrl_agent.run.stored_help import COMMANDS, command_answer, read, study_answer, train_answer
 from mbrl_agent.study import store_help
 from mbrl_agent.study.__main__ import main as study
-from mbrl_agent.study.commands import load
+from mbrl_agent.study.commands import load_command
 from mbrl_agent.study.overview import COMMANDS as STUDIES
 from mbrl_agent.study.overview import PROGRAM, SUMMARIES, overview
 from mbrl_agent.study.store_help import generate
@@ -90,7 +90,7 @@ def test_the_first_page_of_the_studies_has_a_line_for_each():
     assert list(STUDIES) == list(SUMMARIES)
     lines = overview().splitlines()
     for name, text in SUMMARIES.items():
-        assert text == load(name).HELP
+        assert text == load_command(name).HELP
         assert f"  {name:13} {text}" in lines
     assert max(map(len, lines)) <= 110
 

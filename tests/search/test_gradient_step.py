@@ -19,7 +19,7 @@ from mbrl_agent.policies.rbf import RbfPolicy
 from mbrl_agent.resampling import RESAMPLERS
 from mbrl_agent.search.estimators.base import Estimator
 from mbrl_agent.search.estimators.reparameterization import Reparameterization
-from mbrl_agent.search.gradient_step import PATIENCE, WARM_UP_STEPS, GradientStep
+from mbrl_agent.search.gradient_step import MAX_SKIPPED, WARM_UP_STEPS, GradientStep
 from mbrl_agent.search.rollout import Noise, Simulation
 from mbrl_agent.types import GradientEstimate
 
@@ -232,11 +232,11 @@ def test_a_skipped_step_is_as_if_it_had_not_been(what):
 
 
 def test_after_all_have_failed_for_long_nothing_changes_any_more():
-    script = [[1.0] * R, *[[math.nan] * R] * PATIENCE, [1.0] * R]
+    script = [[1.0] * R, *[[math.nan] * R] * MAX_SKIPPED, [1.0] * R]
     step = make(Scripted(script))
     step()
     before = snapshot(step.parameters)
-    for _ in range(PATIENCE):
+    for _ in range(MAX_SKIPPED):
         assert not step.ended()
         step()
     assert step.ended()

@@ -18,13 +18,13 @@ from mbrl_agent.resampling import Gaussian, NoResampling
 from mbrl_agent.search import policy_search
 from mbrl_agent.search.estimators.base import Estimator
 from mbrl_agent.search.estimators.reparameterization import Reparameterization
-from mbrl_agent.search.gradient_step import PATIENCE, GradientStep
+from mbrl_agent.search.gradient_step import MAX_SKIPPED, GradientStep
 from mbrl_agent.search.initial_states import InitialStates
 from mbrl_agent.search.policy_search import PolicySearch, SearchOptions
 from mbrl_agent.search.rollout import Noise, Simulation
 from mbrl_agent.types import GradientEstimate, Prediction
 
-LOOKS = pytest.mark.parametrize("look_every", [1, PATIENCE], ids=["each step", "now and then"])
+LOOKS = pytest.mark.parametrize("look_every", [1, MAX_SKIPPED], ids=["each step", "now and then"])
 BOX = spaces.Box(-np.inf, np.inf, (2,), np.float32)
 
 
@@ -373,7 +373,7 @@ def test_on_a_gpu_nobody_waits_for_each_step():
     values = {"weights": torch.ones(2, 2)}
     assert policy_search._steps_between_looks(values) == 1
     values["weights"] = values["weights"].as_subclass(OnGpu)
-    assert policy_search._steps_between_looks(values) == PATIENCE
+    assert policy_search._steps_between_looks(values) == MAX_SKIPPED
 
 
 class OnGpu(torch.Tensor):

@@ -6,7 +6,7 @@ import torch
 
 import envs  # noqa: F401
 from mbrl_agent.search.initial_states import InitialStates
-from mbrl_agent.study.gradients.bias import compare, finite_differences, moved, projected_gradients
+from mbrl_agent.study.gradients.bias import compare_slopes, finite_differences, moved, projected_gradients
 from mbrl_agent.study.gradients.bimodal import BimodalStates, Modes, forward_errors
 from mbrl_agent.study.gradients.directions import random_directions
 from mbrl_agent.study.gradients.sampling import Sampling
@@ -44,11 +44,11 @@ def test_comparing_slopes():
     rng = np.random.default_rng(0)
     true = rng.standard_normal(20)
     reference = true + 0.1 * rng.standard_normal((50, 20))
-    right = compare("a", 0.0, true + rng.standard_normal((400, 20)), reference)
+    right = compare_slopes("a", 0.0, true + rng.standard_normal((400, 20)), reference)
     assert right.cosine.value == pytest.approx(1, abs=0.02)
     assert right.slope.value == pytest.approx(1, abs=0.05)
     assert right.relative_bias.value < 0.1
-    wrong = compare("b", 0.0, -2 * true + 0.1 * rng.standard_normal((400, 20)), reference)
+    wrong = compare_slopes("b", 0.0, -2 * true + 0.1 * rng.standard_normal((400, 20)), reference)
     assert wrong.cosine.value == pytest.approx(-1, abs=0.02)
     assert wrong.relative_bias.value == pytest.approx(3, abs=0.05)
     assert abs(wrong.relative_bias.value - 3) < 4 * wrong.relative_bias.error + 0.01
@@ -57,8 +57,8 @@ def test_comparing_slopes():
 
 def test_an_exploded_gradient_is_lost_in_noise():
     estimates = np.random.default_rng(0).standard_normal((16, 5)) * 1e30
-    row = compare("none", 0.0, estimates, np.ones((4, 5)))
-    infinite = compare("none", 0.0, estimates * np.inf, np.ones((4, 5)))
+    row = compare_slopes("none", 0.0, estimates, np.ones((4, 5)))
+    infinite = compare_slopes("none", 0.0, estimates * np.inf, np.ones((4, 5)))
     assert row.norm.error > 1e28 or np.isnan(row.norm.error)
     assert np.isnan(infinite.cosine.value)
 

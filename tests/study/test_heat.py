@@ -9,7 +9,7 @@ import torch
 from mbrl_agent.run.environment import Environment, make_env
 from mbrl_agent.study.gradients.heat import heats
 from mbrl_agent.study.gradients.landscape import Landscape
-from mbrl_agent.study.gradients.over_seeds import Line, rows_of, seeds_text
+from mbrl_agent.study.gradients.over_seeds import SeedLine, rows_of, seeds_text
 from mbrl_agent.study.gradients.sampling import Sampling
 from mbrl_agent.study.gradients.scene import true_energy, untrained_scene
 from mbrl_agent.study.strategies import parse_strategy
@@ -55,7 +55,7 @@ def line(seed, horizon, *variance):
     zeros = np.zeros(len(values))
     whole = np.isfinite(values)
     entry = Landscape("gaussian", 0, zeros, values, np.stack([zeros] * 3), zeros, zeros, zeros, 1 - whole)
-    return Line(seed, horizon, entry)
+    return SeedLine(seed, horizon, entry)
 
 
 def test_several_seeds_are_a_median_and_the_largest():

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 import envs  # noqa: F401
-from mbrl_agent.run.commands.command_line import parse, words_of
+from mbrl_agent.run.commands.command_line import parse_command, words_of
 from mbrl_agent.study.__main__ import main
 from mbrl_agent.study.gradients import paper
 from mbrl_agent.study.gradients.commands import landscape
@@ -258,10 +258,10 @@ def test_words_of_options_ask_for_the_same():
         "-1",
         "2",
     ]
-    options = parse(landscape, [*words, "--float64", "--horizons", "30,60", "--seeds", "0-2"], "it")
+    options = parse_command(landscape, [*words, "--float64", "--horizons", "30,60", "--seeds", "0-2"], "it")
     assert (options.horizons, options.env_options) == ((30, 60), ("noise_scale=2",))
-    assert parse(landscape, words_of(options), "it") == options
-    assert parse(
+    assert parse_command(landscape, words_of(options), "it") == options
+    assert parse_command(
         landscape, ["--untrained", "--resampling", "none", "--resampling", "gaussian"], "it"
     ).resampling == (
         "none",

@@ -79,7 +79,7 @@ def run_command(command: Command, argv: Sequence[str], name: str, program_ends: 
                 load_plugins_first(argv, run=RUN_FILE)  # what they offer is in the help
                 sys.stdout.write(command_help(page_of(command), name))
                 return 0
-            return int(command.run(parse(command, argv, name)))
+            return int(command.run(parse_command(command, argv, name)))
         except (ValueError, TypeError, OSError, RunFailure) as error:
             sys.stderr.write(f"{name}: error: {_message(command, error)} (see {name} --help)\n")
             return USAGE_ERROR
@@ -95,7 +95,7 @@ def _message(command: Command, error: Exception) -> str:
     return one_line(error)
 
 
-def parse(command: Command, argv: Sequence[str], name: str) -> Any:
+def parse_command(command: Command, argv: Sequence[str], name: str) -> Any:
     """Turn the words of a command line into the command's options.
 
     Raises:

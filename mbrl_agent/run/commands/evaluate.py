@@ -19,7 +19,7 @@ from mbrl_agent.run.commands.agent_options import ActingOptions, check_target
 from mbrl_agent.run.environment import Environment, make_env
 from mbrl_agent.run.evaluation import Evaluation, Predict, acting, evaluate
 from mbrl_agent.run.intervals import Interval, bootstrap, wilson
-from mbrl_agent.run.table import Cell, Table, align
+from mbrl_agent.run.table import Table, TableCell, align
 
 HELP = "Run fresh episodes: return, success, and whatever number the info of their last step offers."
 NOTES = """\
@@ -73,7 +73,7 @@ def run(options: Options) -> int:
     result = run_episodes(policy, environment, options.episodes, options.seed)
     who = "random actions" if options.random else opened.name
     lines = [f"{who}: {options.episodes} episodes of {environment.name}, seed {options.seed}", ""]
-    sys.stdout.write("\n".join([*lines, *summary(result), ""]))
+    sys.stdout.write("\n".join([*lines, *summary_lines(result), ""]))
     if options.csv is not None:
         path = Path(options.csv)
         write_atomically(path, episodes_table(result, options.seed).text().encode())
@@ -122,7 +122,7 @@ def _random(environment: Environment, seed: int) -> Callable[[], Predict]:
     return lambda: act
 
 
-def summary(result: Evaluation) -> list[str]:
+def summary_lines(result: Evaluation) -> list[str]:
     """Return the lines of the table, and how its intervals were made."""
     rows = [["", "mean", "95 % interval", "min", "median", "max"]]
     rows.append(_row("return", result.returns))
@@ -159,9 +159,9 @@ def episodes_table(result: Evaluation, seed: int) -> Table:
     columns = ["episode", "seed", "return", "length", *([] if result.successes is None else ["success"])]
     taken = {*columns}
     columns += [f"info_{name}" if name in taken else name for name in result.scalars]
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for index, (total, length) in enumerate(zip(result.returns, result.lengths, strict=True)):
-        row: list[Cell] = [index, seed + index, float(total), int(length)]
+        row: list[TableCell] = [index, seed + index, float(total), int(length)]
         row += [] if result.successes is None else [int(result.successes[index])]
         rows.append([*row, *(float(values[index]) for values in result.scalars.values())])
     return Table(columns, rows)

@@ -75,7 +75,7 @@ class Evidence:
     note: str = ""
 
 
-class Output:
+class PictureFiles:
     """Writes pictures and tables into a directory.
 
     Args:
@@ -114,7 +114,7 @@ def run(options: Options) -> int:
     folder = Path(options.out) if options.out else _folder(opened)
     if folder.exists() and not folder.is_dir():
         raise refused("out", f"must be a directory, {folder} is a file")
-    output = Output(folder)
+    output = PictureFiles(folder)
     sys.stdout.write(f"{opened.name}\n")
     episodes = _all_episodes(opened)
     evidence = _evidence(opened, episodes)
@@ -201,7 +201,7 @@ def _count(episodes: Sequence[Episode]) -> str:
     return "episode" if len(episodes) == 1 else f"{len(episodes)} episodes"
 
 
-def _draw_model(evidence: Evidence, steps: int, names: TaskNames, output: Output) -> None:
+def _draw_model(evidence: Evidence, steps: int, names: TaskNames, output: PictureFiles) -> None:
     """Errors by the number of steps ahead, and the spread along the episodes."""
     agent, labels = evidence.agent, names.labels
     errors = inspection.agent_errors(agent, evidence.episodes, steps)
@@ -217,7 +217,7 @@ def _draw_model(evidence: Evidence, steps: int, names: TaskNames, output: Output
     output.write("prediction_spread", figure, inspection.spread_table(spread, labels))
 
 
-def _draw_policy(agent: ParticlePILCO, dims: Sequence[int], names: TaskNames, output: Output) -> None:
+def _draw_policy(agent: ParticlePILCO, dims: Sequence[int], names: TaskNames, output: PictureFiles) -> None:
     """Draw a map over two dimensions, or a curve over one."""
     visited = _visited(agent)
     if len(dims) == 1:

@@ -12,7 +12,7 @@ exporting.py           all of it in one call
 """
 
 from mbrl_agent.run.export.base import About, Action, Format
-from mbrl_agent.run.export.comparison import TOLERANCE, Comparison, ExportError, compare
+from mbrl_agent.run.export.comparison import TOLERANCE, Comparison, ExportError, compare_with_agent
 from mbrl_agent.run.export.exporting import Exported, export
 from mbrl_agent.run.export.numpy_format import NumpyFormat
 from mbrl_agent.run.export.onnx_format import OnnxFormat
@@ -34,6 +34,6 @@ __all__ = [
     "ExportError",
     "Exported",
     "Format",
-    "compare",
+    "compare_with_agent",
     "export",
 ]

@@ -55,7 +55,7 @@ class Comparison:
         return f"{self.difference:.1e} of the {whose} range{rounding}"
 
 
-def compare(agent: ParticlePILCO, action: Action) -> dict[str, Comparison]:
+def compare_with_agent(agent: ParticlePILCO, action: Action) -> dict[str, Comparison]:
     """Compare an exported function with `agent.predict`.
 
     Args:

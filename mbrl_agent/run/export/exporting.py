@@ -9,7 +9,7 @@ from pathlib import Path
 from mbrl_agent.agent.agent import ParticlePILCO
 from mbrl_agent.files.atomic import write_atomically
 from mbrl_agent.run.export.base import About, Format
-from mbrl_agent.run.export.comparison import TOLERANCE, Comparison, ExportError, compare
+from mbrl_agent.run.export.comparison import TOLERANCE, Comparison, ExportError, compare_with_agent
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def export(
     with tempfile.TemporaryDirectory() as folder:
         for suffix, data in contents.items():
             Path(folder, path.name + suffix).write_bytes(data)
-        comparisons = compare(agent, file_format.load(Path(folder, files[0].name)))
+        comparisons = compare_with_agent(agent, file_format.load(Path(folder, files[0].name)))
     for kind, found in comparisons.items():
         if not found.agrees:
             raise ExportError(

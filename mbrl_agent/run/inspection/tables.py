@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from mbrl_agent.run.inspection.history import ErrorHistory
 from mbrl_agent.run.inspection.policy_map import PolicyCurve, PolicyMap
 from mbrl_agent.run.inspection.prediction import PredictionErrors, PredictionSpread
-from mbrl_agent.run.table import Cell, Table
+from mbrl_agent.run.table import Table, TableCell
 
 
 def error_table(errors: PredictionErrors, labels: Sequence[str]) -> Table:
     """One row a number of steps ahead and dimension."""
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for k, starts in enumerate(errors.starts):
         for index, label in enumerate(labels):
             numbers = (errors.error, errors.spread, errors.unchanged)
@@ -23,7 +23,7 @@ def error_table(errors: PredictionErrors, labels: Sequence[str]) -> Table:
 
 def spread_table(spread: PredictionSpread, labels: Sequence[str]) -> Table:
     """One row a step and dimension."""
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for step in range(len(spread.noise)):
         for index, label in enumerate(labels):
             numbers = (spread.noise, spread.disagreement, spread.error)
@@ -34,7 +34,7 @@ def spread_table(spread: PredictionSpread, labels: Sequence[str]) -> Table:
 def policy_table(found: PolicyMap, labels: Sequence[str]) -> Table:
     """One row a place."""
     count = found.actions.shape[-1]
-    rows: list[list[Cell]] = [
+    rows: list[list[TableCell]] = [
         [float(x), float(y), *map(float, found.actions[j, i])]
         for j, y in enumerate(found.vertical)
         for i, x in enumerate(found.horizontal)
@@ -46,7 +46,7 @@ def policy_table(found: PolicyMap, labels: Sequence[str]) -> Table:
 def curve_table(found: PolicyCurve, labels: Sequence[str]) -> Table:
     """One row a place."""
     columns = [labels[found.dim], *(f"action_{index}" for index in range(found.actions.shape[-1]))]
-    rows: list[list[Cell]] = [
+    rows: list[list[TableCell]] = [
         [float(value), *map(float, actions)]
         for value, actions in zip(found.values, found.actions, strict=True)
     ]
@@ -55,7 +55,7 @@ def curve_table(found: PolicyCurve, labels: Sequence[str]) -> Table:
 
 def history_table(history: ErrorHistory, labels: Sequence[str]) -> Table:
     """One row a trial, number of steps ahead and dimension."""
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for row, (trial, episodes) in enumerate(zip(history.trials, history.episodes, strict=True)):
         for column, ahead in enumerate(history.steps):
             for index, label in enumerate(labels):

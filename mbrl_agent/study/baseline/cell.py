@@ -37,7 +37,7 @@ class BaselineCell(Cell):
         return False
 
 
-def make_cells(config: BaselineConfig, seeds: Sequence[int], out: Path) -> list[Cell]:
+def make_baseline_cells(config: BaselineConfig, seeds: Sequence[int], out: Path) -> list[Cell]:
     """One cell a seed, in a directory such as `sac_seed3`."""
     name, where = config.algorithm, out.absolute()
     return [BaselineCell(name, replace(config, seed=seed), where / f"{name}_seed{seed}") for seed in seeds]

@@ -12,7 +12,7 @@ from mbrl_agent.options import to_plain
 from mbrl_agent.run.commands.command_line import env_values
 from mbrl_agent.run.environment import read_env_options
 from mbrl_agent.run.experiment import step_duration
-from mbrl_agent.study.baseline.cell import make_cells
+from mbrl_agent.study.baseline.cell import make_baseline_cells
 from mbrl_agent.study.baseline.config import BaselineConfig
 from mbrl_agent.study.baseline.training import STOP_AFTER, make_baseline
 from mbrl_agent.study.commands import command_line
@@ -138,7 +138,7 @@ def run(options: Options) -> int:
         OSError: A file cannot be read or written.
     """
     config = options.config
-    cells = make_cells(config, parse_seeds(options.seeds), options.out)
+    cells = make_baseline_cells(config, parse_seeds(options.seeds), options.out)
     env = make_baseline(config)[1]  # refuse what cannot work now, once, not in every process
     env.close()
     for cell in cells:

@@ -35,7 +35,7 @@ STOP_AFTER = 2
 """Evaluations in a row that solve the task, after which a run need not go on."""
 
 
-class EvaluationCallback(BaseCallback):
+class BaselineEvaluation(BaseCallback):
     """Judge the policy every so many steps, write a row of the log, and end the run once it is solved.
 
     Args:
@@ -170,7 +170,7 @@ def run_baseline(config: BaselineConfig, directory: Path) -> str:
         for path in [files.agent, files.progress, *files.own_event_files()]:
             path.unlink(missing_ok=True)
         config.save(files.config)
-        callback = EvaluationCallback(config, observation)
+        callback = BaselineEvaluation(config, observation)
         logger = make_logger(files.progress, files.new_event_file())
         try:
             log_config(logger, config.flat())
@@ -186,7 +186,7 @@ def run_baseline(config: BaselineConfig, directory: Path) -> str:
     return f"{directory}: {_outcome(callback, step_duration(observation))}"
 
 
-def _outcome(callback: EvaluationCallback, time_step: float | None) -> str:
+def _outcome(callback: BaselineEvaluation, time_step: float | None) -> str:
     def interaction(steps: int) -> str:
         return f"{steps} steps" if time_step is None else f"{steps * time_step:.0f} s"
 

@@ -14,7 +14,7 @@ from mbrl_agent.study.compare.statistics import Array
 FILE = "evaluations.npz"
 DIRECTORY = "directory"
 """The one setting of a run that left nothing but evaluations: what its group is called."""
-MAX_BYTES = 2**26
+MAX_EVALUATIONS_BYTES = 2**26
 """Of the file: far above any evaluation, far below what would exhaust the memory."""
 SEED = re.compile(r"(^|[-_ ])(seed|run|rep)[-_ ]?\d+$|^\d+$", re.IGNORECASE)
 """What tells the runs of a group apart, at the end of a directory's name or all of it.
@@ -68,7 +68,7 @@ def group_directory(directory: Path) -> Path:
 
 def _load(path: Path) -> dict[str, Array]:
     """`timesteps` (E,), `results` (E, N) and perhaps `successes` (E, N), checked, as float64."""
-    members = decode_zip(read_file(path, MAX_BYTES))
+    members = decode_zip(read_file(path, MAX_EVALUATIONS_BYTES))
     found = {}
     for name in ("timesteps", "results", "successes"):
         if f"{name}.npy" in members:

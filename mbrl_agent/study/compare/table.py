@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from mbrl_agent.run.table import Cell, Table, align
+from mbrl_agent.run.table import Table, TableCell, align
 from mbrl_agent.study.compare.curves import Curve, Measure, time_unit
 from mbrl_agent.study.compare.grouping import Group
 from mbrl_agent.study.compare.statistics import Reached
@@ -113,19 +113,19 @@ def runs_table(groups: Sequence[Group]) -> Table:
     ]
     columns += ["seconds", "seconds_to_solve", "final_success_rate", "final_mean_reward"]
     columns += ["wall_clock", "wall_clock_to_solve"]
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for group in groups:
         for run in group.runs:
             unit = math.nan if run.time_step is None else time_unit(run)
             end, solved = int(run.end_steps), run.solved_steps
-            identity: list[Cell] = [
+            identity: list[TableCell] = [
                 group.label,
                 str(run.path),
                 str(run.settings.get("seed", "")),
                 run.env or "",
             ]
-            state: list[Cell] = [str(run.finished).lower(), len(run.steps), run.episodes or 0]
-            steps: list[Cell] = [end, math.nan if solved is None else int(solved)]
+            state: list[TableCell] = [str(run.finished).lower(), len(run.steps), run.episodes or 0]
+            steps: list[TableCell] = [end, math.nan if solved is None else int(solved)]
             seconds = [end * unit, math.nan if solved is None else solved * unit]
             last = [float(v[-1]) if len(v) else math.nan for v in (run.success, run.reward)]
             clocks = [run.end_clock, math.nan if run.solved_clock is None else run.solved_clock]
@@ -136,14 +136,14 @@ def runs_table(groups: Sequence[Group]) -> Table:
 def curves_table(groups: Sequence[Group], curves: Mapping[Measure, Sequence[Curve]]) -> Table:
     """One row a group, measure and time: what the figure draws."""
     columns = ["group", "measure", "time", "trial", "iqm", "low", "high", "runs", "all_runs"]
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for measure, own in curves.items():
         for group, curve in zip(groups, own, strict=True):
             rows += [[group.label, measure, *point] for point in _points(curve)]
     return Table(columns, rows)
 
 
-def _points(curve: Curve) -> list[list[Cell]]:
+def _points(curve: Curve) -> list[list[TableCell]]:
     numbers = (curve.time, curve.trials, curve.value, curve.low, curve.high)
     states = zip(curve.runs.tolist(), curve.complete.tolist(), strict=True)
     return [

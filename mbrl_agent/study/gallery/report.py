@@ -16,7 +16,7 @@ from mbrl_agent.files.atomic import write_atomically
 from mbrl_agent.options import to_text
 from mbrl_agent.run.directory import RunDirectory
 from mbrl_agent.run.figures import BLUE, default_style
-from mbrl_agent.run.table import Cell, Table
+from mbrl_agent.run.table import Table, TableCell
 from mbrl_agent.study.compare.read_runs import read_run
 from mbrl_agent.study.compare.records import Run
 from mbrl_agent.study.compare.table import duration
@@ -186,13 +186,18 @@ def summary_line(result: Result) -> str:
 def evaluations_table(results: Sequence[Result]) -> Table:
     """One row an evaluation; `learned` says whether it is that of the stated return, or a later one."""
     columns = ["env", "seed", "trial", "steps", "seconds", "mean_return", "success_rate", "wall_clock"]
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for result in results:
         for run in result.runs:
             reached = result.reached_at(run)
             series = zip(run.trials, run.steps, run.reward, run.success, run.clock, strict=True)
             for index, (trial, steps, *numbers) in enumerate(series):
-                identity: list[Cell] = [result.entry.env, str(run.settings["seed"]), int(trial), int(steps)]
+                identity: list[TableCell] = [
+                    result.entry.env,
+                    str(run.settings["seed"]),
+                    int(trial),
+                    int(steps),
+                ]
                 floats = [float(steps) * time_step(run), *map(float, numbers)]
                 learned = reached is not None and index >= reached
                 rows.append([*identity, *floats, str(learned).lower()])

@@ -123,7 +123,7 @@ def projected_gradients(
     return (flat[0] @ torch.stack(rows).T).numpy()
 
 
-def compare(strategy: str, delta: float, estimates: Array, reference: Array, seed: int = 0) -> Bias:
+def compare_slopes(strategy: str, delta: float, estimates: Array, reference: Array, seed: int = 0) -> Bias:
     """Compare slopes; standard errors by bootstrap over the repeats and the blocks.
 
     Args:

@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from mbrl_agent.run.figures import default_style
 from mbrl_agent.study.gradients.colours import Look
 from mbrl_agent.study.gradients.landscape import Array, Landscape, Values
-from mbrl_agent.study.gradients.trajectories import Prediction, weighted_percentiles
+from mbrl_agent.study.gradients.trajectories import PredictedTrajectories, weighted_percentiles
 
 DPI = 130
 DELTA = r"$\Delta\theta$  [size of the weights]"
@@ -120,7 +120,7 @@ def values_figure(
 
 @default_style()
 def trajectories_figure(
-    predictions: Sequence[Prediction],
+    predictions: Sequence[PredictedTrajectories],
     labels: Sequence[str],
     looks: Mapping[str, Look],
     title: str,
@@ -146,7 +146,7 @@ def trajectories_figure(
     return figure
 
 
-def _limits(predictions: Sequence[Prediction], dimension: int) -> tuple[float, float]:
+def _limits(predictions: Sequence[PredictedTrajectories], dimension: int) -> tuple[float, float]:
     """Where nearly all of the mass is at any time: a stray component does not squash the rest."""
     bounds = [weighted_percentiles(p.states[..., dimension], p.weights, EDGES) for p in predictions]
     low = min(float(bound[0].min()) for bound in bounds)
@@ -155,7 +155,9 @@ def _limits(predictions: Sequence[Prediction], dimension: int) -> tuple[float, f
     return low - margin, high + margin
 
 
-def _draw_particles(axis: Axes, times: Array, entry: Prediction, dimension: int, colour: str) -> None:
+def _draw_particles(
+    axis: Axes, times: Array, entry: PredictedTrajectories, dimension: int, colour: str
+) -> None:
     values = entry.states[..., dimension]
     low, middle, high = weighted_percentiles(values, entry.weights, (5, 50, 95))
     axis.fill_between(times, low, high, color=colour, alpha=0.25, lw=0)

@@ -11,11 +11,13 @@ from matplotlib.figure import Figure
 
 from mbrl_agent.run.figures import default_style
 from mbrl_agent.study.gradients.drawing import DPI
-from mbrl_agent.study.gradients.moments import Moments
+from mbrl_agent.study.gradients.moments import PredictedMoments
 
 
 @default_style()
-def moments_figure(found: Sequence[Moments], labels: Sequence[str], title: str, step: float | None) -> Figure:
+def moments_figure(
+    found: Sequence[PredictedMoments], labels: Sequence[str], title: str, step: float | None
+) -> Figure:
     """One panel a state dimension, with the belief as a band; and the gradient's error over the particles."""
     exact, *sampled = found
     columns = 2
@@ -45,7 +47,7 @@ def moments_figure(found: Sequence[Moments], labels: Sequence[str], title: str, 
     return figure
 
 
-def _errors(axis: Axes, exact: Moments, sampled: Sequence[Moments]) -> None:
+def _errors(axis: Axes, exact: PredictedMoments, sampled: Sequence[PredictedMoments]) -> None:
     counts = [entry.particles for entry in sampled]
     errors = [entry.gradient_errors(exact) for entry in sampled]
     low, middle, high = np.array([np.percentile(values, (25, 50, 75)) for values in errors]).T

@@ -26,7 +26,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Moments:
+class PredictedMoments:
     """Mean and standard deviation of the predicted states, and the gradient of the expected cost.
 
     Attributes:
@@ -43,13 +43,13 @@ class Moments:
     cost: Array
     gradient: Array
 
-    def gradient_errors(self, exact: Moments) -> Array:
+    def gradient_errors(self, exact: PredictedMoments) -> Array:
         """(repeats,), |g - g_mm| / |g_mm|."""
         errors = np.linalg.norm(self.gradient - exact.gradient, axis=1)
         found: Array = errors / np.linalg.norm(exact.gradient)
         return found
 
-    def bias(self, exact: Moments) -> float:
+    def bias(self, exact: PredictedMoments) -> float:
         """|mean of g - g_mm| / |g_mm|; what is left of it is noise where the repeats are few."""
         return float(
             np.linalg.norm(self.gradient.mean(0) - exact.gradient[0]) / np.linalg.norm(exact.gradient)
@@ -62,7 +62,7 @@ def compare_moments(
     repeats: int,
     seed: int,
     tick: Callable[[int], object] = lambda done: None,
-) -> list[Moments]:
+) -> list[PredictedMoments]:
     """Carry the belief through the model by moment matching, and by particles redrawn at each step.
 
     The particles draw anew from the predictive variance at every step, whatever the run did: only so do they
@@ -93,11 +93,11 @@ def compare_moments(
             generator = derive_generator(seed, f"moments of {count} particles, {number}")
             rollouts.append(_sampled(scene, independent, count, generator))
             tick(1)
-        found.append(Moments(count, *(np.stack(parts) for parts in zip(*rollouts, strict=True))))
+        found.append(PredictedMoments(count, *(np.stack(parts) for parts in zip(*rollouts, strict=True))))
     return found
 
 
-def _matched(scene: Scene) -> Moments:
+def _matched(scene: Scene) -> PredictedMoments:
     """By moment matching."""
     double = {name: value.double() for name, value in scene.parameters.items()}
     mean, covariance = scene.start.mean.double(), scene.start.covariance.double()
@@ -110,7 +110,7 @@ def _matched(scene: Scene) -> Moments:
     mean_states, std_states, cost = (
         part.numpy()[None] for part in (beliefs.mean, spread, beliefs.costs.sum(0))
     )
-    return Moments(0, mean_states, std_states, cost, gradient[None])
+    return PredictedMoments(0, mean_states, std_states, cost, gradient[None])
 
 
 def _empty(scene: Scene) -> Simulation:

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mbrl_agent.run.table import Cell, Table, align
+from mbrl_agent.run.table import Table, TableCell, align
 from mbrl_agent.study.gradients.landscape import Landscape, log10
 
 QUARTILES = (25.0, 50.0, 75.0)
 
 
 @dataclass(frozen=True)
-class Line:
+class SeedLine:
     """A landscape, and what it was taken of.
 
     Attributes:
@@ -51,7 +51,7 @@ class Row:
     nonfinite: int
 
 
-def rows_of(lines: Sequence[Line]) -> list[Row]:
+def rows_of(lines: Sequence[SeedLine]) -> list[Row]:
     """One row a strategy and horizon, in the order in which they come."""
     groups: dict[tuple[str, int], list[Landscape]] = {}
     for line in lines:
@@ -83,14 +83,14 @@ def _percentiles(
     return [float(value) for value in np.percentile(values, levels, method="nearest")]
 
 
-def lines_table(lines: Sequence[Line]) -> Table:
+def lines_table(lines: Sequence[SeedLine]) -> Table:
     """As CSV: one row a seed, horizon, strategy, direction and place."""
     columns = ["seed", "horizon", "strategy", "direction", "delta", "variance", "nonfinite_estimates"]
-    cells: list[list[Cell]] = []
+    cells: list[list[TableCell]] = []
     for line in lines:
         own = line.landscape
         for delta, variance, nonfinite in zip(own.delta, own.variance, own.nonfinite, strict=True):
-            row: list[Cell] = [line.seed, line.horizon, own.strategy, own.direction + 1]
+            row: list[TableCell] = [line.seed, line.horizon, own.strategy, own.direction + 1]
             cells.append([*row, float(delta), float(variance), int(nonfinite)])
     return Table(columns, cells)
 
@@ -104,7 +104,7 @@ def seeds_table(rows: Sequence[Row]) -> Table:
         "log10_worst",
         "nonfinite_estimates",
     ]
-    cells: list[list[Cell]] = [
+    cells: list[list[TableCell]] = [
         [row.strategy, row.horizon, row.lines, row.median, *row.largest, row.worst, row.nonfinite]
         for row in rows
     ]

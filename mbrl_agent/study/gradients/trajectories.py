@@ -16,7 +16,7 @@ from mbrl_agent.types import Parameters
 
 
 @dataclass(frozen=True)
-class Prediction:
+class PredictedTrajectories:
     """The particles of one rollout.
 
     Attributes:
@@ -41,7 +41,7 @@ def predictions(
     delta: tuple[float, ...],
     sampling: Sampling,
     tick: Tick = silent,
-) -> list[Prediction]:
+) -> list[PredictedTrajectories]:
     """Roll the particles out at every place; the repeats of `sampling` are not used.
 
     All strategies start from the same particles, under the same model noise.
@@ -63,7 +63,7 @@ def predictions(
         weights = torch.cat([first, trajectory.weights])
         for index, point in enumerate(batch.points.tolist()):
             found.append(
-                Prediction(
+                PredictedTrajectories(
                     strategy.label,
                     delta[point],
                     trajectory.states[:, index].double().numpy(),

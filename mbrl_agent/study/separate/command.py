@@ -17,7 +17,7 @@ from mbrl_agent.study.separate.effects import effects_of
 from mbrl_agent.study.separate.options import CANDIDATES
 from mbrl_agent.study.separate.options import SeparateOptions as Options
 from mbrl_agent.study.separate.report import arms_table, arms_text, effects_table, effects_text
-from mbrl_agent.study.separate.separation import places, separate
+from mbrl_agent.study.separate.separation import make_places, separate
 
 HELP = SUMMARIES["separate"]
 NOTES = """\
@@ -43,7 +43,7 @@ def run(options: Options) -> int:
         OSError: A file cannot be read or written.
     """
     torch.set_num_threads(options.threads)
-    chosen, notes = list(places(options)), list[str]()
+    chosen, notes = list(make_places(options)), list[str]()
     cells = len(chosen) * len(ARMS) * len(options.optimizers)
     with progress(cells * options.steps) as bar:
         outcomes = list(separate(chosen, options, bar.set_description_str, bar.update, notes.append))

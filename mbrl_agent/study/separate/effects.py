@@ -33,7 +33,7 @@ much the arms whose derivatives are those of their values (none, gaussian) are b
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ArmOutcome:
     """What one arm made of R starting policies; all (R,), a step of the horizon.
 
     Attributes:
@@ -86,9 +86,9 @@ class Effect:
     predicted: Interval
 
 
-def effects_of(outcomes: Sequence[Outcome]) -> list[Effect]:
+def effects_of(outcomes: Sequence[ArmOutcome]) -> list[Effect]:
     """All effects of which the arms are there."""
-    groups: dict[tuple[float, int, str], dict[str, Outcome]] = {}
+    groups: dict[tuple[float, int, str], dict[str, ArmOutcome]] = {}
     for outcome in outcomes:
         key = (outcome.width, outcome.horizon, outcome.optimizer)
         groups.setdefault(key, {})[outcome.arm] = outcome

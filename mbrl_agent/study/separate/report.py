@@ -6,19 +6,19 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from mbrl_agent.run.table import Cell, Table, align
-from mbrl_agent.study.separate.effects import Effect, Outcome
+from mbrl_agent.run.table import Table, TableCell, align
+from mbrl_agent.study.separate.effects import ArmOutcome, Effect
 
 
-def arms_table(outcomes: Sequence[Outcome]) -> Table:
+def arms_table(outcomes: Sequence[ArmOutcome]) -> Table:
     """As CSV: one row an arm and starting policy."""
     columns = ["width", "horizon", "optimizer", "arm", "start", "predicted_before", "predicted_after"]
     columns += ["reward_before", "reward_after", "median_norm", "largest_norm", "skipped_steps", "diverged"]
-    rows: list[list[Cell]] = []
+    rows: list[list[TableCell]] = []
     for o in outcomes:
         series = (o.predicted_start, o.predicted, o.reward_start, o.reward, o.norm, o.largest_norm)
         for index, numbers in enumerate(zip(*series, strict=True)):
-            row: list[Cell] = [o.width, o.horizon, o.optimizer, o.arm, index]
+            row: list[TableCell] = [o.width, o.horizon, o.optimizer, o.arm, index]
             rows.append([*row, *map(float, numbers), int(o.skipped[index]), int(o.diverged[index])])
     return Table(columns, rows)
 
@@ -27,7 +27,7 @@ def effects_table(effects: Sequence[Effect]) -> Table:
     """As CSV: one row an effect; gains a step, with 95 % intervals over the starting policies."""
     columns = ["width", "horizon", "optimizer", "effect"]
     columns += [f"{what}_{part}" for what in ("reward", "predicted") for part in ("gain", "low", "high")]
-    rows: list[list[Cell]] = [
+    rows: list[list[TableCell]] = [
         [
             e.width,
             e.horizon,
@@ -41,7 +41,7 @@ def effects_table(effects: Sequence[Effect]) -> Table:
     return Table(columns, rows)
 
 
-def arms_text(outcomes: Sequence[Outcome]) -> str:
+def arms_text(outcomes: Sequence[ArmOutcome]) -> str:
     """For the terminal: true rewards, one line an arm and optimiser, a column a width and horizon."""
     cells = {(o.arm, o.optimizer, o.width, o.horizon): f"{np.median(o.reward):.3f}" for o in outcomes}
     for o in outcomes:

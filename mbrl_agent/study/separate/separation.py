@@ -22,7 +22,7 @@ from mbrl_agent.study.gradients.sampling import Tick, common_noise_costs
 from mbrl_agent.study.gradients.scene import WEIGHT_STD, Scene, run_scene, untrained_scene
 from mbrl_agent.study.separate.arms import ARMS, Arm
 from mbrl_agent.study.separate.descent import descend
-from mbrl_agent.study.separate.effects import Outcome
+from mbrl_agent.study.separate.effects import ArmOutcome
 from mbrl_agent.study.separate.options import CANDIDATES, SeparateOptions
 from mbrl_agent.types import Parameters
 
@@ -48,7 +48,7 @@ class Place:
     starts: dict[str, torch.Tensor]
 
 
-def places(options: SeparateOptions) -> Iterator[Place]:
+def make_places(options: SeparateOptions) -> Iterator[Place]:
     """Every width and horizon.
 
     Raises:
@@ -107,11 +107,11 @@ def separate(
     say: Callable[[str], Any],
     tick: Tick,
     left_out: Callable[[str], Any],
-) -> Iterator[Outcome]:
-    """Improve the policies under every arm, and judge them; see `Outcome`.
+) -> Iterator[ArmOutcome]:
+    """Improve the policies under every arm, and judge them; see `ArmOutcome`.
 
     Args:
-        chosen: From `places`.
+        chosen: From `make_places`.
         options: What is asked for.
         say: Hears of what is computed.
         tick: Progress, in gradient steps.
@@ -138,13 +138,13 @@ def _outcome(
     start: tuple[Array, Array],
     options: SeparateOptions,
     tick: Tick,
-) -> Outcome:
+) -> ArmOutcome:
     found = descend(scene, arm.resampler(options.wrap), place.starts, optimizer, options, tick)
     predicted, reward = judge(place, found.parameters, options)
     # as in the search, what cannot act is not deployed, and the start stays
     diverged = ~(np.isfinite(predicted) & np.isfinite(reward))
     norms = found.norms.double().nan_to_num(torch.inf, torch.inf)
-    return Outcome(
+    return ArmOutcome(
         place.width,
         scene.horizon,
         optimizer,

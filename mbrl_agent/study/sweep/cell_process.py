@@ -13,10 +13,10 @@ import time
 
 from mbrl_agent.study.sweep import cell as cell_module
 from mbrl_agent.study.sweep.cells import Cell
-from mbrl_agent.study.sweep.engine import Ending, Outcome
+from mbrl_agent.study.sweep.engine import AttemptEnding, Outcome
 
 POLL = 0.1  # seconds between two looks at a process
-PATIENCE = 5.0  # seconds that a process has to end before it is killed
+STOP_SECONDS = 5.0  # seconds that a process has to end before it is killed
 TAIL = 16_384  # bytes at the end of a log that are searched for the last line
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -63,12 +63,12 @@ class CellProcess:
             return None
         self._close()
         if status == cell_module.BUSY:
-            return Outcome(Ending.BUSY)
+            return Outcome(AttemptEnding.BUSY)
         if status != 0:
-            return Outcome(Ending.CRASHED, self._error(status))
+            return Outcome(AttemptEnding.CRASHED, self._error(status))
         if not self.cell.finished():
-            return Outcome(Ending.CRASHED, "it ended before its last trial, without an error")
-        return Outcome(Ending.DONE)
+            return Outcome(AttemptEnding.CRASHED, "it ended before its last trial, without an error")
+        return Outcome(AttemptEnding.DONE)
 
     def wait(self) -> Outcome:
         """Wait until it has ended."""
@@ -85,7 +85,7 @@ class CellProcess:
         """End it, and wait until it is gone."""
         self.terminate()
         try:
-            self._process.wait(PATIENCE)
+            self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

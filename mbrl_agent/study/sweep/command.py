@@ -59,10 +59,10 @@ def run(options: Options) -> int:
         ValueError: A mistake in the command line.
         OSError: The directory cannot be written, or the cluster cannot be reached.
     """
-    return train(options, command_line("sweep", options))
+    return run_sweep(options, command_line("sweep", options))
 
 
-def train(options: Options, command: str) -> int:
+def run_sweep(options: Options, command: str) -> int:
     """Run a sweep and return the exit status.
 
     Args:

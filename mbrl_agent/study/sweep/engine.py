@@ -9,7 +9,7 @@ from typing import Protocol
 from mbrl_agent.study.sweep.cells import Cell
 
 
-class Ending(Enum):
+class AttemptEnding(Enum):
     """How an attempt at a cell ended."""
 
     DONE = "done"
@@ -31,7 +31,7 @@ class Outcome:
         error: One line, where it failed.
     """
 
-    ending: Ending
+    ending: AttemptEnding
     error: str = ""
 
 

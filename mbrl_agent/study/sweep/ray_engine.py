@@ -13,13 +13,13 @@ from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.run.messages import one_line
 from mbrl_agent.study.sweep.cell_process import CellProcess
 from mbrl_agent.study.sweep.cells import Cell
-from mbrl_agent.study.sweep.engine import Ending, Outcome
+from mbrl_agent.study.sweep.engine import AttemptEnding, Outcome
 
 CONNECT = 10.0  # seconds that a cluster has to answer
-PATIENCE = 10.0  # seconds that the tasks have to end their processes before Ray kills them
+CANCEL_SECONDS = 10.0  # seconds that the tasks have to end their processes before Ray kills them
 
 
-def attempt(cell: Cell) -> Outcome:
+def attempt_on_ray(cell: Cell) -> Outcome:
     """Return the task: one attempt at a cell, in a process of its own.
 
     Whatever ends the task, ends the process: being cancelled does so here, and when the worker or its
@@ -125,7 +125,7 @@ class RayEngine:
         except ValueError:
             self._ray.shutdown()
             raise
-        self._task = self._ray.remote(attempt)
+        self._task = self._ray.remote(attempt_on_ray)
         self._cells: dict[Any, Cell] = {}
         self._refused: list[tuple[Cell, Outcome]] = []
 
@@ -141,7 +141,7 @@ class RayEngine:
         try:
             self._cells[task.remote(cell)] = cell
         except (self._ray.exceptions.RayError, RuntimeError, ConnectionError) as error:
-            self._refused.append((cell, Outcome(Ending.LOST, _short(error))))  # the cluster's fault
+            self._refused.append((cell, Outcome(AttemptEnding.LOST, _short(error))))  # the cluster's fault
 
     def collect(self, timeout: float) -> list[tuple[Cell, Outcome]]:
         """Return the tasks that have ended, and the cells that Ray did not take."""
@@ -164,9 +164,9 @@ class RayEngine:
             outcome: Outcome = self._ray.get(task)
         except errors.RayTaskError as error:  # ours: no module, no log, ...
             last = str(error).strip().splitlines()[-1]
-            return Outcome(Ending.CRASHED, last)
+            return Outcome(AttemptEnding.CRASHED, last)
         except errors.RayError as error:  # the worker or its machine is gone
-            return Outcome(Ending.LOST, _short(error))
+            return Outcome(AttemptEnding.LOST, _short(error))
         return outcome
 
     def stop(self) -> None:
@@ -177,7 +177,7 @@ class RayEngine:
                     self._ray.cancel(task, force=force)
                 if self._cells:
                     tasks = list(self._cells)
-                    ended, _ = self._ray.wait(tasks, num_returns=len(tasks), timeout=PATIENCE)
+                    ended, _ = self._ray.wait(tasks, num_returns=len(tasks), timeout=CANCEL_SECONDS)
                     for task in ended:
                         del self._cells[task]
         finally:

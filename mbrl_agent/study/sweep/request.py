@@ -27,7 +27,7 @@ NOT_HERE = {
     "--quiet": "the cells of a sweep are always quiet",
     "--no-quiet": "the cells of a sweep are always quiet; what they write is in their log files",
 }
-MAX_BYTES = 2**20
+MAX_SWEEP_BYTES = 2**20
 """The largest sweep.yaml that is read: that of a thousand requests."""
 STRATEGY_OPTION = "--resampling."
 HEADER = """\
@@ -143,7 +143,7 @@ def read_requests(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        entries = read_yaml(path, MAX_BYTES)
+        entries = read_yaml(path, MAX_SWEEP_BYTES)
     except ValueError as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):

@@ -9,7 +9,7 @@ from enum import Enum
 
 from mbrl_agent.run.messages import one_line
 from mbrl_agent.study.sweep.cells import Cell, Progress
-from mbrl_agent.study.sweep.engine import Ending, Engine, Outcome
+from mbrl_agent.study.sweep.engine import AttemptEnding, Engine, Outcome
 
 TICK = 0.5  # seconds between two looks at the files of the runs
 RECHECK = 5.0  # seconds until a cell that another process runs is looked at again
@@ -144,7 +144,7 @@ class Scheduler:
             track.state = State.WAITING
             self.engine.submit(cell)
         except OSError as error:  # no permission, no locks, a full disk, too many processes, ...
-            self._end(track, Outcome(Ending.CRASHED, one_line(error)))
+            self._end(track, Outcome(AttemptEnding.CRASHED, one_line(error)))
             return False
         self._look_at(track)
         return True
@@ -152,11 +152,11 @@ class Scheduler:
     def _end(self, track: Track, outcome: Outcome) -> None:
         self._look_at(track)
         track.submitted, track.since = False, None
-        if outcome.ending is Ending.DONE:
+        if outcome.ending is AttemptEnding.DONE:
             self._done(track)
-        elif outcome.ending is Ending.BUSY:
+        elif outcome.ending is AttemptEnding.BUSY:
             self._elsewhere(track)
-        elif outcome.ending is Ending.LOST:
+        elif outcome.ending is AttemptEnding.LOST:
             track.losses += 1
             self._again_or_failed(track, track.losses <= MAX_LOST, "lost its machine", outcome.error)
         else:

@@ -12,7 +12,7 @@ from mbrl_agent import __main__ as program
 from mbrl_agent.options import OptionError, options_of
 from mbrl_agent.run.commands import evaluate, watch
 from mbrl_agent.run.commands.agent_options import ActingOptions
-from mbrl_agent.run.commands.command_line import make_parser, parse, run_command
+from mbrl_agent.run.commands.command_line import make_parser, parse_command, run_command
 from mbrl_agent.run.help_page import flag
 from tests.support.programs import NAME, error_line, run
 
@@ -110,7 +110,7 @@ def command(run=lambda options: 0):
 
 
 def read(*argv):
-    return parse(command(), argv, "it")
+    return parse_command(command(), argv, "it")
 
 
 def test_values_have_the_types_of_their_fields():

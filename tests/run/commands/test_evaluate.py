@@ -116,7 +116,7 @@ def test_a_single_episode_has_no_interval(agent_file, capsys):
 
 def test_a_number_that_is_never_finite_is_a_row_without_numbers():
     result = Evaluation(np.ones(3), np.ones(3, np.int64), None, {"x": np.full(3, np.inf)})
-    assert any(line.split("   ")[0] == "x (0 of 3 episodes)" for line in command.summary(result))
+    assert any(line.split("   ")[0] == "x (0 of 3 episodes)" for line in command.summary_lines(result))
 
 
 def test_an_info_called_like_a_column_gets_a_column_of_its_own():

@@ -15,7 +15,7 @@ from torch import nn
 from mbrl_agent import ParticlePILCO
 from mbrl_agent.policies.base import SearchPolicy
 from mbrl_agent.policies.rbf import RbfPolicy
-from mbrl_agent.run.export import FORMATS, About, ExportError, compare, export
+from mbrl_agent.run.export import FORMATS, About, ExportError, compare_with_agent, export
 from tests.support.exporting import (
     ABOUT,
     ACTIONS,
@@ -245,11 +245,11 @@ def test_a_difference_is_measured_by_the_range():
     def shifted(by):
         return lambda states: agent.predict(states)[0] + np.array([by, 0, 0])
 
-    found = compare(agent, shifted(3e-3))["visited"]  # the first action's range is 3
+    found = compare_with_agent(agent, shifted(3e-3))["visited"]  # the first action's range is 3
     assert found.difference == pytest.approx(1e-3, rel=1e-2)
     assert not found.agrees
-    assert compare(agent, shifted(0.0))["visited"].agrees
-    assert not compare(agent, shifted(np.nan))["visited"].agrees
+    assert compare_with_agent(agent, shifted(0.0))["visited"].agrees
+    assert not compare_with_agent(agent, shifted(np.nan))["visited"].agrees
 
 
 def test_predicts_own_rounding_is_allowed_for(tmp_path):
@@ -261,7 +261,9 @@ def test_predicts_own_rounding_is_allowed_for(tmp_path):
     assert found.rounding > 1e-5
     assert found.difference > 1e-5
     assert found.agrees
-    wrong = compare(agent, lambda states: agent.predict(states)[0] + 3 * found.rounding * np.array([3, 0, 0]))
+    wrong = compare_with_agent(
+        agent, lambda states: agent.predict(states)[0] + 3 * found.rounding * np.array([3, 0, 0])
+    )
     assert not wrong["visited"].agrees
 
 

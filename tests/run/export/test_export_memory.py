@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from mbrl_agent.policies.memory import MemoryPolicy
-from mbrl_agent.run.export import FORMATS, ExportError, compare, export
+from mbrl_agent.run.export import FORMATS, ExportError, compare_with_agent, export
 from mbrl_agent.run.export.inputs import made_up_inputs, visited_inputs
 from tests.support.exporting import (
     ABOUT,
@@ -211,7 +211,7 @@ def test_actions_and_memories_are_compared(by_action, by_memory, agrees):
         actions, (following,) = agent.predict(states, (memory,))
         return actions + by_action, following + by_memory
 
-    found = compare(agent, act)["visited"]
+    found = compare_with_agent(agent, act)["visited"]
     assert found.agrees == agrees
     assert "the action's and the memory's range" in str(found)
 
@@ -219,7 +219,7 @@ def test_actions_and_memories_are_compared(by_action, by_memory, agrees):
 def test_a_function_without_a_memory_is_not_the_policy():
     agent = remembering(copied_dims=None)
     with pytest.raises(ExportError, match=r"shapes \[\(81, 3\)\], not \[\(81, 3\), \(81, 7\)\]"):
-        compare(agent, lambda states, memory: agent.predict(states, (memory,))[0])
+        compare_with_agent(agent, lambda states, memory: agent.predict(states, (memory,))[0])
 
 
 # policies of the user's own --------------------------------------------------------------------------------

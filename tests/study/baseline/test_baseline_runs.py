@@ -17,13 +17,13 @@ from mbrl_agent.run.directory import InUseError, RunDirectory
 from mbrl_agent.run.evaluation import Evaluation
 from mbrl_agent.study.__main__ import main
 from mbrl_agent.study.baseline import training
-from mbrl_agent.study.baseline.cell import attempt, make_cells
+from mbrl_agent.study.baseline.cell import attempt, make_baseline_cells
 from mbrl_agent.study.baseline.config import BaselineConfig
 from mbrl_agent.study.baseline.observation import FeatureObservation
 from mbrl_agent.study.baseline.training import make_baseline, run_baseline
 from mbrl_agent.study.compare.read_runs import read_run
 from mbrl_agent.study.sweep.cell_process import CellProcess
-from mbrl_agent.study.sweep.engine import Ending
+from mbrl_agent.study.sweep.engine import AttemptEnding
 from tests.support.sweeps import ROOT, wait_until
 from tests.support.tiny_run import read_events
 
@@ -260,13 +260,13 @@ def test_a_command_that_is_killed_leaves_no_process_behind(tmp_path, how):
 
 
 def test_a_process_that_dies_is_a_failed_run(tmp_path):
-    cell = make_cells(
+    cell = make_baseline_cells(
         BaselineConfig(steps=10**9, eval_every=30, options={"learning_starts": 10**6}), [0], tmp_path
     )[0]
     process = CellProcess(cell)
     process._process.kill()
     outcome = process.wait()
-    assert (outcome.ending, outcome.error[:18]) == (Ending.CRASHED, "killed by SIGKILL")
+    assert (outcome.ending, outcome.error[:18]) == (AttemptEnding.CRASHED, "killed by SIGKILL")
 
 
 class NoAngles(gymnasium.Env):

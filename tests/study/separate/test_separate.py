@@ -17,7 +17,7 @@ from mbrl_agent.study.__main__ import main
 from mbrl_agent.study.gradients.scene import untrained_scene
 from mbrl_agent.study.separate.arms import ARMS, GAUSSIAN, NONE, REDRAW, TANGENT, BeliefCost, widened
 from mbrl_agent.study.separate.descent import _simulation, descend
-from mbrl_agent.study.separate.effects import BEYOND, DERIVATIVES, TOTAL, VALUES, Outcome, effects_of
+from mbrl_agent.study.separate.effects import BEYOND, DERIVATIVES, TOTAL, VALUES, ArmOutcome, effects_of
 from mbrl_agent.study.separate.options import ADAM, SGD, SeparateOptions
 from mbrl_agent.study.separate.separation import cost_options
 
@@ -141,7 +141,7 @@ def test_a_policy_whose_gradient_is_not_finite_stays(scene, starts):
 
 def outcome(arm, reward):
     values = np.array(reward)
-    return Outcome(
+    return ArmOutcome(
         0.5, 30, ADAM, arm, -2 * values, values, values, values, values > 9, values, values, values
     )
 

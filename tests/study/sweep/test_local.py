@@ -3,7 +3,7 @@
 from mbrl_agent.run import cli
 from mbrl_agent.study.sweep.cell_process import CellProcess
 from mbrl_agent.study.sweep.cells import make_cells
-from mbrl_agent.study.sweep.engine import Ending, Outcome
+from mbrl_agent.study.sweep.engine import AttemptEnding, Outcome
 from mbrl_agent.study.sweep.grid import points_of
 from mbrl_agent.study.sweep.local import LocalEngine
 from tests.support.sweeps import TINY, cells, troubled, wait_until
@@ -14,7 +14,7 @@ def test_a_crash_whose_log_is_gone_is_an_outcome_all_the_same(tmp_path, monkeypa
     (cell,) = cells(tmp_path)
     process = CellProcess(cell)
     cell.log.unlink()
-    assert process.wait() == Outcome(Ending.CRASHED, "exit status 1")
+    assert process.wait() == Outcome(AttemptEnding.CRASHED, "exit status 1")
 
 
 def test_stop_ends_the_processes_and_they_can_be_resumed(tmp_path, monkeypatch):
@@ -31,5 +31,5 @@ def test_stop_ends_the_processes_and_they_can_be_resumed(tmp_path, monkeypatch):
     engine.submit(cell)
     ended = []
     wait_until(lambda: ended.extend(engine.collect(0.2)) or ended)
-    assert [(found, outcome.ending) for found, outcome in ended] == [(cell, Ending.DONE)]
+    assert [(found, outcome.ending) for found, outcome in ended] == [(cell, AttemptEnding.DONE)]
     assert engine.collect(0.0) == []

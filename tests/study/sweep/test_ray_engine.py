@@ -13,9 +13,9 @@ from mbrl_agent.run.config import TrainConfig
 from mbrl_agent.study.__main__ import main
 from mbrl_agent.study.sweep import ray_engine
 from mbrl_agent.study.sweep.cells import make_cells
-from mbrl_agent.study.sweep.engine import Ending, Outcome
+from mbrl_agent.study.sweep.engine import AttemptEnding, Outcome
 from mbrl_agent.study.sweep.grid import points_of
-from mbrl_agent.study.sweep.ray_engine import RayEngine, attempt, require_reachable
+from mbrl_agent.study.sweep.ray_engine import RayEngine, attempt_on_ray, require_reachable
 from tests.support.sweeps import TINY, cells, directories, troubled, wait_until
 from tests.support.tiny_run import progress
 
@@ -49,7 +49,7 @@ class FakeRay:
         return self.machines
 
     def remote(self, function):
-        assert function is attempt
+        assert function is attempt_on_ray
 
         def with_options(**options):
             self.options.append(options)
@@ -98,18 +98,18 @@ def test_outcomes(ray, tmp_path):
         engine.submit(cell)
     assert engine.collect(0.0) == []
     ray.results = {
-        "task 0": Outcome(Ending.DONE),
+        "task 0": Outcome(AttemptEnding.DONE),
         "task 1": ray.exceptions.RayTaskError("Traceback\nOSError: no space"),
         "task 2": ray.exceptions.RayError("the node\ndied"),
     }
     assert engine.collect(0.0) == [
-        (found[0], Outcome(Ending.DONE)),
-        (found[1], Outcome(Ending.CRASHED, "OSError: no space")),
-        (found[2], Outcome(Ending.LOST, "the node died")),
+        (found[0], Outcome(AttemptEnding.DONE)),
+        (found[1], Outcome(AttemptEnding.CRASHED, "OSError: no space")),
+        (found[2], Outcome(AttemptEnding.LOST, "the node died")),
     ]
     assert engine.collect(0.0) == []
-    ray.results["task 3"] = Outcome(Ending.BUSY)
-    assert engine.collect(0.0) == [(found[3], Outcome(Ending.BUSY))]
+    ray.results["task 3"] = Outcome(AttemptEnding.BUSY)
+    assert engine.collect(0.0) == [(found[3], Outcome(AttemptEnding.BUSY))]
     assert engine.collect(0.0) == []  # nothing is left to wait for
     assert ray.options[0]["num_cpus"] == 2
     assert ray.options[0]["num_gpus"] == 0
@@ -128,12 +128,12 @@ def test_what_ray_does_not_take_is_an_outcome_of_that_cell(ray, tmp_path):
     for cell in found:
         engine.submit(cell)
     assert engine.collect(0.0) == [
-        (found[0], Outcome(Ending.LOST, "the head is gone" + "." * 184)),
-        (found[1], Outcome(Ending.LOST, "not initialised")),
-        (found[2], Outcome(Ending.LOST, "ConnectionError")),
+        (found[0], Outcome(AttemptEnding.LOST, "the head is gone" + "." * 184)),
+        (found[1], Outcome(AttemptEnding.LOST, "not initialised")),
+        (found[2], Outcome(AttemptEnding.LOST, "ConnectionError")),
     ]
-    ray.results["task 3"] = Outcome(Ending.DONE)
-    assert engine.collect(0.0) == [(found[3], Outcome(Ending.DONE))]
+    ray.results["task 3"] = Outcome(AttemptEnding.DONE)
+    assert engine.collect(0.0) == [(found[3], Outcome(AttemptEnding.DONE))]
 
 
 def test_stop_cancels_and_kills_what_does_not_listen(ray, tmp_path):
@@ -225,7 +225,7 @@ def test_a_task_that_is_cancelled_ends_its_process(tmp_path, monkeypatch):
     monkeypatch.setattr("mbrl_agent.study.sweep.cell_process.time", SimpleNamespace(
         sleep=cancelled_here, strftime=lambda form: ""))  # fmt: skip
     with pytest.raises(KeyboardInterrupt):
-        attempt(cell)
+        attempt_on_ray(cell)
     assert not cell.in_use()
     assert not calm.exists()
 

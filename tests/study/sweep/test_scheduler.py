@@ -7,11 +7,11 @@ import pytest
 from mbrl_agent.run.directory import RunDirectory
 from mbrl_agent.study.sweep import scheduler as scheduler_module
 from mbrl_agent.study.sweep.cells import Cell
-from mbrl_agent.study.sweep.engine import Ending, Outcome
+from mbrl_agent.study.sweep.engine import AttemptEnding, Outcome
 from mbrl_agent.study.sweep.scheduler import MAX_LOST, Scheduler, State
 from tests.support.sweeps import cells
 
-CRASH = Outcome(Ending.CRASHED, "ValueError: no")
+CRASH = Outcome(AttemptEnding.CRASHED, "ValueError: no")
 
 
 class ScriptedEngine:
@@ -34,7 +34,7 @@ class ScriptedEngine:
         if cell is None:
             return []
         script = self.scripts.get(cell.label, [])
-        return [(cell, script.pop(0) if script else Outcome(Ending.DONE))]
+        return [(cell, script.pop(0) if script else Outcome(AttemptEnding.DONE))]
 
     def stop(self):
         pass
@@ -68,10 +68,10 @@ def test_a_cell_that_always_crashes_fails_after_its_retries(tmp_path, retries):
 
 
 def test_a_lost_machine_is_not_the_cells_fault(tmp_path):
-    engine = ScriptedEngine(none=[Outcome(Ending.LOST, "node died")] * MAX_LOST)
+    engine = ScriptedEngine(none=[Outcome(AttemptEnding.LOST, "node died")] * MAX_LOST)
     tracks, _ = run(cells(tmp_path, "none"), engine, retries=0)
     assert tracks["none"].state is State.DONE
-    engine = ScriptedEngine(none=[Outcome(Ending.LOST, "node died")] * 99)
+    engine = ScriptedEngine(none=[Outcome(AttemptEnding.LOST, "node died")] * 99)
     tracks, _ = run(cells(tmp_path, "none"), engine, retries=0)
     assert (tracks["none"].state, engine.submitted.count("none")) == (State.FAILED, MAX_LOST + 1)
 
@@ -92,7 +92,7 @@ def test_a_cell_that_another_process_runs_is_waited_for(tmp_path, monkeypatch):
     files = RunDirectory(found[0].directory)
     files.make()
     files.lock()
-    engine = ScriptedEngine(gaussian=[Outcome(Ending.BUSY)])
+    engine = ScriptedEngine(gaussian=[Outcome(AttemptEnding.BUSY)])
     states = []
 
     def tick():

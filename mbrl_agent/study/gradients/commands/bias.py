@@ -9,7 +9,13 @@ from tqdm import tqdm
 
 from mbrl_agent.options import refused
 from mbrl_agent.options.validation import require_count, require_number, require_positive
-from mbrl_agent.study.gradients.bias import Bias, compare, finite_differences, moved, projected_gradients
+from mbrl_agent.study.gradients.bias import (
+    Bias,
+    compare_slopes,
+    finite_differences,
+    moved,
+    projected_gradients,
+)
 from mbrl_agent.study.gradients.bimodal import ForwardError, Modes, forward_errors
 from mbrl_agent.study.gradients.colours import looks
 from mbrl_agent.study.gradients.commands.scene import (
@@ -20,7 +26,7 @@ from mbrl_agent.study.gradients.commands.scene import (
     open_study,
     progress,
     require_numbers,
-    show,
+    show_results,
 )
 from mbrl_agent.study.gradients.drawing_bias import bias_figure, forward_figure
 from mbrl_agent.study.gradients.sampling import Sampling
@@ -98,7 +104,7 @@ def run(options: Options) -> int:
     """
     with open_study(options) as study:
         text = _bias(study, options)
-    return show(text, study.output)
+    return show_results(text, study.output)
 
 
 def _bias(study: Study, options: Options) -> str:
@@ -133,7 +139,7 @@ def _rows(study: Study, options: Options, reference: Sampling, bar: tqdm[None]) 
         for strategy in study.strategies:
             bar.set_description_str(strategy.label)
             slopes = projected_gradients(place, strategy, directions, study.sampling, bar.update)
-            rows.append(compare(strategy.label, delta, slopes, truth, options.seed))
+            rows.append(compare_slopes(strategy.label, delta, slopes, truth, options.seed))
     return rows
 
 

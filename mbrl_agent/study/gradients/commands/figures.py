@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mbrl_agent.study.gradients.commands.landscape import check_line, places, summary
-from mbrl_agent.study.gradients.commands.scene import SCENE_NOTES, SceneOptions, open_study, progress, show
+from mbrl_agent.study.gradients.commands.scene import (
+    SCENE_NOTES,
+    SceneOptions,
+    open_study,
+    progress,
+    show_results,
+)
 from mbrl_agent.study.gradients.paper import all_strategies, draw_figures, work
 from mbrl_agent.study.overview import SUMMARIES
 from mbrl_agent.study.strategies import Strategy
@@ -55,4 +61,4 @@ def run(options: Options) -> int:
             bar.set_description_str,
             options.direction,
         )
-    return show(summary(landscapes), study.output)
+    return show_results(summary(landscapes), study.output)

@@ -19,11 +19,11 @@ from mbrl_agent.study.gradients.commands.scene import (
     progress,
     require_numbers,
     require_some,
-    show,
+    show_results,
 )
 from mbrl_agent.study.gradients.drawing import landscape_figure, values_figure
 from mbrl_agent.study.gradients.landscape import Array, Landscape, landscape, log10, value_landscape
-from mbrl_agent.study.gradients.over_seeds import Line, lines_table, rows_of, seeds_table, seeds_text
+from mbrl_agent.study.gradients.over_seeds import SeedLine, lines_table, rows_of, seeds_table, seeds_text
 from mbrl_agent.study.gradients.paper import FINE_POINTS, SHOWN
 from mbrl_agent.study.output import landscape_table, values_table
 from mbrl_agent.study.overview import SUMMARIES
@@ -91,7 +91,7 @@ def run(options: Options) -> int:
     with open_study(options) as study:
         several = options.seeds is not None or options.horizons
         text = _many(study, options) if several else _one(study, options)
-    return show(text, study.output)
+    return show_results(text, study.output)
 
 
 def _one(study: Study, options: Options) -> str:
@@ -121,7 +121,7 @@ def _many(study: Study, options: Options) -> str:
     grid = places(options.delta, options.points)
     seeds = [options.seed] if options.seeds is None else parse_seeds(options.seeds)
     cells = list(product(options.horizons or (options.horizon,), seeds))
-    lines: list[Line] = []
+    lines: list[SeedLine] = []
     total = len(cells) * options.directions * len(study.strategies) * len(grid) * options.repeats
     with progress(total) as bar:
         for horizon, seed in cells:
@@ -130,7 +130,7 @@ def _many(study: Study, options: Options) -> str:
             for strategy, (number, direction) in product(study.strategies, enumerate(directions)):
                 bar.set_description_str(f"{scene.horizon} steps, seed {seed}, {strategy.label}")
                 result = landscape(scene, strategy, direction, grid, sampling, number, bar.update)
-                lines.append(Line(seed, scene.horizon, result))
+                lines.append(SeedLine(seed, scene.horizon, result))
     rows = rows_of(lines)
     study.output.write("landscape_lines", None, lines_table(lines))
     study.output.write("landscape_seeds", None, seeds_table(rows))

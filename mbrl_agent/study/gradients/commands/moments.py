@@ -14,10 +14,10 @@ from mbrl_agent.study.gradients.commands.scene import (
     open_study,
     progress,
     require_some,
-    show,
+    show_results,
 )
 from mbrl_agent.study.gradients.drawing_moments import moments_figure
-from mbrl_agent.study.gradients.moments import Moments, compare_moments
+from mbrl_agent.study.gradients.moments import PredictedMoments, compare_moments
 from mbrl_agent.study.output import moments_gradient_table, moments_table
 from mbrl_agent.study.overview import SUMMARIES
 
@@ -59,10 +59,10 @@ def run(options: Options) -> int:
         study.output.write("moments", figure, moments_table([exact, *sampled], scene.labels))
         study.output.write("moments_gradient", None, moments_gradient_table(exact, sampled))
     lines = [f"moment matching: expected cost {exact.cost[0]:.3f}"]
-    return show("\n".join([*lines, *(_line(entry, exact) for entry in sampled)]), study.output)
+    return show_results("\n".join([*lines, *(_line(entry, exact) for entry in sampled)]), study.output)
 
 
-def _line(entry: Moments, exact: Moments) -> str:
+def _line(entry: PredictedMoments, exact: PredictedMoments) -> str:
     low, middle, high = np.percentile(entry.gradient_errors(exact), (25, 50, 75))
     return (
         f"{entry.particles} particles: expected cost {entry.cost.mean():.3f} +- {entry.cost.std():.3f}, "

@@ -169,7 +169,7 @@ def progress(total: int) -> tqdm[Any]:
     return tqdm(total=total, disable=None, dynamic_ncols=True, leave=False)
 
 
-def show(text: str, output: Output) -> int:
+def show_results(text: str, output: Output) -> int:
     """Write the command's text and the names of its files to stdout; return the exit status."""
     sys.stdout.write("\n".join([text, *(f"wrote {path}" for path in output.written), ""]))
     return 0

@@ -13,7 +13,7 @@ from mbrl_agent.study.gradients.commands.scene import (
     open_study,
     progress,
     require_numbers,
-    show,
+    show_results,
 )
 from mbrl_agent.study.gradients.drawing import trajectories_figure
 from mbrl_agent.study.gradients.drawing_heat import heat_figure
@@ -52,7 +52,7 @@ def run(options: Options) -> int:
     """
     with open_study(options) as study:
         text = _trajectories(study, options)
-    return show(text, study.output)
+    return show_results(text, study.output)
 
 
 def _trajectories(study: Study, options: Options) -> str:
