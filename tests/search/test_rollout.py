@@ -231,3 +231,22 @@ def test_jitter_is_counted_by_replicate():
     jitter = torch.tensor([[0.0, 1e-3], [0.0, 0.0], [1e-3, 1e-3]])
     counted = Trajectory(base.states, base.actions, base.costs, base.weights, base.prediction, jitter)
     assert counted.jittered().tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("noisy", [False, True])
+def test_noise_of_replicates_is_joined_and_shared(noisy):
+    def draw(replicates):
+        parts = [torch.randn(3, replicates, 5, columns) for columns in (2, 4, 1)]
+        return Noise(*parts) if noisy else Noise(*parts[:2])
+
+    one, two = draw(1), draw(2)
+    joined = Noise.side_by_side([two, one])
+    assert torch.equal(joined.model, torch.cat([two.model, one.model], dim=1))
+    assert torch.equal(joined.resampling[:, 2], one.resampling[:, 0])
+    shared = one.shared(3)
+    assert shared.model.shape == (3, 3, 5, 2)
+    assert torch.equal(shared.resampling[:, 1], one.resampling[:, 0])
+    for noise in (joined, shared):
+        assert (noise.policy is not None) == noisy
+    if noisy:
+        assert torch.equal(joined.policy[:, 2], shared.policy[:, 2])
