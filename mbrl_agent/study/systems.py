@@ -43,7 +43,7 @@ class Options(CellOptions):
         for name in self.presets:
             if name not in NAMES:
                 hint = did_you_mean(name, NAMES)
-                raise refused("presets", f"there is no {name!r}{hint}; there are {', '.join(NAMES)}")
+                raise refused("presets", f"there is no preset {name!r}{hint}; there are {', '.join(NAMES)}")
 
 
 def run(options: Options) -> int:

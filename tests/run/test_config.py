@@ -11,7 +11,8 @@ import pytest
 import torch
 import yaml
 
-from mbrl_agent.options import OptionError, build, convert, options_of, placeholder, to_text
+from mbrl_agent.options import REQUIRED, OptionError, build, convert, options_of, placeholder, to_text
+from mbrl_agent.options.fields import check_options
 from mbrl_agent.options.validation import (
     require_choice,
     require_count,
@@ -292,13 +293,14 @@ def test_build_converts_and_refuses_what_the_class_does_not_have():
         build(Child, "x", "a child", {"own2": 1})
 
 
-def test_an_option_needs_a_default():
+def test_an_option_of_a_choice_needs_a_default():
     @dataclass
     class Bad:
         required: int
 
+    assert options_of(Bad)["required"].default is REQUIRED  # as an option of a command may be
     with pytest.raises(TypeError, match="option 'required' of Bad has no default value"):
-        options_of(Bad)
+        check_options(Bad)
 
 
 @pytest.mark.parametrize(
