@@ -160,8 +160,8 @@ def __getattr__(name: str) -> Any:
 
 
 def _choice(name: str) -> type | None:
-    """Return the class of a choice that is not exported: the exports are for type checkers."""
-    from mbrl_agent.agent.saving import CHOICES
+    """The class of a choice that is not exported: the exports are for type checkers."""
+    from mbrl_agent.agent.arguments import CHOICES
     from mbrl_agent.policies import POLICIES
 
     registries = (*CHOICES.values(), POLICIES)

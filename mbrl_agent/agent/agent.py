@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-import time
-import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
@@ -22,46 +17,37 @@ from stable_baselines3.common.utils import check_for_correct_spaces
 from torch import Tensor
 
 from mbrl_agent.agent import saving, trial_log
-from mbrl_agent.agent.allocation_limit import AllocationLimit
-from mbrl_agent.agent.callbacks import trial_callbacks
+from mbrl_agent.agent.arguments import AgentArguments
 from mbrl_agent.agent.collector import Collector
-from mbrl_agent.agent.cost_check import CostCheck
-from mbrl_agent.agent.dimension_names import dimension_names
-from mbrl_agent.agent.energy import offered_energy
+from mbrl_agent.agent.dimension_names import offered_names
 from mbrl_agent.agent.environment import AnyEnv, describe_env, prepare_env, require_bounded_actions
 from mbrl_agent.agent.episode_limit import limit_episodes
-from mbrl_agent.agent.habits import choose_policy, instead_of, refuse_keywords
+from mbrl_agent.agent.habits import choose_policy, refuse_keywords, refuse_load_options
 from mbrl_agent.agent.learner import Learner
 from mbrl_agent.agent.library_defaults import with_library_defaults
 from mbrl_agent.agent.logged import logged_episode
-from mbrl_agent.agent.observation_changes import Attributes
 from mbrl_agent.agent.parts import held_by
 from mbrl_agent.agent.replay import Episode, Replay
 from mbrl_agent.agent.scalar_layout import log_layout
 from mbrl_agent.agent.snapshot import restore, snapshot
-from mbrl_agent.agent.state import AgentArguments, AgentState
-from mbrl_agent.agent.success import as_success
+from mbrl_agent.agent.state import AgentState
+from mbrl_agent.agent.success import with_plain_success
 from mbrl_agent.agent.task import Task
 from mbrl_agent.agent.task_arguments import TaskArguments, read_task
-from mbrl_agent.dynamics import DYNAMICS, DynamicsOptions
+from mbrl_agent.agent.trial_loop import TrialLoop
+from mbrl_agent.dynamics import DynamicsOptions
 from mbrl_agent.dynamics.base import DynamicsModel, FitReport
 from mbrl_agent.errors import environment_acts
-from mbrl_agent.options.validation import require_amount, require_count, require_seed
+from mbrl_agent.options.validation import require_amount, require_count
 from mbrl_agent.policies import POLICIES, PolicyOptions
 from mbrl_agent.policies.base import SearchPolicy
-from mbrl_agent.policies.memory import MemoryPolicy
-from mbrl_agent.randomness import derive_generator
-from mbrl_agent.resampling import RESAMPLERS, Resampler
-from mbrl_agent.search.estimators import ESTIMATORS, Estimator
+from mbrl_agent.resampling import Resampler
+from mbrl_agent.search.estimators import Estimator
 from mbrl_agent.search.initial_states import Sampler
 from mbrl_agent.search.legs import SearchReport
-from mbrl_agent.search.memory_check import check_memory
 from mbrl_agent.search.policy_search import PolicySearch, SearchOptions
-from mbrl_agent.search.rollouts import ROLLOUTS, Rollout
+from mbrl_agent.search.rollouts import Rollout
 from mbrl_agent.types import Cost, Terminated
-
-LOAD_OPTIONS = ("cost", "initial_states", "terminated", "search", "tensorboard_log", "verbose")
-PROGRESS_EVERY = 10  # gradient steps between reports of progress
 
 
 @with_library_defaults
@@ -123,6 +109,7 @@ class ParticlePILCO(BaseAlgorithm):
         task: Cost, angles and initial states.
         dynamics: The model.
         policy: Acts; its parameters are those of the best candidate.
+        improved: Whether it has been improved in the model; until then real episodes act at random.
         candidates: Parameters of all candidate policies, with a leading axis; None before the first search.
         candidate_costs: Their predicted costs.
         replay: All real episodes.
@@ -134,6 +121,9 @@ class ParticlePILCO(BaseAlgorithm):
         fit_steps: Optimiser steps of all fits.
         search_steps: Gradient steps of all searches.
         unfinished_timesteps: Of `num_timesteps`, those whose episodes are not in the replay yet.
+        learner: The part that holds model and policies.
+        collector: The part that collects real episodes.
+        trial_loop: The part that runs trials.
 
     Raises:
         ValueError: The environment, or a combination of options, cannot work; the message says what can.
@@ -157,8 +147,9 @@ class ParticlePILCO(BaseAlgorithm):
         options.policy_class.__name__: options.policy_class for options in POLICIES.own.values()
     }
 
-    policy: SearchPolicy
+    policy_class: type[SearchPolicy]
     task: Task = held_by("learner")
+    policy: SearchPolicy = held_by("learner")
     dynamics: DynamicsModel = held_by("learner")
     dynamics_options: DynamicsOptions = held_by("learner")
     resampling: Resampler = held_by("learner")
@@ -169,12 +160,16 @@ class ParticlePILCO(BaseAlgorithm):
     candidate_costs: Tensor | None = held_by("learner")
     fit_steps: int = held_by("learner")
     search_steps: int = held_by("learner")
+    improved: bool = held_by("learner")
     replay: Replay = held_by("collector")
     latest: list[Episode] = held_by("collector")
     collections: int = held_by("collector")
     added_episodes: int = held_by("collector")
     unfinished_timesteps: int = held_by("collector")
     max_episode_steps: int | None = held_by("collector")
+    trials: int = held_by("trial_loop")
+    random_trials: int = held_by("trial_loop")
+    gradient_probe: int = held_by("trial_loop")
 
     def __init__(  # noqa: PLR0913  (the signature of Stable-Baselines3's algorithms)
         self,
@@ -207,82 +202,49 @@ class ParticlePILCO(BaseAlgorithm):
     ) -> None:
         refuse_keywords(others, ParticlePILCO.__init__)
         policy_class, policy_kwargs = choose_policy(policy, policy_kwargs, self.policy_aliases)
-        self.random_trials = require_count("random_trials", random_trials, minimum=1)
-        self.gradient_probe = require_count("gradient_probe", gradient_probe, minimum=0)
-        if gradient_probe == 1:
-            raise ValueError(
-                "gradient_probe must be 0 (off) or at least 2: one estimate has no variance, got 1"
-            )
-        if max_episode_steps is not None:
-            max_episode_steps = require_count("max_episode_steps", max_episode_steps)
-        if seed is None:
-            seed = int(np.random.SeedSequence().generate_state(1)[0])
-        if not isinstance(search, SearchOptions | None):
-            raise TypeError(f"search must be SearchOptions(...) or None, got {type(search).__name__}")
-        search = search or SearchOptions()
-        choices = RESAMPLERS.resolve(resampling), ESTIMATORS.resolve(estimator), DYNAMICS.resolve(dynamics)
-        chosen_rollout = ROLLOUTS.resolve(rollout)
+        arguments = AgentArguments.of(
+            resampling=resampling, estimator=estimator, dynamics=dynamics, rollout=rollout, search=search,
+            random_trials=random_trials, max_episode_steps=max_episode_steps, gradient_probe=gradient_probe,
+            policy_kwargs=policy_kwargs, seed=seed,
+        )  # fmt: skip
         self._given_task = TaskArguments(
-            cost,
-            angle_dims,
-            initial_mean,
-            initial_std,
-            initial_states,
-            terminated,
-            velocity_dims,
-            copied_dims,
-        )
+            cost=cost, angle_dims=angle_dims, velocity_dims=velocity_dims, copied_dims=copied_dims,
+            initial_mean=initial_mean, initial_std=initial_std, initial_states=initial_states,
+            terminated=terminated,
+        )  # fmt: skip
         super().__init__(
             policy_class,
-            None if env is None else limit_episodes(prepare_env(env, verbose), max_episode_steps),
-            learning_rate=search.learning_rate,
+            None if env is None else limit_episodes(prepare_env(env, verbose), arguments.max_episode_steps),
+            learning_rate=arguments.search.learning_rate,
             policy_kwargs=policy_kwargs,
             tensorboard_log=tensorboard_log,
             verbose=verbose,
             device=device,
             support_multi_env=True,
-            seed=require_seed("seed", seed),
+            seed=arguments.seed,
         )
         self._logger = Logger(None, [])  # silent, until `learn` or `set_logger` gives another
-        self.learner = Learner(search, *choices, chosen_rollout, self.device)
-        self.collector = Collector(self, max_episode_steps)
-        self.trials = 0
-        self._cost_check = CostCheck()
+        self.learner = Learner(arguments, self.device)
+        self.collector = Collector(self, arguments.max_episode_steps)
+        self.trial_loop = TrialLoop(
+            self, self.learner, self.collector, arguments.random_trials, arguments.gradient_probe
+        )
         if _init_setup_model:
             self._setup_model()
 
     def _setup_model(self) -> None:
         """Read the task from the environment, check that everything fits together, and build."""
-        assert self.seed is not None
         if self.env is None:
             raise ValueError("the agent needs an environment: pass env=..., or load a saved agent")
+        space, actions = self.observation_space, self.action_space
+        assert isinstance(space, spaces.Box)
+        assert isinstance(actions, spaces.Box)
+        assert self.seed is not None
         self.set_random_seed(self.seed)
         self.task = read_task(self.env, self._given_task, self.dynamics_options.needs_step)
         self.task.check(self.state_dims, self.action_dims, self.device)
-        self.build()
+        self.learner.build(self.policy_class, self.policy_kwargs, space, actions, self.seed)
         self.dynamics.attach(self.task.step)
-
-    def build(self) -> None:
-        """Make the policy and the dynamics model for the task's angles."""
-        assert self.seed is not None
-        if not (isinstance(self.policy_class, type) and issubclass(self.policy_class, SearchPolicy)):
-            raise ValueError(
-                f"policy must be one of {', '.join(self.policy_aliases)} or a subclass of SearchPolicy, "
-                f"got {self.policy_class}"
-            )
-        observation_space, action_space = self.observation_space, self.action_space
-        assert isinstance(observation_space, spaces.Box)
-        assert isinstance(action_space, spaces.Box)
-        known: dict[str, Any] = {"angle_dims": self.task.angle_dims}
-        if issubclass(self.policy_class, MemoryPolicy):
-            known["copied_dims"] = tuple(index for index, _ in self.task.copied_dims)
-        self.policy = self.policy_class(observation_space, action_space, **known, **self.policy_kwargs)
-        self.policy = self.policy.to(self.device)
-        check_memory(self.policy, self.resampling, self.estimator)
-        self.learner.policy = self.policy
-        self.rollout.validate(self.dynamics_options, self.policy, self.estimator, self.task.terminated)
-        generator = derive_generator(self.seed, "dynamics", device=self.device)
-        self.learner.build_model(self.state_dims, self.action_dims, generator)
 
     @property
     def state_dims(self) -> int:
@@ -293,21 +255,6 @@ class ParticlePILCO(BaseAlgorithm):
     def action_dims(self) -> int:
         """U."""
         return int(self.action_space.shape[0])  # type: ignore[index]
-
-    @property
-    def improved(self) -> bool:
-        """Whether the policy has been improved in a model; until then real episodes act at random."""
-        return self.candidates is not None
-
-    @property
-    def _random_trials_left(self) -> int:
-        """Trials that act at random before the first fit; each episode that the user added is one less."""
-        return 0 if self.improved else self.random_trials - self.added_episodes - self.trials
-
-    def dimension_names(self) -> list[str]:
-        """(D), the names in the environment's `observation_labels`, or the indices where it has none."""
-        labels = None if self.env is None else Attributes(self.env).get("observation_labels")
-        return dimension_names(labels, self.state_dims)
 
     def __repr__(self) -> str:
         """Say what learns where, and how far it is."""
@@ -331,10 +278,7 @@ class ParticlePILCO(BaseAlgorithm):
         check_for_correct_spaces(wrapped, self.observation_space, self.action_space)
         task = read_task(wrapped, self._given_task, self.dynamics_options.needs_step)
         task.check(self.state_dims, self.action_dims, self.device)
-        for name in ("angle_dims", "velocity_dims", "copied_dims"):
-            own, other = getattr(self.task, name), getattr(task, name)
-            if own != other:
-                raise ValueError(f"the agent was built for {name} {own}, not {other}")
+        self.task.require_same_indices(task)
         self.dynamics.attach(task.step)
         self.n_envs = wrapped.num_envs
         super().set_env(limit_episodes(made, self.max_episode_steps), force_reset)
@@ -385,81 +329,13 @@ class ParticlePILCO(BaseAlgorithm):
         total_timesteps, callback = self._setup_learn(
             steps, callback, reset_num_timesteps, tb_log_name, progress_bar
         )
-        log_layout(self.logger, self.dimension_names())
+        log_layout(self.logger, offered_names(self.env, self.state_dims))
         callback.on_training_start(locals(), globals())
-        while self.num_timesteps < total_timesteps and self._trial(callback, total_timesteps, log_interval):
-            pass
+        go_on = True
+        while go_on and self.num_timesteps < total_timesteps:
+            go_on = self.trial_loop.trial(callback, total_timesteps, log_interval)
         callback.on_training_end()
         return self
-
-    def _trial(self, callback: BaseCallback, total_timesteps: int, log_interval: int) -> bool:
-        """Collect, fit, improve; False once a callback asks to stop, or the steps are used up too early.
-
-        Random trials before the last one only collect.
-        """
-        began = time.perf_counter()
-        learns = self._random_trials_left <= 1
-        needed = self.dynamics.min_transitions if learns else 0
-        with trial_log.timed(self.logger, "collect"):
-            if not self._collect_enough(callback, total_timesteps, needed):
-                return False
-        self._check_cost()
-        if learns:
-            with trial_log.timed(self.logger, "fit"):
-                self.fit()
-            with trial_log.timed(self.logger, "improve"):
-                self.improve(callback)
-            if self.gradient_probe:
-                with trial_log.timed(self.logger, "probe"):
-                    self._probe_gradient()
-        self.trials += 1
-        return self._report_trial(callback, time.perf_counter() - began, log_interval)
-
-    def _report_trial(self, callback: BaseCallback, seconds: float, log_interval: int) -> bool:
-        """Tell the logger, the callbacks and the terminal of a finished trial; False if one asks to stop."""
-        self.logger.record("time/trial", seconds)
-        self.logger.record("time/total_timesteps", self.num_timesteps, exclude="tensorboard")
-        hooks, began = list(trial_callbacks(callback)), time.perf_counter() - seconds
-        for hook in hooks:
-            hook.on_trial_end()
-        if self.verbose >= 1:
-            steps, seconds = f"{self.num_timesteps} steps", time.perf_counter() - began
-            line = trial_log.trial_line(str(self.trials), steps, self.logger.name_to_value, seconds)
-            sys.stdout.write(f"{line}\n")
-        if self.trials % log_interval == 0:
-            self.logger.dump(self.num_timesteps)
-        go_on = [hook.on_trial_logged() for hook in hooks]  # a list: each of them is asked
-        return all(go_on)
-
-    def _collect_enough(self, callback: BaseCallback, total_timesteps: int, transitions: int) -> bool:
-        """Collect what a trial needs: one episode an environment, and more while a fit needs more.
-
-        Nothing is collected where the user has added enough. Every collection takes environment steps and
-        adds transitions, so that this ends.
-
-        Args:
-            callback: Hears of every step.
-            total_timesteps: At which no further collection begins.
-            transitions: That there have to be at the end.
-
-        Returns:
-            False if the callback asked to stop, or the steps are used up before there is enough.
-        """
-        self.latest = []
-        enough_added = not self.improved and self._random_trials_left <= 0
-        while not (enough_added and len(self.replay) >= transitions):
-            if self.num_timesteps >= total_timesteps:
-                warnings.warn(
-                    f"a fit needs at least {transitions} transitions, and total_timesteps={total_timesteps} "
-                    f"gave {len(self.replay)}, so nothing was learned yet: call learn again with "
-                    "reset_num_timesteps=False, which goes on from there",
-                    stacklevel=4,
-                )
-                return False
-            if not self.collect(callback, total_timesteps - self.num_timesteps):
-                return False
-            enough_added = True
-        return True
 
     def add_episode(
         self, observations: ArrayLike, actions: ArrayLike, rewards: ArrayLike | None = None
@@ -482,25 +358,9 @@ class ParticlePILCO(BaseAlgorithm):
         """
         self.collector.add(logged_episode(self.policy, observations, actions, rewards))
 
-    def collect(self, callback: BaseCallback, remaining_steps: int) -> bool:
-        """Run one real episode in each environment; False if the callback asked to stop.
-
-        Until the policy has been improved the actions are random. The seeds of each collection are derived
-        from the agent's seed and the number of the collection, one that was stopped included.
-
-        Raises:
-            ValueError: The environment or the policy returned a value that is not finite; what was
-                collected before is kept.
-        """
-        return self.collector.collect(callback, self.policy, not self.improved, remaining_steps)
-
     def _update_info_buffer(self, infos: list[dict[str, Any]], dones: NDArray[Any] | None = None) -> None:
         """Keep what Monitor and the environment say of finished episodes, a success as a truth value."""
-        plain = [
-            {**info, "is_success": as_success(info["is_success"])} if "is_success" in info else info
-            for info in infos
-        ]
-        super()._update_info_buffer(plain, dones)
+        super()._update_info_buffer([with_plain_success(info) for info in infos], dones)
 
     def dump_logs(self) -> None:
         """Write what was recorded so far, in the middle of a trial; `LogEveryNTimesteps` asks for it."""
@@ -511,7 +371,7 @@ class ParticlePILCO(BaseAlgorithm):
         """Return the seed of the real episode of a collection (counted from 0) in the first environment."""
         return self.collector.episode_seed(collection)
 
-    def scale_action(self, action: NDArray[np.float64]) -> NDArray[Any]:
+    def scale_action(self, action: NDArray[Any]) -> NDArray[Any]:
         """Scale actions from [-1, 1] to the bounds of the action space, as `predict` does."""
         return self.policy.unscale_action(action)
 
@@ -521,13 +381,7 @@ class ParticlePILCO(BaseAlgorithm):
         Raises:
             ValueError: There are too few transitions.
         """
-        if self.improved and self.latest:  # the last trial's model has not seen this trial's episodes
-            score = self.learner.score(Replay(self.latest))
-            trial_log.record_score(self.logger, score, self.dimension_names())
-        first_step = self.fit_steps
-        report = self.learner.fit(self.replay, self._generator("fit"))
-        trial_log.record_fit(self.logger, report, first_step)
-        return report
+        return self.trial_loop.fit()
 
     def improve(self, callback: BaseCallback | None = None) -> SearchReport:
         """Improve the candidate policies in the model and deploy the best one.
@@ -537,40 +391,11 @@ class ParticlePILCO(BaseAlgorithm):
         Raises:
             SearchFailedError: No candidate's predicted cost is finite; the policy stays as it is.
         """
-        hooks = list(trial_callbacks(callback)) if callback is not None else []
-
-        def on_step(step: int, expected_cost: Tensor) -> None:
-            if (step + 1) % PROGRESS_EVERY == 0:
-                for hook in hooks:
-                    hook.on_progress("improve", step + 1, self.search.steps, float(expected_cost.min()))
-
-        first_step = self.search_steps
-        report, ranking = self.learner.improve(
-            self.replay, self._generator("improve"), self._generator("ranking"), on_step
-        )
-        self._n_updates += len(report.expected_cost)
-        trial_log.record_search(self.logger, report, ranking, first_step)
-        return report
+        return self.trial_loop.improve(callback)
 
     def policy_search(self) -> PolicySearch:
         """Return the search in the present model, from the present distribution of initial states."""
         return self.learner.policy_search(self.replay)
-
-    def _probe_gradient(self) -> None:
-        """Log how noisy the gradient is at the deployed policy, and what resampling does to predictions."""
-        energy = None if self.env is None else offered_energy(self.env, self.state_dims)
-        probe = self.learner.probe(self.replay, self.gradient_probe, self._generator("probe"), energy)
-        trial_log.record_probe(self.logger, probe)
-
-    def _generator(self, purpose: str) -> torch.Generator:
-        """Return the randomness of a purpose in this trial."""
-        assert self.seed is not None
-        return derive_generator(self.seed, purpose, self.trials, self.device)
-
-    def _check_cost(self) -> None:
-        """Log and warn where cost and reward disagree on the real episodes."""
-        assert self.task.cost is not None
-        self._cost_check(self.task.cost, self.replay.episodes, self.logger, self.device)
 
     def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
         """Write everything that the agent is into one zip of plain data, atomically.
@@ -613,12 +438,7 @@ class ParticlePILCO(BaseAlgorithm):
             ValueError: `custom_objects` lacks a class that the file needs, or has one that it does not.
             TypeError: Something in `custom_objects` is not a class of its kind.
         """
-        unknown = sorted(set(kwargs) - set(LOAD_OPTIONS))
-        if unknown:
-            hint = "".join(f"; {word}" for name in unknown if (word := instead_of(name)))
-            raise ValueError(
-                f"load takes no option {', '.join(unknown)}: only {', '.join(LOAD_OPTIONS)}{hint}"
-            )
+        refuse_load_options(kwargs)
         functions = {name: kwargs.pop(name, None) for name in ("cost", "initial_states", "terminated")}
         search = kwargs.pop("search", None)
         custom = {} if custom_objects is None else custom_objects
@@ -647,13 +467,7 @@ class ParticlePILCO(BaseAlgorithm):
         tensorboard_log: str | None = None,
         verbose: int = 0,
     ) -> Self:
-        """Make an agent that goes on from a state; it has no environment yet, see `set_env`.
-
-        Args:
-            state: From `get_state`, or a file.
-            device: Where the tensors go.
-            tensorboard_log: As in the constructor.
-            verbose: Likewise.
+        """Make an agent that goes on from a state of another; it has no environment yet, see `set_env`.
 
         Raises:
             ValueError: Its parts do not fit together (RuntimeError or LookupError where weights do not).
@@ -661,17 +475,13 @@ class ParticlePILCO(BaseAlgorithm):
         agent = cls(
             state.policy_class,
             None,
-            **{field.name: getattr(state.arguments, field.name) for field in fields(AgentArguments)},
+            **vars(state.arguments),
             tensorboard_log=tensorboard_log,
             verbose=verbose,
             device=device,
             _init_setup_model=False,
         )
-        agent.observation_space, agent.action_space = state.observation_space, state.action_space
-        agent.n_envs = state.n_envs
-        agent.task, agent._given_task = state.task, state.given
-        with AllocationLimit(state.count_numbers()):
-            agent.build()
+        agent._given_task = state.given
         restore(agent, agent.learner, agent.collector, state)
         return agent
 

@@ -8,8 +8,16 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from stable_baselines3.common.vec_env import VecEnv
+
+from mbrl_agent.agent.observation_changes import Attributes
 
 MAX_LENGTH = 20  # Stable-Baselines3's table on the terminal cuts long names, and fails where two become one
+
+
+def offered_names(env: VecEnv | None, dims: int) -> list[str]:
+    """(D), the names in the environments' `observation_labels`, or the indices where they have none."""
+    return dimension_names(None if env is None else Attributes(env).get("observation_labels"), dims)
 
 
 def dimension_names(labels: Any, dims: int) -> list[str]:

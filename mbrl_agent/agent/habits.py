@@ -42,6 +42,9 @@ POLICY_INSTEAD = {"net_arch": "hidden"}
 GIVEN_BY_AGENT = ("observation_space", "action_space", "lr_schedule", "angle_dims", "copied_dims")
 
 
+LOAD_OPTIONS = ("cost", "initial_states", "terminated", "search", "tensorboard_log", "verbose")
+
+
 def instead_of(name: str) -> str:
     """Tell what to write instead of a keyword that other algorithms have; empty where none has it."""
     if name in options_of(SearchOptions):
@@ -65,19 +68,30 @@ def refuse_keywords(given: Iterable[str], function: Callable[..., object]) -> No
         raise OptionTypeError((name,), instead_of(name) or unknown)
 
 
+def refuse_load_options(given: Iterable[str]) -> None:
+    """Refuse keyword arguments that `ParticlePILCO.load` does not have, with the words to use instead.
+
+    Raises:
+        ValueError: There are some.
+    """
+    unknown = sorted(set(given) - set(LOAD_OPTIONS))
+    if unknown:
+        hint = "".join(f"; {word}" for name in unknown if (word := instead_of(name)))
+        raise ValueError(f"load takes no option {', '.join(unknown)}: only {', '.join(LOAD_OPTIONS)}{hint}")
+
+
 def choose_policy(
     policy: Any, policy_kwargs: Mapping[str, Any] | None, aliases: Mapping[str, type[BasePolicy]]
-) -> tuple[Any, dict[str, Any]]:
-    """Return the class of a policy and its options from whatever the user named it by.
+) -> tuple[type[SearchPolicy], dict[str, Any]]:
+    """The class of a policy and its options from whatever the user named it by.
 
     Args:
-        policy: Spelled ("rbf", "RbfPolicy", "mlp:hidden=64x64"), an instance of `PolicyOptions`, or a class;
-            anything else is returned as it is.
+        policy: Spelled ("rbf", "RbfPolicy", "mlp:hidden=64x64"), an instance of `PolicyOptions`, or a class.
         policy_kwargs: Further options.
         aliases: Classes by the names that the agent's class has for them.
 
     Raises:
-        ValueError: Unknown name or option, or an option is given twice.
+        ValueError: Unknown name or option, an option is given twice, or this is no policy.
         TypeError: The policy has no such option.
     """
     kwargs = dict(policy_kwargs or {})
@@ -94,8 +108,11 @@ def choose_policy(
             raise OptionError((twice[0],), f"is given twice: in policy={str(chosen)!r} and in policy_kwargs")
         kwargs = (chosen.policy_kwargs() if given else {}) | kwargs
         policy = chosen.policy_class
-    if isinstance(policy, type) and issubclass(policy, SearchPolicy):
-        _check_policy_options(policy, kwargs)
+    if not (isinstance(policy, type) and issubclass(policy, SearchPolicy)):
+        raise ValueError(
+            f"policy must be one of {', '.join(aliases)} or a subclass of SearchPolicy, got {policy}"
+        )
+    _check_policy_options(policy, kwargs)
     return policy, kwargs
 
 

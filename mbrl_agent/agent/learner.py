@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
+from mbrl_agent.agent.arguments import AgentArguments, require_search
 from mbrl_agent.agent.replay import Replay
 from mbrl_agent.agent.task import Task
-from mbrl_agent.dynamics import DynamicsOptions
 from mbrl_agent.dynamics.base import DynamicsModel, FitReport, Score
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.policies.base import SearchPolicy
+from mbrl_agent.policies.memory import MemoryPolicy
+from mbrl_agent.randomness import derive_generator
 from mbrl_agent.resampling import Resampler
-from mbrl_agent.search.estimators import Estimator
 from mbrl_agent.search.legs import SearchReport
-from mbrl_agent.search.policy_search import (
-    LONGEST_HORIZON,
-    PolicySearch,
-    Ranking,
-    SearchOptions,
-)
+from mbrl_agent.search.memory_check import check_memory
+from mbrl_agent.search.policy_search import LONGEST_HORIZON, PolicySearch, Ranking, SearchOptions
 from mbrl_agent.search.probe import Energy, GradientProbe
-from mbrl_agent.search.rollouts import Rollout
 from mbrl_agent.targets import Targets
 from mbrl_agent.types import Transitions
 
@@ -35,14 +33,15 @@ class Learner:
     It has no environment and no logger: it is given episodes and generators, and returns reports.
 
     Args:
+        arguments: Of the agent.
+        device: Of all tensors.
+
+    Attributes:
         search: Options of the policy search.
         resampling: Strategy between two predicted steps.
         estimator: Of the gradient.
         dynamics_options: What model to make.
         rollout: How a belief is carried through it.
-        device: Of all tensors.
-
-    Attributes:
         task: Cost, angles and initial states.
         dynamics: The model.
         policy: Acts; its parameters are those of the best candidate.
@@ -56,20 +55,12 @@ class Learner:
     dynamics: DynamicsModel
     policy: SearchPolicy
 
-    def __init__(
-        self,
-        search: SearchOptions,
-        resampling: Resampler,
-        estimator: Estimator,
-        dynamics_options: DynamicsOptions,
-        rollout: Rollout,
-        device: torch.device,
-    ) -> None:
-        self.search = search
-        self.resampling = resampling
-        self.estimator = estimator
-        self.dynamics_options = dynamics_options
-        self.rollout = rollout
+    def __init__(self, arguments: AgentArguments, device: torch.device) -> None:
+        self.search = arguments.search
+        self.resampling = arguments.resampling
+        self.estimator = arguments.estimator
+        self.dynamics_options = arguments.dynamics
+        self.rollout = arguments.rollout
         self.candidates: dict[str, Tensor] | None = None
         self.candidate_costs: Tensor | None = None
         self.fit_steps = 0
@@ -77,12 +68,42 @@ class Learner:
         self._device = device
         self._horizon_capped = False
 
-    def build_model(self, state_dims: int, action_dims: int, generator: torch.Generator) -> None:
-        """Make the dynamics model for the angles and velocities of `task`.
+    @property
+    def improved(self) -> bool:
+        """Whether a policy has been improved in a model."""
+        return self.candidates is not None
+
+    def build(
+        self,
+        policy_class: type[SearchPolicy],
+        policy_kwargs: Mapping[str, Any],
+        observation_space: spaces.Box,
+        action_space: spaces.Box,
+        seed: int,
+    ) -> None:
+        """Make the policy and the dynamics model for the angles and velocities of `task`.
+
+        Args:
+            policy_class: Of the policy.
+            policy_kwargs: Its options.
+            observation_space: Of the environment.
+            action_space: Likewise.
+            seed: From which the model's weights follow; the policy's are drawn by torch's global generator.
 
         Raises:
             ValueError: The choices do not fit together, or not to the dimensions.
         """
+        known: dict[str, Any] = {"angle_dims": self.task.angle_dims}
+        if issubclass(policy_class, MemoryPolicy):
+            known["copied_dims"] = tuple(index for index, _ in self.task.copied_dims)
+        self.policy = policy_class(observation_space, action_space, **known, **policy_kwargs)
+        self.policy = self.policy.to(self._device)
+        check_memory(self.policy, self.resampling, self.estimator)
+        self.rollout.validate(self.dynamics_options, self.policy, self.estimator, self.task.terminated)
+        self._build_model(derive_generator(seed, "dynamics", device=self._device))
+
+    def _build_model(self, generator: torch.Generator) -> None:
+        state_dims, action_dims = self.policy.state_dims, self.policy.action_dims
         features = AngleFeatures(state_dims, self.task.angle_dims)
         targets = Targets(features, self.task.velocity_dims, self.task.copied_dims)
         self.dynamics = self.dynamics_options.build(features, action_dims, generator, targets)
@@ -104,8 +125,7 @@ class Learner:
             ValueError: They do not fit what was learned.
             TypeError: They are something else.
         """
-        if not isinstance(search, SearchOptions):
-            raise TypeError(f"search must be SearchOptions(...) or None, got {type(search).__name__}")
+        require_search(search)
         if self.candidates is not None and search.candidates != self.search.candidates:
             raise ValueError(
                 f"search: the agent has {self.search.candidates} candidate policies already, and candidates "

@@ -12,6 +12,7 @@ from gymnasium.spaces import Box
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mbrl_agent.agent.arguments import CHOICES, NUMBERS, AgentArguments
 from mbrl_agent.agent.choice_data import (
     CLASS,
     check_custom,
@@ -25,32 +26,20 @@ from mbrl_agent.agent.choice_data import (
     plugin_class,
 )
 from mbrl_agent.agent.replay import Episode
-from mbrl_agent.agent.state import COUNTERS, AgentArguments, AgentState
+from mbrl_agent.agent.state import COUNTERS, AgentState
 from mbrl_agent.agent.task import Task
 from mbrl_agent.agent.task_arguments import NONE, TaskArguments
-from mbrl_agent.dynamics import DYNAMICS
 from mbrl_agent.files.archive import Archive, CheckpointError, read_archive, write_archive
 from mbrl_agent.options import build, shown
-from mbrl_agent.options.registry import Registry
 from mbrl_agent.policies import POLICIES
 from mbrl_agent.policies.base import SearchPolicy
-from mbrl_agent.resampling import RESAMPLERS
-from mbrl_agent.search.estimators import ESTIMATORS
 from mbrl_agent.search.initial_states import NotSaved
 from mbrl_agent.search.policy_search import SearchOptions
-from mbrl_agent.search.rollouts import ROLLOUTS
 
 # what the user may give instead of the environment
 PAIRS = ("velocity_dims", "copied_dims")
 GIVEN = ("angle_dims", *PAIRS, "initial_mean", "initial_std", "initial_states", "terminated")
-PLAIN = ("random_trials", "max_episode_steps", "gradient_probe")  # arguments that are numbers
 SPACES = ("observation_space", "action_space")
-CHOICES: dict[str, Registry[Any]] = {
-    "resampling": RESAMPLERS,
-    "estimator": ESTIMATORS,
-    "dynamics": DYNAMICS,
-    "rollout": ROLLOUTS,
-}
 
 
 def write_state(path: Any, state: AgentState) -> None:
@@ -72,7 +61,7 @@ def write_state(path: Any, state: AgentState) -> None:
         },
         **{key: encode_choice(kind, getattr(arguments, key)) for key, kind in CHOICES.items()},
         "search": {name: encode_value(value, name) for name, value in asdict(arguments.search).items()},
-        **{name: encode_value(getattr(arguments, name), name) for name in PLAIN},
+        **{name: encode_value(getattr(arguments, name), name) for name in NUMBERS},
         "seed": arguments.seed,
         "n_envs": state.n_envs,
         "angle_dims": list(state.task.angle_dims),
@@ -209,7 +198,7 @@ def _decode(archive: Archive, custom: Mapping[str, Any]) -> AgentState:
         policy_class=decode_policy(config["policy"], custom.get("policy_class")),
         arguments=AgentArguments(
             **choices,
-            **{name: config[name] for name in PLAIN},
+            **{name: config[name] for name in NUMBERS},
             search=build(SearchOptions, "search", "policy search", config["search"]),
             policy_kwargs={key: decode_value(value) for key, value in config["policy_kwargs"].items()},
             seed=config["seed"],

@@ -12,13 +12,13 @@ from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
+from mbrl_agent.agent.allocation_limit import AllocationLimit
+from mbrl_agent.agent.arguments import NUMBERS, AgentArguments
 from mbrl_agent.agent.collector import Collector
 from mbrl_agent.agent.learner import Learner
 from mbrl_agent.agent.replay import Replay
-from mbrl_agent.agent.state import COUNTERS, AgentArguments, AgentState
+from mbrl_agent.agent.state import COUNTERS, AgentState
 from mbrl_agent.agent.task_arguments import TaskArguments
-
-NUMBERS = ("random_trials", "max_episode_steps", "gradient_probe")
 
 
 def snapshot(
@@ -73,11 +73,16 @@ def snapshot(
 
 
 def restore(algorithm: BaseAlgorithm, learner: Learner, collector: Collector, state: AgentState) -> None:
-    """Give the parts of a freshly built agent the weights, candidates, episodes and counters of a state.
+    """Build the parts of an agent that has no environment, and give them all that a state holds.
 
     Raises:
-        ValueError: They do not fit (RuntimeError or LookupError for weights).
+        ValueError: Something does not fit (RuntimeError or LookupError for weights).
     """
+    space, actions = state.observation_space, state.action_space
+    algorithm.observation_space, algorithm.action_space, algorithm.n_envs = space, actions, state.n_envs
+    learner.task = state.task
+    with AllocationLimit(state.count_numbers()):
+        learner.build(state.policy_class, state.arguments.policy_kwargs, space, actions, state.arguments.seed)
     learner.policy.load_state_dict(dict(state.policy))
     learner.dynamics.load_state_dict(dict(state.dynamics))
     if state.candidates is not None and state.candidate_costs is not None:

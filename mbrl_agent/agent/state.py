@@ -11,16 +11,12 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mbrl_agent.agent.arguments import AgentArguments
 from mbrl_agent.agent.replay import Episode
 from mbrl_agent.agent.task import Task
 from mbrl_agent.agent.task_arguments import TaskArguments, read_start
-from mbrl_agent.dynamics import DynamicsOptions
 from mbrl_agent.policies.base import SearchPolicy
-from mbrl_agent.resampling import Resampler
-from mbrl_agent.search.estimators import Estimator
 from mbrl_agent.search.initial_states import Sampler
-from mbrl_agent.search.policy_search import SearchOptions
-from mbrl_agent.search.rollouts import Rollout
 from mbrl_agent.types import Cost, Parameters, Terminated
 
 COUNTERS = (
@@ -28,22 +24,6 @@ COUNTERS = (
     "_episode_num",
 )  # fmt: skip
 """Attributes of an agent that count."""
-
-
-@dataclass(frozen=True)
-class AgentArguments:
-    """Arguments of an agent beside its policy, its environment and its task; see `ParticlePILCO`."""
-
-    resampling: Resampler
-    estimator: Estimator
-    dynamics: DynamicsOptions
-    rollout: Rollout
-    search: SearchOptions
-    random_trials: int
-    max_episode_steps: int | None
-    gradient_probe: int
-    policy_kwargs: dict[str, Any]
-    seed: int
 
 
 @dataclass(frozen=True)

@@ -24,3 +24,8 @@ def as_success(value: Any) -> bool | None:
     if not values or not all(isinstance(item, int | float) and not math.isnan(item) for item in values):
         return None
     return all(values)
+
+
+def with_plain_success(info: dict[str, Any]) -> dict[str, Any]:
+    """An info in which `is_success`, if it is there, is as `as_success` reads it."""
+    return {**info, "is_success": as_success(info["is_success"])} if "is_success" in info else info

@@ -100,6 +100,13 @@ class Task:
             torch.as_tensor(std, dtype=torch.float32, device=device),
         )
 
+    def require_same_indices(self, other: Task) -> None:
+        """Raise ValueError if another task has other indices than this one, for which a model was built."""
+        for name in ("angle_dims", "velocity_dims", "copied_dims"):
+            own, others = getattr(self, name), getattr(other, name)
+            if own != others:
+                raise ValueError(f"the agent was built for {name} {own}, not {others}")
+
     def check(self, state_dims: int, action_dims: int, device: torch.device | str = "cpu") -> None:
         """Try the task on a batch of zeros.
 
