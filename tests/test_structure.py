@@ -44,12 +44,9 @@ FOREIGN = {
     "tensorboard", "matplotlib", "rich", "tqdm", "mbrl_agent.files",
 }  # fmt: skip
 EXCEPTIONS = {
-    "mbrl_agent.policies.base": {"gymnasium", "stable_baselines3"},  # a policy is one of Stable-Baselines3's
-    "mbrl_agent.policies.linear": {"gymnasium"},  # and is made for spaces
-    "mbrl_agent.policies.memory": {"gymnasium"},
-    "mbrl_agent.policies.mlp": {"gymnasium"},
-    "mbrl_agent.policies.rbf": {"gymnasium"},
-    "mbrl_agent.policies.recurrent": {"gymnasium"},
+    # a policy is one object that acts by `predict` and is searched as a pure function: users write one class,
+    # for spaces, and find both in `agent.policy`. What Stable-Baselines3 and Gymnasium see of it is here
+    "mbrl_agent.policies.acting": {"gymnasium", "stable_baselines3"},
     "mbrl_agent.options.fields": {"pathlib"},  # the value of an option may be a path
     "mbrl_agent.options.modules": {"os", "pathlib"},  # where a user's module lies
     "mbrl_agent.options.plugins": {"os"},

@@ -17,7 +17,8 @@ from mbrl_agent.agent.checked_env import CheckedCalls, own_copy
 from mbrl_agent.agent.episode_limit import truncated_info
 from mbrl_agent.agent.replay import Episode
 from mbrl_agent.errors import EnvFailedError, NonFiniteError, environment_acts
-from mbrl_agent.policies.base import SearchPolicy, require_finite_actions
+from mbrl_agent.policies.acting import require_finite_actions
+from mbrl_agent.policies.base import SearchPolicy
 
 FloatArray = NDArray[np.float64]
 

@@ -1,8 +1,8 @@
 """The interface of every policy.
 
-A policy is a Stable-Baselines3 `BasePolicy`, so that `predict`, `evaluate_policy` and the callbacks
-work on it, and beside that a pure function of its parameters (`controller`), so that a search can
-run many parameter sets side by side. A choice of policy is a frozen dataclass of options
+A policy is a Stable-Baselines3 `BasePolicy` (`ActingPolicy`), so that `predict`, `evaluate_policy` and
+the callbacks work on it, and beside that a pure function of its parameters (`controller`), so that a
+search can run many parameter sets side by side. A choice of policy is a frozen dataclass of options
 (`PolicyOptions`, in the policy's own file), which names the policy class.
 """
 
@@ -12,20 +12,15 @@ import functools
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from gymnasium import spaces
-from numpy.typing import NDArray
-from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import Tensor
 
-from mbrl_agent.errors import PolicyError
 from mbrl_agent.features import AngleFeatures
 from mbrl_agent.gaussians.mapped import Mapped
 from mbrl_agent.options import Choice
+from mbrl_agent.policies.acting import ActingPolicy, Box
 from mbrl_agent.policies.jacobian import ExplicitJacobian, Jacobian
 from mbrl_agent.standardization import Scaling, StandardizedFeatures, visited_scaling
 from mbrl_agent.types import Parameters
@@ -51,33 +46,6 @@ def squash_slope(action: Tensor) -> Tensor:
     """Compute the derivative of `squash`, 3/2 cos^3 a."""
     cosine = action.cos()
     return 1.5 * (cosine * cosine * cosine)
-
-
-def require_finite_actions(actions: NDArray[Any], observations: NDArray[Any], where: str) -> None:
-    """Raise PolicyError if an action is not finite.
-
-    Args:
-        actions: (N, U).
-        observations: (N, D), what the policy saw.
-        where: When, for the message.
-    """
-    bad = np.argwhere(~np.isfinite(actions))
-    if len(bad):
-        row, dimension = bad[0]
-        seen = observations[row]
-        broken = np.flatnonzero(~np.isfinite(seen))
-        cause = (
-            f"dimension {broken[0]} of the observation is {seen[broken[0]]}"
-            if len(broken)
-            else (
-                "the observation is finite: it lies far from all that the policy has learned from, or a "
-                "parameter of the policy is not finite"
-            )
-        )
-        raise PolicyError(
-            f"the policy's action dimension {dimension} is {actions[row, dimension]} at {where}, "
-            f"for the observation {seen.tolist()}; {cause}"
-        )
 
 
 def normal(*shape: int) -> Tensor:
@@ -154,7 +122,7 @@ class PolicyOptions(Choice):
         return asdict(self)
 
 
-class SearchPolicy(BasePolicy):
+class SearchPolicy(ActingPolicy):
     """A deterministic policy whose parameters a policy search improves.
 
     Policies work on standardised features, `standardized`, so that neither units nor zero points matter.
@@ -183,19 +151,15 @@ class SearchPolicy(BasePolicy):
     feature_scale: Tensor
     noise_dims: int = 0
     """Standard-normal columns that a particle consumes a step while the policy is improved."""
-    memory_dims: int = 0
-    """H, how many numbers the policy remembers from step to step; more than none in a `MemoryPolicy`."""
 
     def __init__(
         self,
-        observation_space: spaces.Box,
-        action_space: spaces.Box,
+        observation_space: Box,
+        action_space: Box,
         lr_schedule: Any = None,
         angle_dims: tuple[int, ...] = (),
     ) -> None:
-        super().__init__(observation_space, action_space, squash_output=True)
-        self.state_dims = observation_space.shape[0]
-        self.action_dims = action_space.shape[0]
+        super().__init__(observation_space, action_space)
         self.seen_dims = tuple(range(self.state_dims))
         self.features = AngleFeatures(self.state_dims, angle_dims)
         count = self.features.feature_dims
@@ -372,55 +336,6 @@ class SearchPolicy(BasePolicy):
         return self.controller(dict(self.named_parameters()))(state)
 
     def act(self, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Take a step at the policy's own parameters.
-
-        Args:
-            state: (N, D).
-            memory: (N, H), what the step before has returned; zeros at the start of an episode.
-
-        Returns:
-            Actions (N, U) in [-1, 1], and the memory for the next step.
-        """
+        """Take a step at the policy's own parameters; see `ActingPolicy.act`."""
         found = self.forward(torch.cat([state, memory], dim=-1) if self.memory_dims else state)
         return found[..., : self.action_dims], found[..., self.action_dims :]
-
-    def save(self, path: str) -> None:
-        """Refuse: Stable-Baselines3 would pickle the policy."""
-        raise NotImplementedError("a policy is saved with its agent, as plain data: use ParticlePILCO.save")
-
-    @classmethod
-    def load(cls, path: str, device: torch.device | str = "auto") -> Self:
-        """Refuse: Stable-Baselines3 would unpickle the file, which can run any code that it holds."""
-        raise NotImplementedError(
-            "a policy is loaded with its agent, from plain data that cannot run code: use ParticlePILCO.load "
-            "and take its attribute `policy`"
-        )
-
-    def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> Tensor:
-        assert isinstance(observation, Tensor)  # the agent refuses Dict observations
-        parameter = next(self.parameters())
-        action = self.forward(observation.to(parameter.dtype))
-        require_finite_actions(action.cpu().numpy(), observation.cpu().numpy(), "predict")
-        return action
-
-    def unscale_action(self, scaled_action: NDArray[Any]) -> NDArray[Any]:
-        """Scale actions from [-1, 1] to the bounds of the action space, which rounding cannot leave."""
-        low, high = self._bounds()
-        center, half = 0.5 * low + 0.5 * high, 0.5 * high - 0.5 * low  # neither can overflow
-        within = np.clip(center + half * np.asarray(scaled_action, dtype=np.float64), low, high)
-        result: NDArray[Any] = within.astype(self.action_space.dtype)
-        return result
-
-    def scale_action(self, action: NDArray[Any]) -> NDArray[np.float64]:
-        """Scale actions from the bounds of the action space to [-1, 1]; 0 where the bounds are equal."""
-        low, high = self._bounds()
-        center, half = 0.5 * low + 0.5 * high, 0.5 * high - 0.5 * low
-        scaled = (np.asarray(action, dtype=np.float64) - center) / np.where(half > 0, half, 1.0)
-        result: NDArray[np.float64] = np.clip(scaled, -1.0, 1.0)
-        return result
-
-    def _bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Return the bounds of the action space, (U) each."""
-        space = self.action_space
-        assert isinstance(space, spaces.Box)
-        return space.low.astype(np.float64), space.high.astype(np.float64)

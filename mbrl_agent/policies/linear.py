@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from gymnasium import spaces
 from torch import Tensor, nn
 
 from mbrl_agent.gaussians.mapped import Mapped, affine
 from mbrl_agent.gaussians.mapped import squashed as squash_moments
+from mbrl_agent.policies.acting import Box
 from mbrl_agent.policies.base import (
     Controller,
     PolicyOptions,
@@ -44,8 +44,8 @@ class LinearPolicy(SearchPolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Box,
-        action_space: spaces.Box,
+        observation_space: Box,
+        action_space: Box,
         lr_schedule: Any = None,
         angle_dims: tuple[int, ...] = (),
     ) -> None:

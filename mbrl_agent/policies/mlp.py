@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from gymnasium import spaces
 from torch import Tensor, nn
 
 from mbrl_agent.options.validation import require_counts
+from mbrl_agent.policies.acting import Box
 from mbrl_agent.policies.base import Controller, PolicyOptions, SearchPolicy, affine_layer, normal
 from mbrl_agent.policies.jacobian import Jacobian, Layer, LayeredJacobian
 from mbrl_agent.types import Parameters
@@ -38,8 +38,8 @@ class MlpPolicy(SearchPolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Box,
-        action_space: spaces.Box,
+        observation_space: Box,
+        action_space: Box,
         lr_schedule: Any = None,
         angle_dims: tuple[int, ...] = (),
         hidden: tuple[int, ...] = (32, 32),

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from gymnasium import spaces
 from torch import Tensor, nn
 from torch.nn.functional import threshold
 
 from mbrl_agent.gaussians.mapped import Mapped, squared_exponentials
 from mbrl_agent.gaussians.mapped import squashed as squash_moments
 from mbrl_agent.options.validation import require_count, require_positive
+from mbrl_agent.policies.acting import Box
 from mbrl_agent.policies.base import (
     Controller,
     DifferentiableController,
@@ -68,8 +68,8 @@ class RbfPolicy(SearchPolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Box,
-        action_space: spaces.Box,
+        observation_space: Box,
+        action_space: Box,
         lr_schedule: Any = None,
         angle_dims: tuple[int, ...] = (),
         centers: int = 50,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from gymnasium import spaces
 from torch import Tensor, nn
 
 from mbrl_agent.options.validation import require_count
+from mbrl_agent.policies.acting import Box
 from mbrl_agent.policies.base import (
     Controller,
     DifferentiableController,
@@ -57,8 +57,8 @@ class RecurrentPolicy(MemoryPolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Box,
-        action_space: spaces.Box,
+        observation_space: Box,
+        action_space: Box,
         lr_schedule: Any = None,
         angle_dims: tuple[int, ...] = (),
         copied_dims: tuple[int, ...] = (),
