@@ -160,7 +160,7 @@ def __getattr__(name: str) -> Any:
 
 
 def _choice(name: str) -> type | None:
-    """The class of a choice that is not exported: the exports are for type checkers."""
+    """Return the class of a choice that is not exported: the exports are for type checkers."""
     from mbrl_agent.agent.arguments import CHOICES
     from mbrl_agent.policies import POLICIES
 

@@ -46,7 +46,7 @@ class AngleFeatures:
         self._inverse_runs = _runs((i in self.angle_dims, order[i]) for i in range(state_dims))
 
     def __call__(self, state: Tensor) -> Tensor:
-        """(..., D) -> (..., F) with F = D + number of angles."""
+        """Map states (..., D) to features (..., F) with F = D + number of angles."""
         return torch.cat(self.parts(state), dim=-1) if self.angle_dims else state
 
     def parts(self, state: Tensor) -> list[Tensor]:
@@ -56,7 +56,7 @@ class AngleFeatures:
         return plain + [a.sin() for a in angles] + [a.cos() for a in angles]
 
     def pull_back(self, features: Tensor, gradient: Tensor) -> Tensor:
-        """Gradient by the state, (..., D), from that by the features.
+        """Return the gradient by the state, (..., D), from that by the features.
 
             dJ/dx = dJ/dphi for plain dimensions,  cos(x) dJ/dsin(x) - sin(x) dJ/dcos(x) for angles
 
@@ -74,7 +74,7 @@ class AngleFeatures:
         return torch.cat(parts, dim=-1)
 
     def change(self, before: Tensor, after: Tensor) -> Tensor:
-        """Difference of two states (..., D), angles by the shorter way round.
+        """Return the difference of two states (..., D), angles by the shorter way round.
 
         Some environments wrap their angles, say to [-pi, pi): a step across the seam is not a turn.
         """
@@ -88,7 +88,7 @@ class AngleFeatures:
 
 
 def _runs(places: Iterable[tuple[bool, int]]) -> list[tuple[bool, slice]]:
-    """(is angle, index) one after the other as slices, neighbours in one: fewer kernels."""
+    """Return pairs (is angle, slice), neighbours in one slice: fewer kernels."""
     runs: list[tuple[bool, slice]] = []
     for is_angle, index in places:
         if runs and runs[-1][0] == is_angle and runs[-1][1].stop == index:

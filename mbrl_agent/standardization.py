@@ -21,7 +21,7 @@ LEAST_ANGLE_STD = 0.1
 
 
 def resolution(values: Tensor, dtype: torch.dtype) -> Tensor:
-    """Smallest difference that counts as variation, column by column: (N, D) -> (D).
+    """Return the smallest difference that counts as variation, column by column: (N, D) -> (D).
 
     Args:
         values: Numbers of the same quantities, which may have been rounded to float32 once.
@@ -35,7 +35,7 @@ def resolution(values: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def feature_resolution(features: AngleFeatures, states: Tensor, dtype: torch.dtype) -> Tensor:
-    """`resolution` of the features of states: (N, D) -> (F)."""
+    """Return `resolution` of the features of states: (N, D) -> (F)."""
     of_states = resolution(states, dtype)
     plain, angles = of_states[list(features.plain_dims)], of_states[list(features.angle_dims)]
     angles = angles.clamp_min(ROUNDINGS * torch.finfo(dtype).eps)
@@ -43,7 +43,7 @@ def feature_resolution(features: AngleFeatures, states: Tensor, dtype: torch.dty
 
 
 def mean_and_std(values: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each column, (N, C); of one that does not vary the latter is zero.
+    """Return each column's mean and standard deviation, (N, C); zero where it does not vary.
 
     Args:
         values: (N, C).
@@ -57,7 +57,7 @@ def mean_and_std(values: Tensor, least: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def inverse(std: Tensor) -> Tensor:
-    """1 / std, and zero where that is zero: what has never varied is ignored."""
+    """Return 1 / std, and zero where that is zero: what has never varied is ignored."""
     return torch.where(std > 0, std, 1.0).reciprocal() * (std > 0)
 
 
@@ -74,11 +74,11 @@ class Scaling:
     scale: Tensor
 
     def __call__(self, values: Tensor) -> Tensor:
-        """(..., F) -> (..., F), the difference first: in a sum of products 101325 Pa +- 1 would cancel."""
+        """Standardise (..., F), the difference first: in a sum of products 101325 Pa +- 1 would cancel."""
         return (values - self.mean) * self.scale
 
     def seen_from(self, new: Scaling) -> tuple[Tensor, Tensor]:
-        """Coordinates z of this scaling from those w of another: z = factor * w + shift, both (F), float64.
+        """Return (factor, shift), float64 (F) each: this scaling's z = factor * w + shift of another's w.
 
         A column that had never varied, and now does, takes the scale of the new one, with its old value
         as zero: a function of z stays as it was wherever the column still has that value.
@@ -90,7 +90,7 @@ class Scaling:
 
 
 def unscaled(scaling: Scaling, values: Tensor) -> Tensor:
-    """From standardised coordinates (..., F) back; what has never varied has its only value."""
+    """Go back from standardised coordinates (..., F); what has never varied has its only value."""
     return scaling.mean + values * inverse(scaling.scale)
 
 
@@ -107,7 +107,7 @@ class StandardizedFeatures:
         self.scaling = scaling
 
     def __call__(self, state: Tensor) -> Tensor:
-        """(..., D) -> (..., F)."""
+        """Map states (..., D) to standardised features (..., F)."""
         return self.scaling(self.features(state))
 
     def vjp(self, state: Tensor) -> tuple[Tensor, PullBack]:

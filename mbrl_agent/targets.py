@@ -75,7 +75,7 @@ class Targets:
         self.predicted = tuple(i for i in range(features.state_dims) if i not in others)
 
     def __len__(self) -> int:
-        """K."""
+        """Return K."""
         return len(self.predicted)
 
     def changes(self, transitions: Transitions) -> Tensor:

@@ -125,7 +125,7 @@ class Trajectory:
         return self.expected_costs().sum(0)
 
     def jittered(self) -> Tensor:
-        """How many Cholesky factorisations needed more than the base jitter: (*R)."""
+        """Count the Cholesky factorisations that needed more than the base jitter: (*R)."""
         if self.jitter is None:
             return torch.zeros(self.costs.shape[1:-1], dtype=torch.long, device=self.costs.device)
         return (self.jitter > 0).sum(0)

@@ -66,7 +66,7 @@ def step_components(
 
 
 def energy(state: Array, plant: CartWithLinks) -> Array:
-    """Mechanical energy [J], (...), of states (..., 6); zero potential where both rods lie level."""
+    """Return the energy [J], (...), of states (..., 6); zero potential where both rods lie level."""
     v, w1, w2 = state[..., 1], state[..., 3], state[..., 5]
     first, second = state[..., 2], state[..., 4]
     _, cos = trigonometry(first)

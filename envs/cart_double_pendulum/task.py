@@ -90,9 +90,9 @@ class CartDoublePendulumTask(SwingUpTask):
         return step_components(components, forces[0], self.plant)
 
     def tip_distance(self, state: Array) -> Array:
-        """Distance of the second rod's tip from its target [m], (...), of states (..., 6)."""
+        """Return the distance of the second rod's tip from its target [m], (...), of states (..., 6)."""
         return self.cost.distance(state)  # type: ignore[attr-defined, no-any-return]
 
     def energy(self, state: Array) -> Array:
-        """Mechanical energy [J], (...), of states (..., 6)."""
+        """Return the mechanical energy [J], (...), of states (..., 6)."""
         return energy(state, self.plant)

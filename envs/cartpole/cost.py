@@ -25,7 +25,7 @@ class AngleCost:
     """
 
     def __call__(self, state: Array, action: Array | None = None) -> Array:
-        """Cost in [0, 1], (...), of states (..., 4); the action (..., 1) is ignored."""
+        """Return the cost in [0, 1], (...), of states (..., 4); the action (..., 1) is ignored."""
         x, theta = state[..., 0], state[..., 2]
         return saturate(x * x + theta * theta)
 
@@ -65,7 +65,7 @@ class TipCost:
                 raise ValueError(f"{name} must be a finite length > 0 m, got {value!r}.")
 
     def __call__(self, state: Array, action: Array | None = None) -> Array:
-        """Cost in [0, 1], (...), of states (..., 4); the action (..., 1) is ignored."""
+        """Return the cost in [0, 1], (...), of states (..., 4); the action (..., 1) is ignored."""
         return saturate(squared_tip_distance(state, self.pole_length) / (self.width * self.width))
 
 
@@ -94,7 +94,7 @@ def make_cost(name: str, width: float, pole_length: float = DEFAULT_PARAMETERS.p
 
 
 def tip_position(state: Array, pole_length: float = DEFAULT_PARAMETERS.pole_length) -> tuple[Array, Array]:
-    """Horizontal and vertical position of the tip, (x + l sin(theta), l cos(theta)) [m], each (...).
+    """Return the tip's horizontal and vertical position, (x + l sin(theta), l cos(theta)) [m], each (...).
 
     The height is measured from the hinge; the target is (0, l).
     """
@@ -104,12 +104,12 @@ def tip_position(state: Array, pole_length: float = DEFAULT_PARAMETERS.pole_leng
 
 
 def squared_tip_distance(state: Array, pole_length: float = DEFAULT_PARAMETERS.pole_length) -> Array:
-    """Squared distance of the tip from the target (0, l) [m^2], (...), of states (..., 4)."""
+    """Return the squared distance of the tip from the target (0, l) [m^2], (...), of states (..., 4)."""
     across, height = tip_position(state, pole_length)
     missing = height - pole_length
     return across * across + missing * missing
 
 
 def tip_distance(state: Array, pole_length: float = DEFAULT_PARAMETERS.pole_length) -> Array:
-    """Distance of the tip from the target (0, l) [m], (...), of states (..., 4); kinked at the target."""
+    """Return the tip's distance from its target [m], (...), of states (..., 4); kinked at the target."""
     return root(squared_tip_distance(state, pole_length))

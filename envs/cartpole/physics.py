@@ -121,7 +121,7 @@ def step_components(
 
 
 def energy(state: Array, parameters: CartPoleParameters = DEFAULT_PARAMETERS) -> Array:
-    """Mechanical energy, kinetic and potential.
+    """Return the mechanical energy, kinetic and potential.
 
     With v = x_dot, w = theta_dot, c = cos(theta) and the moment of inertia m l^2 / 3 about the hinge:
 

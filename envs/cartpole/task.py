@@ -89,11 +89,11 @@ class CartPoleTask(SwingUpTask):
         return step_components((x, x_dot, theta, theta_dot), forces[0], self.parameters)
 
     def tip_distance(self, state: Array) -> Array:
-        """Distance of the tip from its target [m], (...), of states (..., 4)."""
+        """Return the distance of the tip from its target [m], (...), of states (..., 4)."""
         return tip_distance(state, self.parameters.pole_length)
 
     def energy(self, state: Array) -> Array:
-        """Mechanical energy [J], (...), of states (..., 4)."""
+        """Return the mechanical energy [J], (...), of states (..., 4)."""
         return energy(state, self.parameters)
 
 

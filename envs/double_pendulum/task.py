@@ -95,9 +95,9 @@ class DoublePendulumTask(SwingUpTask):
         return step_components(components, torques, self.links)
 
     def tip_distance(self, state: Array) -> Array:
-        """Distance of the second rod's tip from its target [m], (...), of states (..., 4)."""
+        """Return the distance of the second rod's tip from its target [m], (...), of states (..., 4)."""
         return self.cost.distance(state)  # type: ignore[attr-defined, no-any-return]
 
     def energy(self, state: Array) -> Array:
-        """Mechanical energy [J], (...), of states (..., 4)."""
+        """Return the mechanical energy [J], (...), of states (..., 4)."""
         return links_energy(self.links, (state[..., 0], state[..., 2]), (state[..., 1], state[..., 3]))

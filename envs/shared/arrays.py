@@ -31,12 +31,12 @@ def trigonometry(
 
 
 def constants(like: Component, *values: float) -> tuple[float, ...]:
-    """Factors for `like`: NumPy multiplies an array by a 0-d array in 60 % of the time that a float takes."""
+    """Make factors for `like`: NumPy multiplies an array by a 0-d one in 60 % of the time of a float."""
     return tuple(cast("float", np.asarray(v)) for v in values) if isinstance(like, np.ndarray) else values
 
 
 def saturate(squared_error: Array) -> Array:
-    """1 - exp(-e / 2), computed as -expm1(-e / 2) so that small errors keep their digits."""
+    """Return 1 - exp(-e / 2), computed as -expm1(-e / 2) so that small errors keep their digits."""
     exponent = -0.5 * squared_error
     return -torch.expm1(exponent) if isinstance(exponent, torch.Tensor) else -np.expm1(exponent)
 

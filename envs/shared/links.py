@@ -68,7 +68,7 @@ def check_constants(name: str, value: Any, may_be_zero: bool) -> None:
 
 
 def two_numbers(name: str, values: Sequence[float]) -> tuple[float, float]:
-    """Two numbers, one a joint; ValueError where there are not two."""
+    """Return two numbers, one a joint; ValueError where there are not two."""
     try:
         first, second = (float(value) for value in values)
     except (TypeError, ValueError) as error:
@@ -77,7 +77,7 @@ def two_numbers(name: str, values: Sequence[float]) -> tuple[float, float]:
 
 
 def squared_tip_distance(links: TwoLinks, base: Array | float, first: Array, second: Array) -> Array:
-    """Squared distance of the second rod's tip from its target (0, l_1 + l_2) [m^2].
+    """Return the squared distance of the second rod's tip from its target (0, l_1 + l_2) [m^2].
 
     Args:
         links: The rods.
@@ -118,24 +118,24 @@ class LinksTipCost:
             raise ValueError(f"cost_width must be a finite length > 0 m, got {self.width!r}.")
 
     def __call__(self, state: Array, action: Array | None = None) -> Array:
-        """Cost in [0, 1], (...), of states (..., D); the action is ignored."""
+        """Return the cost in [0, 1], (...), of states (..., D); the action is ignored."""
         return saturate(self.squared_distance(state) / (self.width * self.width))
 
     def squared_distance(self, state: Array) -> Array:
-        """Squared distance of the tip from its target [m^2], (...), of states (..., D)."""
+        """Return the squared distance of the tip from its target [m^2], (...), of states (..., D)."""
         first, second = self.angles
         base: Array | float = 0.0 if self.base is None else state[..., self.base]
         return squared_tip_distance(self.links, base, state[..., first], state[..., second])
 
     def distance(self, state: Array) -> Array:
-        """Distance of the tip from its target [m], (...), of states (..., D); kinked at the target."""
+        """Return the tip's distance from its target [m], (...), of states (..., D); kinked at the target."""
         return root(self.squared_distance(state))
 
 
 def links_energy(
     links: TwoLinks, angles: tuple[Component, Component], rates: tuple[Component, Component]
 ) -> Component:
-    """Energy of two rods on a fixed hinge [J]; zero potential where both lie level with it.
+    """Return the energy of two rods on a fixed hinge [J]; zero potential where both lie level with it.
 
     Args:
         links: The rods.

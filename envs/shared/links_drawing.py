@@ -82,7 +82,7 @@ class LinksRenderer(Renderer):
         return state[skip], state[skip + 2]
 
     def _points(self, state: tuple[float, ...]) -> tuple[tuple[float, float], ...]:
-        """Places of hinge, joint and tip [m]."""
+        """Return the places of hinge, joint and tip [m]."""
         first, second = self._angles(state)
         l1, l2 = self.links.lengths
         base = state[0] if self.on_cart else 0.0

@@ -52,7 +52,7 @@ class NormalBlocks:
         self._next[indices] = NORMAL_ROWS
 
     def draw(self, indices: Indices) -> FloatArray:
-        """Next row of each of k sub-environments, (k, D)."""
+        """Return the next row of each of k sub-environments, (k, D)."""
         for index in indices[self._next[indices] >= NORMAL_ROWS].tolist():
             self._generator(index).standard_normal(out=self._blocks[index])
             self._next[index] = 0

@@ -111,7 +111,7 @@ class SwingUpEnv(TaskAttributes, gymnasium.Env[Observation, npt.NDArray[np.float
             self._renderer = None
 
     def _outcome(self) -> tuple[Observation, dict[str, Any], float]:
-        """Observation (D,), info and reward of the state just reached."""
+        """Return observation (D,), info and reward of the state just reached."""
         state = np.array(self._state)
         distance = float(self.task.tip_distance(state))
         counts = distance <= self.task.success_distance and self._steps > 0
@@ -127,7 +127,7 @@ class SwingUpEnv(TaskAttributes, gymnasium.Env[Observation, npt.NDArray[np.float
         return observation, info, 1.0 - float(self.cost(state))
 
     def _draw(self) -> FloatArray:
-        """Next D standard normals of a block, drawn together so that a vector environment can do so cheaply.
+        """Return the next D standard normals of a block, which a vector environment can draw cheaply.
 
         Every `reset` starts a new block: nothing but `np_random` carries over from one episode to the next.
         """

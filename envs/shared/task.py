@@ -64,11 +64,11 @@ class SwingUpTask(ABC):
 
     @abstractmethod
     def tip_distance(self, state: Array) -> Array:
-        """Distance of the tip from its target [m], (...), of states (..., D)."""
+        """Return the distance of the tip from its target [m], (...), of states (..., D)."""
 
     @abstractmethod
     def energy(self, state: Array) -> Array:
-        """Mechanical energy [J], (...), of states (..., D)."""
+        """Return the mechanical energy [J], (...), of states (..., D)."""
 
     @property
     def state_dims(self) -> int:

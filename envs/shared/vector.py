@@ -171,7 +171,7 @@ class SwingUpVectorEnv(
             array[indices] = 0
 
     def _outcome(self, indices: Indices) -> tuple[Observations, Info]:
-        """Observations (k, D) and info, arrays of k rows, of states that k sub-environments just reached."""
+        """Return observations (k, D) and info, arrays of k rows, of states that were just reached."""
         state = np.ascontiguousarray(self._states[:, indices].T)
         distance = self.task.tip_distance(state)
         counts = (distance <= self.task.success_distance) & (self._steps[indices] > 0)

@@ -72,13 +72,13 @@ class _Workers:
         self._steps = [0] * env.num_envs
 
     def step_async(self, actions: NDArray[Any]) -> None:
-        """As the method of `VecEnv`."""
+        """Do as the method of `VecEnv`."""
         for remote, action in zip(self._env.remotes, actions, strict=True):
             remote.send(("env_method", ("step", (action,), {})))
         self._env.waiting = True
 
     def step_wait(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.bool_], list[dict[str, Any]]]:
-        """As the method of `VecEnv`."""
+        """Do as the method of `VecEnv`."""
         remotes, shape = self._env.remotes, self._env.observation_space.shape
         results = [remote.recv() for remote in remotes]
         self._env.waiting = False
@@ -105,7 +105,7 @@ class _Workers:
 
 
 def _steps_as_usual(cls: type[SubprocVecEnv]) -> bool:
-    """Whether a class steps its processes as SubprocVecEnv itself does."""
+    """Tell whether a class steps its processes as SubprocVecEnv itself does."""
     return all(getattr(cls, name) is getattr(SubprocVecEnv, name) for name in ("step_async", "step_wait"))
 
 

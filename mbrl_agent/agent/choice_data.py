@@ -28,7 +28,7 @@ MAX_DEPTH = 30
 
 
 def full_name(cls: type) -> str:
-    """Where a class is defined: `module.QualifiedName`."""
+    """Tell where a class is defined: `module.QualifiedName`."""
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
@@ -133,7 +133,7 @@ def decode_policy(data: Any, custom: type | None) -> type:
 
 
 def _is_the_packages(cls: type) -> bool:
-    """Whether a class is one of those that the package offers by name."""
+    """Tell whether a class is one of those that the package offers by name."""
     registries: tuple[Registry[Any], ...] = (RESAMPLERS, ESTIMATORS, DYNAMICS, ROLLOUTS)
     return cls in _policies().values() or any(registry.is_own(cls) for registry in registries)
 

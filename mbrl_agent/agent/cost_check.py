@@ -56,7 +56,7 @@ class CostCheck:
 def cost_reward_correlation(
     cost: Cost, episodes: Sequence[Episode], device: torch.device | str = "cpu"
 ) -> tuple[float, int] | None:
-    """Spearman's rank correlation between the cost of each real step and minus its reward.
+    """Return Spearman's rank correlation between the cost of each real step and minus its reward.
 
     Args:
         cost: Of the state after a step, and the action.
@@ -87,7 +87,7 @@ def cost_reward_correlation(
 
 
 def disagree(correlation: float, steps: int) -> bool:
-    """Whether the correlation is below `LEAST_CORRELATION` even at two standard errors above its estimate.
+    """Tell whether even two standard errors above the estimate are below `LEAST_CORRELATION`.
 
     The standard error of a rank correlation of n independent pairs is about 1 / sqrt(n - 1).
     """
@@ -96,7 +96,7 @@ def disagree(correlation: float, steps: int) -> bool:
 
 
 def rank_correlation(first: FloatArray, second: FloatArray) -> float:
-    """Spearman's rank correlation of two samples (N), none of them constant; ties share their mean rank.
+    """Compute Spearman's rank correlation of two samples (N), none constant; ties share their mean rank.
 
     Reference: Kendall and Gibbons, "Rank Correlation Methods", 1990.
     """
@@ -104,20 +104,20 @@ def rank_correlation(first: FloatArray, second: FloatArray) -> float:
 
 
 def _ranks(values: FloatArray) -> FloatArray:
-    """(N), ranks from 0, of equal values the mean."""
+    """Return ranks from 0, (N), of equal values the mean."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks: FloatArray = (np.cumsum(counts) - 0.5 * (counts + 1))[inverse]
     return ranks
 
 
 def _rounded(values: FloatArray) -> FloatArray:
-    """In units of a millionth of the large ones: what differs by less is a rounding error, and equal."""
+    """Count in millionths of the large ones: what differs by less is a rounding error, and equal."""
     unit = 1e-6 * float(np.quantile(np.abs(values), 0.9)) if len(values) else 0.0
     return np.round(values / unit) if unit > 0 else values
 
 
 def _varies(values: FloatArray) -> bool:
-    """Whether enough steps have another value than the most frequent one."""
+    """Tell whether enough steps have another value than the most frequent one."""
     if len(values) == 0:
         return False
     most_frequent = np.unique(values, return_counts=True)[1].max()
@@ -125,7 +125,7 @@ def _varies(values: FloatArray) -> bool:
 
 
 def _follows_action(rewards: FloatArray, actions: FloatArray) -> bool:
-    """Whether a quadratic function of each action orders the steps as the reward does.
+    """Tell whether a quadratic function of each action orders the steps as the reward does.
 
     It is fitted to the rewards without the rare extremes, such as the one for reaching a goal.
     """

@@ -16,12 +16,12 @@ MAX_LENGTH = 20  # Stable-Baselines3's table on the terminal cuts long names, an
 
 
 def offered_names(env: VecEnv | None, dims: int) -> list[str]:
-    """(D), the names in the environments' `observation_labels`, or the indices where they have none."""
+    """Return the (D) names in the environments' `observation_labels`, or indices where they have none."""
     return dimension_names(None if env is None else Attributes(env).get("observation_labels"), dims)
 
 
 def dimension_names(labels: Any, dims: int) -> list[str]:
-    """One name a dimension, all different: "theta_dot [rad/s]" becomes "theta_dot".
+    """Return one name a dimension, all different: "theta_dot [rad/s]" becomes "theta_dot".
 
     A unit in square brackets at the end is left out, and what may not stand in a tag becomes "_". A label of
     which nothing is left becomes the dimension's index, and one that two dimensions share gets it appended.

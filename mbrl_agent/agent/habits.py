@@ -83,7 +83,7 @@ def refuse_load_options(given: Iterable[str]) -> None:
 def choose_policy(
     policy: Any, policy_kwargs: Mapping[str, Any] | None, aliases: Mapping[str, type[BasePolicy]]
 ) -> tuple[type[SearchPolicy], dict[str, Any]]:
-    """The class of a policy and its options from whatever the user named it by.
+    """Return the class of a policy and its options from whatever the user named it by.
 
     Args:
         policy: Spelled ("rbf", "RbfPolicy", "mlp:hidden=64x64"), an instance of `PolicyOptions`, or a class.
@@ -132,7 +132,7 @@ def _check_policy_options(policy: type[SearchPolicy], kwargs: Mapping[str, Any])
 
 
 def _keywords(function: Callable[..., object]) -> list[str]:
-    """Names of the arguments that may be given by keyword."""
+    """Return the names of the arguments that may be given by keyword."""
     parameters = inspect.signature(function).parameters.values()
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [p.name for p in parameters if p.kind in kinds and p.name != "self" and p.name[0] != "_"]

@@ -92,7 +92,7 @@ def valid_attribute(env: Env, name: str) -> Any:
 
 
 def is_stale(env: Env, name: str) -> bool:
-    """Whether observations are changed between the outside and the owner of an attribute."""
+    """Tell whether observations are changed between the outside and the owner of an attribute."""
     changed = False
     while isinstance(env, gymnasium.Wrapper):
         if _has_own(env, name):
@@ -103,7 +103,7 @@ def is_stale(env: Env, name: str) -> bool:
 
 
 def changes_observations(wrapper: gymnasium.Wrapper[Any, Any, Any, Any]) -> bool:
-    """Whether observations mean something else outside of a wrapper than inside.
+    """Tell whether observations mean something else outside of a wrapper than inside.
 
     A wrapper of the user's own that is no `ObservationWrapper` and leaves the space as it is counts as
     one that does not change them; so does a change of the floating-point type alone.
@@ -118,7 +118,7 @@ def changes_observations(wrapper: gymnasium.Wrapper[Any, Any, Any, Any]) -> bool
 
 
 def _same_space(one: spaces.Space[Any], other: spaces.Space[Any]) -> bool:
-    """Whether two spaces have the same shape and bounds, but for the rounding of a floating-point type."""
+    """Tell whether two spaces have the same shape and bounds, but for a floating-point type's rounding."""
     if not isinstance(one, spaces.Box) or not isinstance(other, spaces.Box):
         return one == other
     return one.shape == other.shape and all(
@@ -127,7 +127,7 @@ def _same_space(one: spaces.Space[Any], other: spaces.Space[Any]) -> bool:
 
 
 def _has_own(wrapper: Any, name: str) -> bool:
-    """Whether the wrapper itself has an attribute, not one below it that it hands through."""
+    """Tell whether the wrapper itself has an attribute, not one below it that it hands through."""
     try:
         object.__getattribute__(wrapper, name)
     except AttributeError:
@@ -154,7 +154,7 @@ class _StaleQuestion:
 
 
 def _is_wrapped(env: VecEnv, question: str | type) -> bool:
-    """Whether any of the environments is wrapped in a class, or has a stale attribute of that name."""
+    """Tell whether any of the environments is wrapped in a class, or has a stale attribute of that name."""
     try:
         for index in range(env.num_envs):
             asked: Any = _StaleQuestion(question) if isinstance(question, str) else question

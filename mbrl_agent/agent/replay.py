@@ -92,7 +92,7 @@ class Replay:
     def transitions(
         self, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu"
     ) -> Transitions:
-        """All transitions of all episodes, in order.
+        """Return all transitions of all episodes, in order.
 
         Raises:
             ValueError: There are no episodes.
@@ -115,7 +115,7 @@ class Replay:
 
 
 def _widths(episode: Episode) -> tuple[int, int]:
-    """D and U of an episode.
+    """Return D and U of an episode.
 
     Raises:
         ValueError: Its observations or actions are not arrays of two axes.

@@ -77,7 +77,7 @@ def write_state(path: Any, state: AgentState) -> None:
 
 
 def _tensors(state: AgentState) -> dict[str, Tensor]:
-    """All weights."""
+    """Return all weights."""
     groups = {"policy": state.policy, "dynamics": state.dynamics, "candidates": state.candidates or {}}
     tensors = {f"{group}/{name}": value for group, of in groups.items() for name, value in of.items()}
     if state.candidate_costs is not None:
@@ -265,7 +265,7 @@ def _given(archive: Archive) -> TaskArguments:
 
 
 def _pairs(config: Mapping[str, Any], name: str) -> tuple[tuple[int, int], ...]:
-    """Each index with that which belongs to it."""
+    """Return each index with that which belongs to it."""
     return tuple((int(index), int(other)) for index, other in config[name])
 
 

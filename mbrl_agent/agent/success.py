@@ -27,5 +27,5 @@ def as_success(value: Any) -> bool | None:
 
 
 def with_plain_success(info: dict[str, Any]) -> dict[str, Any]:
-    """An info in which `is_success`, if it is there, is as `as_success` reads it."""
+    """Return an info in which `is_success`, if it is there, is as `as_success` reads it."""
     return {**info, "is_success": as_success(info["is_success"])} if "is_success" in info else info

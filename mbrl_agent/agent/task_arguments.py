@@ -46,11 +46,11 @@ class TaskArguments:
     copied_dims: Mapping[int, int] | str | None = None
 
     def is_set(self, name: str) -> bool:
-        """Whether a value was passed, not None and not "none"."""
+        """Tell whether a value was passed, not None and not "none"."""
         return getattr(self, name) is not None and not self.is_declined(name)
 
     def is_declined(self, name: str) -> bool:
-        """Whether "none" was passed."""
+        """Tell whether "none" was passed."""
         return _is_none(getattr(self, name))
 
 
@@ -101,7 +101,7 @@ def read_task(env: VecEnv, given: TaskArguments, needs_step: bool = False) -> Ta
 
 
 def _takes_states(value: Any) -> bool:
-    """Whether it is a function of one argument."""
+    """Tell whether it is a function of one argument."""
     try:
         inspect.signature(value).bind(None)
     except (TypeError, ValueError):
@@ -114,7 +114,7 @@ def _is_none(value: Any) -> bool:
 
 
 def _moment(name: str, value: Any, dims: int) -> NDArray[np.float64] | None:
-    """(D) of one value or D; ValueError where they are not that, or a std is negative."""
+    """Return D numbers of one value or D; ValueError where they are not that, or a std is negative."""
     if value is None:
         return None
     array = _array(value)
@@ -149,7 +149,7 @@ def _array(value: Any) -> NDArray[np.float64] | None:
 
 
 def _indices(angle_dims: Any) -> tuple[int, ...]:
-    """Angle dimensions as a tuple; TypeError where they are not whole numbers."""
+    """Return the angle dimensions as a tuple; TypeError where they are not whole numbers."""
     try:
         return tuple(operator.index(i) for i in angle_dims) if angle_dims is not None else ()
     except TypeError as error:

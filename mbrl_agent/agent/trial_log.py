@@ -50,7 +50,7 @@ def record_windows(logger: Logger, recent: Collection[dict[str, Any]], successes
 
 
 def record_score(logger: Logger, score: Score, names: Sequence[str]) -> None:
-    """How well the last trial's model predicted this trial's episodes, by the names (D) of the dimensions."""
+    """Record how well the last trial's model predicted this trial's episodes, by dimensions' names (D)."""
     logger.record("dynamics/validation_nll", score.nll)
     for name, rmse in zip(names, score.rmse, strict=True):
         logger.record(f"dynamics/rmse_{name}", rmse)

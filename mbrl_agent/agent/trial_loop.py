@@ -156,7 +156,7 @@ class TrialLoop:
         trial_log.record_probe(self._algorithm.logger, probe)
 
     def _generator(self, purpose: str) -> torch.Generator:
-        """The randomness of a purpose in this trial."""
+        """Return the randomness of a purpose in this trial."""
         assert self._algorithm.seed is not None
         return derive_generator(self._algorithm.seed, purpose, self.trials, self._algorithm.device)
 

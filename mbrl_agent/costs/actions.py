@@ -61,7 +61,7 @@ class ActionPenalty(TaskCost):
         return _weighted_squares(self._scaled(action), self.weights)
 
     def _scaled(self, action: Tensor) -> list[Tensor]:
-        """u_j, each (...)."""
+        """Return u_j, each (...)."""
         parts = list(action.unbind(-1))
         if self.low is None or self.high is None:
             return parts
@@ -122,13 +122,13 @@ class ActionRatePenalty(TaskCost):
 
 
 def _weighted_squares(parts: Sequence[Tensor], weights: float | Sequence[float]) -> Tensor:
-    """sum_j w_j u_j^2, (...)."""
+    """Return sum_j w_j u_j^2, (...)."""
     squares = [w * (part * part) for w, part in zip(_spread(weights, len(parts)), parts, strict=True)]
     return add_up(squares)
 
 
 def _spread(values: float | Sequence[float], count: int) -> Sequence[float]:
-    """One number a dimension; ValueError where there is another number of them."""
+    """Return one number a dimension; ValueError where there is another number of them."""
     if not isinstance(values, Sequence):
         return [values] * count
     if len(values) != count:

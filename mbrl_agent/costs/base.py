@@ -140,7 +140,7 @@ def add_up(parts: Sequence[Tensor]) -> Tensor:
 
 
 def _is_cost(value: Any) -> bool:
-    """Whether it can be called; a class that nobody made an instance of is a mistake."""
+    """Tell whether it can be called; a class that nobody made an instance of is a mistake."""
     return callable(value) and not isinstance(value, type)
 
 

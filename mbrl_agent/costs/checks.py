@@ -63,7 +63,7 @@ def to_indices(name: str, values: Any) -> tuple[int, ...]:
 
 
 def to_weights(name: str, values: Any, dims: int) -> Vector:
-    """One weight for each of `dims` dimensions, none negative, not all zero.
+    """Return one weight for each of `dims` dimensions, none negative, not all zero.
 
     Raises:
         TypeError: They are not numbers.

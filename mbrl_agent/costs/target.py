@@ -98,7 +98,7 @@ class Quadratic(TaskCost):
         return add_up(products)
 
     def _rows(self) -> list[dict[int, float]]:
-        """W without its zeros, row by row; what is left of the diagonal is added to what is right of it."""
+        """Return W's rows without zeros; what is left of the diagonal is added to what is right of it."""
         weights: Any = self.weights
         if weights is None:
             return [{i: 1.0} for i in range(len(self.target))]
@@ -164,7 +164,7 @@ class Saturating(TaskCost):
 
 
 def saturate(squared: Tensor, width: float) -> Tensor:
-    """1 - exp(-d^2 / (2 w^2)) of squared distances d^2, by expm1, so that small ones keep their digits."""
+    """Return 1 - exp(-d^2 / (2 w^2)) of squared distances d^2, by expm1: small ones keep their digits."""
     return -torch.expm1(-0.5 * (squared / (width * width)))
 
 

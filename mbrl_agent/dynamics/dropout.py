@@ -224,7 +224,7 @@ class DropoutModel(DynamicsModel):
         return list(zip(self.weights, self.biases, strict=True))
 
     def _draw_layers(self, generator: torch.Generator) -> Network:
-        """Fresh weights (in, out), LeCun normal, and biases (out), zero."""
+        """Draw fresh weights (in, out), LeCun normal, and make biases (out), zero."""
         single = torch.float32  # whatever torch's default is
         return [
             (
@@ -236,7 +236,7 @@ class DropoutModel(DynamicsModel):
         ]
 
     def _draw_masks(self, generator: torch.Generator) -> Tensor:
-        """Whether each unit of all hidden layers is kept, (M, units); bool."""
+        """Draw whether each unit of all hidden layers is kept, (M, units); bool."""
         uniform = torch.rand(
             self.kept.shape, generator=generator, dtype=torch.float32, device=generator.device
         )

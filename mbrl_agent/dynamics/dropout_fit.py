@@ -128,7 +128,7 @@ def _forward(
 
 
 def _prior(network: Network, rates: Tensor, options: DropoutFitOptions) -> Tensor:
-    """N times what the prior adds to the loss."""
+    """Return N times what the prior adds to the loss."""
     kept = torch.cat([torch.ones_like(rates[:1]), 1 - rates])  # of what each layer takes in
     squares = torch.stack([weight.square().sum() for weight, _ in network])
     total = (kept * squares).sum() / (2 * options.prior_scale**2)

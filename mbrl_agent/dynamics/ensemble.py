@@ -250,7 +250,7 @@ class EnsembleModel(DynamicsModel):
             stored.data = bias
 
     def _draw_layers(self, generator: torch.Generator) -> Layers:
-        """Fresh weights (E, in, out), LeCun normal, and biases (E, 1, out), zero.
+        """Draw fresh weights (E, in, out), LeCun normal, and make biases (E, 1, out), zero.
 
         The columns of the last layer that give the standard deviations start at zero: at first the noise
         is the same everywhere, and only data can make it depend on the input.

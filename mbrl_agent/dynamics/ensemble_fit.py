@@ -117,7 +117,7 @@ class LossGradient(NamedTuple):
 
 
 def loss_gradient(layers: Layers, inputs: Tensor, targets: Tensor, terms: Tensor) -> LossGradient:
-    """Weighted negative log-likelihood of each member, and its gradient by the chain rule.
+    """Return the weighted negative log-likelihood of each member, and its gradient by the chain rule.
 
     With residuals r = (mean - target) / s, a term of weight w has the derivatives w r / s by the mean and
     w (1 - r^2) by log s. Autograd through the same takes half as long again.
@@ -163,12 +163,12 @@ def _check_converged(parameters: list[Tensor], curve: Tensor, options: FitOption
 
 
 def negative_log_likelihood(mean: Tensor, log_std: Tensor, targets: Tensor) -> Tensor:
-    """Of a Gaussian with diagonal covariance, by dimension [nats]."""
+    """Compute that of a Gaussian with diagonal covariance, by dimension [nats]."""
     return 0.5 * ((targets - mean) * (-log_std).exp()) ** 2 + log_std + LOG_NORMALISER
 
 
 def seen_from(layers: Layers, old: Scalings, new: Scalings) -> Layers:
-    """Networks that work by the old scalings as they look by the new ones: the same functions."""
+    """Return networks that work by the old scalings as they look by the new ones: the same functions."""
     (first, first_bias), *rest = layers
     factor, shift = (part.to(first) for part in old.inputs.seen_from(new.inputs))
     layers = [(factor[:, None] * first, first_bias + (shift @ first).unsqueeze(-2)), *rest]

@@ -86,5 +86,5 @@ class HeldOut:
         return (scaled.median(0).values / NORMAL_MEDIAN).clamp_min(1.0)
 
     def _mean(self, values: Tensor) -> Tensor:
-        """Mean over what was held out: (E, N, K) -> (K)."""
+        """Return the mean over what was held out: (E, N, K) -> (K)."""
         return (values * self._unseen).sum((0, 1)) / self._unseen.sum().clamp_min(1)

@@ -91,7 +91,7 @@ class EnsemblePredictor(Predictor):
     def _shuffled_vjp(
         self, state: Tensor, action: Tensor, extra_noise: Tensor
     ) -> tuple[Prediction, PullBack]:
-        """Per-step propagation: a random permutation deals the particles out to the blocks, evenly."""
+        """Deal the particles out to the blocks by a random permutation, evenly: per-step propagation."""
         order = extra_noise[..., :1].argsort(dim=-2)  # (*R, P, 1)
         inverse = order.argsort(dim=-2)
         prediction, pull_back_dealt = self.vjp(
@@ -107,13 +107,13 @@ class EnsemblePredictor(Predictor):
         return Prediction(*gathered), pull_back
 
     def _to_blocks(self, values: Tensor) -> Tensor:
-        """(*R, P, .) -> (E, N, .), a view where there are no replicates."""
+        """Reshape (*R, P, .) to (E, N, .), a view where there are no replicates."""
         *_, particles, columns = values.shape
         blocks = values.reshape(-1, self.members, particles // self.members, columns).transpose(0, 1)
         return blocks.reshape(self.members, -1, columns)
 
     def _from_blocks(self, values: Tensor, state: Tensor) -> Tensor:
-        """(E, N, .) -> (*R, P, .) with the leading axes of the states."""
+        """Reshape (E, N, .) to (*R, P, .) with the leading axes of the states."""
         *shape, particles, _ = state.shape
         blocks = values.view(self.members, -1, particles // self.members, values.shape[-1]).transpose(0, 1)
         return blocks.reshape(*shape, particles, values.shape[-1])

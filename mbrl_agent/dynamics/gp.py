@@ -285,7 +285,7 @@ class GpModel(DynamicsModel):
         return Score(float(nll.mean()) if varied.any() else 0.0, error.square().mean(0).sqrt().tolist())
 
     def _posterior(self) -> Any:
-        """(state, action, .) -> Prediction with the mean and the variance of the posterior."""
+        """Return a function (state, action, .) -> Prediction with the posterior's mean and variance."""
         hyperparameters, kernel = self.hyperparameters, self.kernel
         tasks = len(self.targets)
         points = self.inputs.double().expand(tasks, -1, -1)

@@ -198,7 +198,7 @@ class DrawsPredictor(Predictor):
         return prediction, pull_back
 
     def _functions(self, z: Tensor) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Values (*R, P, K) of the particles' functions at z (*R, P, F), and the pull-back."""
+        """Return the values (*R, P, K) of the particles' functions at z (*R, P, F), and the pull-back."""
         cosines, sines, corrections, slopes = self._deal(z.shape[-2])
         tasks, dims = cosines.shape[1], z.shape[-1]
         products = torch.cat([z, z * z, torch.ones_like(z[..., :1])], dim=-1) @ self._basis

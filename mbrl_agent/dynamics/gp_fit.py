@@ -51,7 +51,7 @@ class _Problem:
         self.curve: list[float] = []
 
     def read(self, vector: Tensor) -> Hyperparameters:
-        """Hyperparameters from the vector (l, s, n, a), all logs but n: that is above its floor."""
+        """Unpack the vector (l, s, n, a), all logs but n: that is above its floor."""
         count = self.inputs.shape[1]
         noise = 0.5 * torch.logaddexp(2 * vector[count + 1], vector.new_tensor(2 * math.log(LEAST_NOISE)))
         return Hyperparameters(vector[:count], vector[count], noise, vector[count + 2 :])
@@ -67,7 +67,7 @@ class _Problem:
         ])  # fmt: skip
 
     def value_and_gradient(self, vector: Tensor) -> tuple[Tensor, Tensor]:
-        """Penalised negative log likelihood a transition, and its derivative.
+        """Return the penalised negative log likelihood a transition, and its derivative.
 
         The derivative by the covariance is (K^-1 - a a^T) / 2 with a = K^-1 y, which spares autograd the
         way through a factorisation.

@@ -120,7 +120,7 @@ class Hyperparameters:
     log_slopes: Tensor
 
     def covariance(self, kernel: Kernel, one: Tensor, other: Tensor) -> Tensor:
-        """Covariance of functions, without noise, between points (*K, N, F) and (*K, M, F): (*K, N, M)."""
+        """Return the covariance, without noise, of functions at points (*K, N, F), (*K, M, F): (*K, N, M)."""
         inverse = (-self.log_lengthscales).exp().unsqueeze(-2)
         a, b = one * inverse, other * inverse
         half = (a.square().sum(-1, keepdim=True) + b.square().sum(-1).unsqueeze(-2)) / 2
@@ -132,14 +132,14 @@ class Hyperparameters:
         return found
 
     def variance(self, kernel: Kernel, points: Tensor) -> Tensor:
-        """Prior variance of functions at points (*K, N, F): (*K, N)."""
+        """Return the prior variance of functions at points (*K, N, F): (*K, N)."""
         signal = (2 * self.log_signal).exp().unsqueeze(-1)
         if not kernel.linear:
             return signal.expand(points.shape[:-1])
         return signal + (points.square() * (2 * self.log_slopes).exp().unsqueeze(-2)).sum(-1)
 
     def noise_variance(self) -> Tensor:
-        """Variance of the noise, (*K)."""
+        """Return the variance of the noise, (*K)."""
         return (2 * self.log_noise).exp()
 
 

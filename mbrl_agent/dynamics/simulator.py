@@ -113,7 +113,7 @@ class SimulatorModel(DynamicsModel):
         return Score(float(nll.mean()) if varied.any() else 0.0, error.square().mean(0).sqrt().tolist())
 
     def _errors(self, transitions: Transitions) -> Tensor:
-        """Of the next states, (N, D), angles the shorter way round."""
+        """Return those of the next states, (N, D), angles the shorter way round."""
         with torch.no_grad():
             mean = self.predict(transitions.states, transitions.actions).mean
         return self.features.change(mean, transitions.next_states)

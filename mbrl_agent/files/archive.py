@@ -140,7 +140,7 @@ def _check_target(path: object, method: str) -> None:
 
 
 def _existing_file(path: Path) -> Path:
-    """`path`, or `path.zip` where there is no such file."""
+    """Return `path`, or `path.zip` where there is no such file."""
     for candidate in (path, Path(f"{path}.zip")):
         if candidate.is_file():
             return candidate

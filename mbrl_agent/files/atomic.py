@@ -36,7 +36,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def remnants(directory: Path) -> Iterator[tuple[Path, str]]:
-    """Temporary files that killed processes left in a directory, each with the name of its file."""
+    """Yield temporary files that killed processes left in a directory, each with the name of its file."""
     for path in directory.glob(f"{PREFIX}*{SUFFIX}"):
         _, _, name = path.name.removesuffix(SUFFIX).removeprefix(PREFIX).partition("-")
         yield path, name

@@ -35,7 +35,7 @@ _NPY_HEADER = re.compile(
 
 
 def read_at_most(stream: IO[bytes], limit: int) -> bytes:
-    """Up to about `limit` bytes, in pieces: `read(limit)` would allocate all of `limit` first.
+    """Read up to about `limit` bytes, in pieces: `read(limit)` would allocate all of `limit` first.
 
     Raises:
         TypeError: The stream gives text.
@@ -65,7 +65,7 @@ def read_file(path: Path, max_bytes: int) -> bytes:
 
 
 def encode_json(data: dict[str, Any], name: str) -> bytes:
-    """JSON with sorted keys; NaN and infinities are written as Python's json does.
+    """Write JSON with sorted keys; NaN and infinities as Python's json does.
 
     Args:
         data: Dicts with string keys, lists, tuples (which become lists), strings, numbers, booleans, None.

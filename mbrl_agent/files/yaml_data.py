@@ -67,7 +67,7 @@ _PlainLoader.yaml_implicit_resolvers = {
 
 
 def decode_yaml(text: str) -> Any:
-    """Plain data from YAML; a date and 1:30 are text, `<<` and `=` have no special meaning.
+    """Read plain data from YAML; a date and 1:30 are text, `<<` and `=` have no special meaning.
 
     Raises:
         ValueError: Not YAML, or not plain data; the message says where.

@@ -33,7 +33,7 @@ class Factorisation(NamedTuple):
 
 
 def robust_cholesky(covariance: Tensor) -> tuple[Tensor, Tensor]:
-    """Cholesky factor L, (*B, D, D), and the jitter beyond the base, (*B); see `factorise`.
+    """Return the Cholesky factor L, (*B, D, D), and the jitter beyond the base, (*B); see `factorise`.
 
     Example:
         >>> factor, jitter = robust_cholesky(torch.tensor([[4.0, 0.0], [0.0, 0.0]]))
@@ -46,7 +46,7 @@ def robust_cholesky(covariance: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def factorise(covariance: Tensor) -> Factorisation:
-    """Cholesky factor of a covariance that may be singular, badly scaled or zero.
+    """Factorise a covariance that may be singular, badly scaled or zero.
 
     Sigma is scaled to its correlation matrix C = Sigma / (d d^T), d = sqrt(diag(Sigma)), and
     L = d * chol(C + j I) with a base jitter j = 168 eps: whatever the units of the dimensions, their
@@ -98,7 +98,7 @@ def pull_back(fit: Factorisation, by_factor: Tensor) -> Tensor:
 
 
 def _any(failed: Tensor) -> bool:
-    """Whether to do something about failures; on a GPU always, since asking would wait for its answer."""
+    """Tell whether to act on failures; on a GPU always, since asking would wait for its answer."""
     return failed.is_cuda or bool(failed.any())
 
 

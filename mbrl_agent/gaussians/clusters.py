@@ -52,7 +52,7 @@ def shrinkage_matrix(log_mass: Tensor, num_particles: int, shrinkage: float) -> 
 def soft_clusters(
     samples: Samples, previous: Tensor | None, components: int, iterations: int, shrinkage: float = SHRINKAGE
 ) -> Tensor:
-    """Responsibilities of K Gaussian components for the particles, by EM with shrunk covariances.
+    """Fit the responsibilities of K Gaussian components for the particles, by EM with shrunk covariances.
 
     Args:
         samples: The particles, B clouds of P.
@@ -91,7 +91,7 @@ def _em(log_responsibilities: Tensor, samples: Samples, iterations: int, shrinka
 
 
 def _slices(samples: Samples, components: int) -> Tensor:
-    """Candidate starts: cut the cloud across each of its dimensions, where a Gaussian has its quantiles.
+    """Make candidate starts: cut the cloud across each dimension, where a Gaussian has its quantiles.
 
     A pair of modes lies on both sides of a cut across some dimension. No random numbers are needed, and
     the order of the particles does not matter.
@@ -114,6 +114,6 @@ def _slices(samples: Samples, components: int) -> Tensor:
 
 
 def label_shares(is_label: Tensor, dtype: torch.dtype) -> Tensor:
-    """Log-shares of particles whose component is known: (..., K, P) bool to log r_ik."""
+    """Return the log-shares of particles whose component is known: (..., K, P) bool to log r_ik."""
     shares = torch.full_like(is_label, SPARE_LOG_SHARE, dtype=dtype)
     return shares.masked_fill(is_label, 0.0)

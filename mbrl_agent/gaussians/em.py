@@ -73,7 +73,7 @@ class Samples(NamedTuple):
     regularisation: Regularisation
 
     def repeat(self, times: int) -> Samples:
-        """Every replicate several times in a row."""
+        """Repeat every replicate several times in a row."""
         points, features, centre, scale = (part.repeat_interleave(times, 0) for part in self[:4])
         return Samples(points, features, centre, scale, self.regularisation)
 
@@ -168,7 +168,7 @@ def maximise(samples: Samples, share: Tensor, correction: float = 1.0) -> Moment
 
 
 def covariances(moments: Moments) -> Tensor:
-    """Sigma_k in homogeneous coordinates, (B K, H, H)."""
+    """Return the Sigma_k in homogeneous coordinates, (B K, H, H)."""
     if moments.variance.shape[-1] == 0:
         return torch.bmm(moments.weighted, moments.centred.mT)
     diagonal = torch.diag_embed(moments.variance).flatten(0, 1)
@@ -176,7 +176,7 @@ def covariances(moments: Moments) -> Tensor:
 
 
 def mixed(matrix: Tensor, covariance: Tensor) -> Tensor:
-    """Linear combinations of the components' matrices, sum_j M_kj X_j, with M (B, K, K) and X (B K, ...).
+    """Combine the components' matrices linearly, sum_j M_kj X_j, with M (B, K, K) and X (B K, ...).
 
     Its adjoint is the same with the transpose of M.
     """

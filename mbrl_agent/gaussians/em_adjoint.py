@@ -26,7 +26,7 @@ class Adjoint(NamedTuple):
 
     @classmethod
     def zeros(cls, samples: Samples) -> Adjoint:
-        """Nothing so far."""
+        """Make one with nothing in it so far."""
         shape = samples.points[:, 0]
         return cls(torch.zeros_like(shape), torch.zeros_like(shape))
 
@@ -39,7 +39,7 @@ class Adjoint(NamedTuple):
 
 
 def bordered(scatter: Tensor, mean: Tensor) -> Tensor:
-    """Adjoint of Sigma in homogeneous coordinates from those of its parts, (B K, H, H).
+    """Return the adjoint of Sigma in homogeneous coordinates from those of its parts, (B K, H, H).
 
     Args:
         scatter: Of the scatter, (B K, D, D).
@@ -55,7 +55,7 @@ def bordered(scatter: Tensor, mean: Tensor) -> Tensor:
 
 
 def samples_adjoint(moments: Moments, into: Adjoint, covariance: Tensor, variance: Tensor | None) -> None:
-    """Adjoint of `maximise` and `covariances` with respect to the samples.
+    """Add the adjoint of `maximise` and `covariances` with respect to the samples.
 
         d/d(m_i, 1) = sum_k 2 s_ik G_k c_ik,  d/dS_i = sum_k s_ik v_k
 
@@ -73,7 +73,7 @@ def samples_adjoint(moments: Moments, into: Adjoint, covariance: Tensor, varianc
 
 
 def share_adjoint(samples: Samples, moments: Moments, covariance: Tensor, variance: Tensor) -> Tensor:
-    """Adjoint of `maximise` and `covariances` with respect to the shares, up to a constant for each k.
+    """Return the adjoint of `maximise` and `covariances` by the shares, up to a constant for each k.
 
         d/ds_ik = c_ik^T G_k c_ik + v_k S_i
 
@@ -92,7 +92,7 @@ def share_adjoint(samples: Samples, moments: Moments, covariance: Tensor, varian
 
 
 def normalise_adjoint(share: Tensor, adjoint: Tensor, log_mass: Tensor) -> Tensor:
-    """Adjoint of `normalise`: s_ik (a_ik - sum_j s_jk a_jk + l_k), (B, K, N).
+    """Return the adjoint of `normalise`: s_ik (a_ik - sum_j s_jk a_jk + l_k), (B, K, N).
 
     Args:
         share: s, (B, K, N).
@@ -106,7 +106,7 @@ def normalise_adjoint(share: Tensor, adjoint: Tensor, log_mass: Tensor) -> Tenso
 def expect_adjoint(
     samples: Samples, densities: Densities, into: Adjoint, log_joint: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Adjoint of `expect`, for J the adjoint of the log-densities and y = L^-1 c.
+    """Return the adjoint of `expect`, for J the adjoint of the log-densities and y = L^-1 c.
 
         d/dSigma_k = L^-T (sum_i J_ik (y_ik y_ik^T - I)) L^-1 / 2,  d/d(m_i, 1) = -sum_k J_ik L^-T y_ik
 

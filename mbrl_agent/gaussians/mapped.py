@@ -156,7 +156,7 @@ def pairs(count: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 @cache
 def _places(count: int, device: torch.device) -> Tensor:
-    """Where each entry of a symmetric matrix is among its pairs, (K, K)."""
+    """Return where each entry of a symmetric matrix is among its pairs, (K, K)."""
     first, second = pairs(count, device)
     places = torch.zeros(count, count, dtype=torch.long, device=device)
     order = torch.arange(len(first), device=device)
@@ -198,7 +198,7 @@ def _inverse_and_log_det(matrix: Tensor) -> tuple[tuple[Tensor, Tensor], PullBac
 
 
 def _exponentials(a: Tensor, b: Tensor, left: Tensor, right: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """exp(a_i + b_j + left_i . right_j), and what it is a function of: (left, a, 1) and (right, 1, b)."""
+    """Return exp(a_i + b_j + left_i . right_j), and what it is of: (left, a, 1) and (right, 1, b)."""
     ones = torch.ones_like(a).unsqueeze(-1)
     one = torch.cat([left, a.unsqueeze(-1), ones], dim=-1)
     other = torch.cat([right, ones, b.unsqueeze(-1)], dim=-1)
@@ -208,7 +208,7 @@ def _exponentials(a: Tensor, b: Tensor, left: Tensor, right: Tensor) -> tuple[Te
 def _constant_sums(
     products: Tensor, a: Tensor, b: Tensor, left: Tensor, right: Tensor
 ) -> tuple[tuple[Tensor], PullBack]:
-    """sum_ij V_ij exp(a_i + b_j + left_i . right_j), and its pull-back.
+    """Return sum_ij V_ij exp(a_i + b_j + left_i . right_j), and its pull-back.
 
     The way back needs row and column sums of the same matrix. They are taken on the way there, and no matrix
     is kept: a rollout keeps N numbers a step instead of N^2.

@@ -152,7 +152,7 @@ class _Record(NamedTuple):
 def _pull_back(
     record: _Record, particles: Tensor, shares: Tensor | None, log_weights: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """By the equations of `em_adjoint`: (by_mean, by_std, by_noise, by_log_weights)."""
+    """Go back by the equations of `em_adjoint`: (by_mean, by_std, by_noise, by_log_weights)."""
     samples, drawn, weights = record.samples, record.drawn, record.drawn.weights
     (B, K), N = weights.shape, samples.points.shape[-1]
     into = em_adjoint.Adjoint.zeros(samples)
@@ -223,7 +223,7 @@ def draw(
 
 
 def draw_adjoint(samples: Samples, drawn: Draw, particles: Tensor) -> DrawAdjoint:
-    """Adjoint of `draw`, for z the adjoint of the particles S that of L L^T and b = n / (n - 1).
+    """Return the adjoint of `draw`, for z the adjoint of the particles S that of L L^T and b = n / (n - 1).
 
         d/dmu_k = sum_i z_i,  d/dL_k = sum_i z_i eps_i^T,  d/dscatter_k = b_k S_k,
         d/dV_k = diag(S_k),  d/d(1 / n_k) = b_k^2 <S_k, scatter_k>
@@ -249,7 +249,7 @@ def draw_adjoint(samples: Samples, drawn: Draw, particles: Tensor) -> DrawAdjoin
 
 
 def _own_shares(num_particles: int, components: int, like: Tensor) -> Tensor:
-    """Each component has its own particles, i % K, in equal shares: (B, K, N) with the B of `like`."""
+    """Give each component its own particles, i % K, in equal shares: (B, K, N) with the B of `like`."""
     shares = _cached_own_shares(num_particles, components, like.dtype, like.device)
     return shares.expand(like.shape[0], -1, -1)
 
@@ -264,7 +264,7 @@ def _cached_own_shares(
 
 @lru_cache(maxsize=16)
 def _block_mask(components: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Ones on the diagonal of K x K blocks: (K, 1, K, 1)."""
+    """Make ones on the diagonal of K x K blocks: (K, 1, K, 1)."""
     return torch.eye(components, dtype=dtype, device=device).view(components, 1, components, 1)
 
 

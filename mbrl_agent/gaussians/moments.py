@@ -14,7 +14,7 @@ from mbrl_agent.vjp import Gradients, PullBack, product
 
 
 def centred(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean of points (*R, P, D), (*R, 1, D), and their deviations from it, (*R, P, D).
+    """Return the mean (*R, 1, D) of points (*R, P, D), and their deviations from it, (*R, P, D).
 
     Taken relative to one of the points: what is the same for all of them has exactly that mean and no
     deviation, and a mean of large numbers is not wrong by their rounding.
@@ -49,7 +49,7 @@ def particle_moments(particles: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def prediction_moments(prediction: Prediction) -> tuple[Tensor, Tensor]:
-    """Mean and covariance of the mixture of the particles' predicted Gaussians.
+    """Return the mean and covariance of the mixture of the particles' predicted Gaussians.
 
         mu = sum_i m_i / P,  Sigma = sum_i (m_i - mu)(m_i - mu)^T / (P - 1) + diag(sum_i S_i / P)
 
@@ -86,7 +86,7 @@ def gaussian_redraw(
 def gaussian_redraw_vjp(
     moments: Literal["particles", "predictions"], prediction: Prediction, particles: Tensor, noise: Tensor
 ) -> tuple[Tensor, Tensor, PullBack]:
-    """`gaussian_redraw` and its pull-back by_draw -> (by_mean, by_std, by_particles).
+    """Return `gaussian_redraw` and its pull-back by_draw -> (by_mean, by_std, by_particles).
 
     From g_i = dJ/dz_i, with S = dJ/dSigma pulled back from dJ/dL = sum_i g_i eps_i^T, and y the points
     that the moments are those of (the particles x or the predicted means m):

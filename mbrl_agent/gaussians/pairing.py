@@ -64,7 +64,7 @@ def pair(points: Tensor, others: Tensor, sweeps: int) -> Tensor:
 
 
 def _rows(points: Tensor) -> Tensor:
-    """(*R, P, D) -> (B, D + 1, P), the last row the numbers of the points."""
+    """Reshape (*R, P, D) to (B, D + 1, P), the last row the numbers of the points."""
     flat = points.reshape(-1, *points.shape[-2:]).mT.nan_to_num(0.0, 0.0, 0.0)
     numbers = torch.arange(flat.shape[-1], dtype=flat.dtype, device=flat.device)
     return torch.cat([flat, numbers.expand(len(flat), 1, -1)], 1)
@@ -103,13 +103,13 @@ def _swapped(pairs: Tensor, start: int) -> Tensor:
 
 
 def _in_twos(rows: Tensor) -> Tensor:
-    """(B, F, P) -> (B, F, P / 2, 2)."""
+    """Split (B, F, P) into (B, F, P / 2, 2)."""
     return rows.reshape(*rows.shape[:-1], -1, 2)
 
 
 @lru_cache(maxsize=64)
 def _axes(dims: int, sweep: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Orthonormal axes (D, D): the dimensions themselves for sweep 0, others for each further one."""
+    """Return orthonormal axes (D, D): the dimensions themselves for sweep 0, others for each further one."""
     if sweep == 0:
         return torch.eye(dims, dtype=dtype, device=device)
     generator = torch.Generator().manual_seed(sweep)

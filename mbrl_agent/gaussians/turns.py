@@ -10,7 +10,7 @@ from torch import Tensor
 
 @torch.no_grad()
 def whole_turns(particles: Tensor, angle_dims: tuple[int, ...]) -> Tensor:
-    """Whole turns [rad] by which each particle's angles are off the turn around their circular mean.
+    """Return whole turns [rad] by which each particle's angles are off the turn around their circular mean.
 
         t_i = 2 pi round((theta_i - theta_c) / 2 pi),  theta_c = atan2(mean sin theta, mean cos theta)
 

@@ -132,7 +132,7 @@ def _convert_tuple(value: object, hint: Any) -> tuple[Any, ...]:
 
 
 def _is_numeric(hint: Any) -> bool:
-    """Whether no text of a value of this type has an `x` in it."""
+    """Tell whether no text of a value of this type has an `x` in it."""
     if get_origin(hint) is Literal:
         return all(type(choice) in NUMBERS for choice in get_args(hint))
     return hint in NUMBERS or hint in (int | None, float | None)

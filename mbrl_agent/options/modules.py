@@ -47,12 +47,12 @@ def load_file(name: str, file: Path) -> ModuleType:
 
 
 def is_ours(name: str, origin: str | None) -> bool:
-    """Whether a file is our module of that name."""
+    """Tell whether a file is our module of that name."""
     return origin is not None and Path(origin).resolve() == OURS[name]
 
 
 def place_of(module: ModuleType) -> str:
-    """Where a module was loaded from, for messages."""
+    """Tell where a module was loaded from, for messages."""
     return str(getattr(module, "__file__", None) or list(getattr(module, "__path__", [])))
 
 

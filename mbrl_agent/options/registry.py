@@ -113,11 +113,11 @@ class Registry(Generic[T]):
         return self.classes.get(name) or others[name]
 
     def has(self, cls: type) -> bool:
-        """Whether a class is one of the package's or of a plug-in, and not another of the same name."""
+        """Tell whether a class is one of the package's or of a plug-in, and not another of the same name."""
         return cls in self.classes.values()
 
     def is_own(self, cls: type) -> bool:
-        """Whether a class is one of the package's."""
+        """Tell whether a class is one of the package's."""
         return cls in self.own.values()
 
     @property
@@ -242,7 +242,7 @@ class Registry(Generic[T]):
         return instance
 
     def to_dict(self, instance: T) -> dict[str, Any]:
-        """`{"name": ..., option: value, ...}`: plain data for a configuration file.
+        """Return `{"name": ..., option: value, ...}`: plain data for a configuration file.
 
         Raises:
             ValueError: It is of a class that is not registered: its name would stand for another or none.
@@ -263,5 +263,5 @@ def _other_names(cls: Any) -> tuple[str, ...]:
 
 
 def _has_fields(cls: type) -> bool:
-    """Whether a class body declares attributes that a dataclass would take for fields."""
+    """Tell whether a class body declares attributes that a dataclass would take for fields."""
     return any("ClassVar" not in str(hint) for hint in inspect.get_annotations(cls).values())

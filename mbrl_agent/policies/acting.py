@@ -118,7 +118,7 @@ class ActingPolicy(BasePolicy):
     def _memory(
         self, state: tuple[NDArray[Any], ...] | None, episode_start: NDArray[Any] | None, count: int
     ) -> Tensor:
-        """What is remembered in each of some environments: (count, H)."""
+        """Return what is remembered in each of some environments: (count, H)."""
         shape = (count, self.memory_dims)
         if state is None:
             return torch.zeros(shape)
@@ -165,7 +165,7 @@ class ActingPolicy(BasePolicy):
         return result
 
     def _bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The bounds of the action space, (U) each."""
+        """Return the bounds of the action space, (U) each."""
         space = self.action_space
         assert isinstance(space, Box)
         return space.low.astype(np.float64), space.high.astype(np.float64)

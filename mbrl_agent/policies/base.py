@@ -32,7 +32,7 @@ Controller = Callable[..., Tensor]
 
 
 def squash(action: Tensor) -> Tensor:
-    """PILCO's squashing of an unbounded action to [-1, 1]: (9 sin a + sin 3a) / 8.
+    """Squash an unbounded action to [-1, 1] as PILCO does: (9 sin a + sin 3a) / 8.
 
     Reference:
         Deisenroth (2010), Efficient Reinforcement Learning using Gaussian Processes, section 3.5.2.
@@ -49,7 +49,7 @@ def squash_slope(action: Tensor) -> Tensor:
 
 
 def normal(*shape: int) -> Tensor:
-    """Standard-normal numbers from the global generator, whatever torch's default dtype and device are."""
+    """Draw standard normals from the global generator, whatever torch's default dtype and device are."""
     return torch.randn(shape, dtype=torch.float32, device="cpu")
 
 
@@ -80,7 +80,7 @@ class DifferentiableController:
             self._controller = make(self._leaves)
 
     def vjp(self, state: Tensor, *noise: Tensor) -> tuple[Tensor, PullBack]:
-        """States -> actions, and the pull-back by_action -> by_state, which adds to `gradient` as well."""
+        """Return the actions, and the pull-back by_action -> by_state, which adds to `gradient` as well."""
         leaf = state.detach().requires_grad_()
         with torch.enable_grad():
             action = self._controller(leaf, *noise)
@@ -268,7 +268,7 @@ class SearchPolicy(ActingPolicy):
     def change_inputs(
         self, parameters: Parameters, factor: Tensor, shift: Tensor
     ) -> dict[str, Tensor] | None:
-        """Parameters of the same function of other inputs w, where the present ones are factor * w + shift.
+        """Return those of the same function of other inputs w, where the present ones are factor * w + shift.
 
         Args:
             parameters: With any leading replicate axes, float64.
@@ -317,7 +317,7 @@ class SearchPolicy(ActingPolicy):
         return Scaling(self.feature_mean, self.feature_scale)
 
     def draw_normal(self, shape: tuple[int, ...], generator: torch.Generator) -> Tensor:
-        """Standard-normal numbers like the policy's parameters, which do not depend on its dtype."""
+        """Draw standard normals like the policy's parameters, which do not depend on its dtype."""
         drawn = torch.randn(shape, generator=generator, dtype=torch.float32, device=generator.device)
         return drawn.to(self.feature_mean)
 
@@ -332,7 +332,7 @@ class SearchPolicy(ActingPolicy):
                 parameter.copy_(parameters[name])
 
     def forward(self, state: Tensor) -> Tensor:
-        """States (..., D) -> actions (..., U) in [-1, 1] at the policy's own parameters."""
+        """Map states (..., D) to actions (..., U) in [-1, 1] at the policy's own parameters."""
         return self.controller(dict(self.named_parameters()))(state)
 
     def act(self, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:

@@ -36,7 +36,7 @@ class Jacobian(ABC):
 
     @abstractmethod
     def gram(self) -> Tensor:
-        """G_i = J_i J_i^T, (*R, P, U, U)."""
+        """Return G_i = J_i J_i^T, (*R, P, U, U)."""
 
 
 @dataclass(frozen=True)
@@ -120,5 +120,5 @@ class LayeredJacobian(Jacobian):
 
 
 def pulled(by_action: Tensor, derivatives: Tensor) -> Tensor:
-    """From derivatives by the actions, (..., U), through those of the actions, (..., U, N), to (..., N)."""
+    """Chain derivatives by the actions, (..., U), with those of the actions, (..., U, N): (..., N)."""
     return (by_action.unsqueeze(-1) * derivatives).sum(-2)

@@ -60,7 +60,7 @@ class LinearPolicy(SearchPolicy):
         return lambda state: squash(standardized(state) @ weights + bias)
 
     def moments(self, parameters: Parameters) -> Callable[[Tensor, Tensor], Mapped]:
-        """Moments of the actions; see `SearchPolicy.moments`."""
+        """Return the moments of the actions; see `SearchPolicy.moments`."""
         scaling = self.standardized.scaling
         mean, scale = scaling.mean.to(parameters["bias"]), scaling.scale.to(parameters["bias"])
         weights = scale.unsqueeze(-1) * parameters["weights"]
@@ -87,7 +87,7 @@ class LinearPolicy(SearchPolicy):
     def initial_parameters(
         self, states: Tensor, replicates: int, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Small weights, so that the actions at the visited states are centred on zero."""
+        """Draw small weights, so that the actions at the visited states are centred on zero."""
         weights = 0.5 * self.draw_normal((replicates, *self.weights.shape), generator)
         return {"weights": weights, "bias": torch.zeros_like(weights[:, 0])}
 

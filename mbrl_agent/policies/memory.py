@@ -56,5 +56,5 @@ class MemoryPolicy(SearchPolicy):
             raise ValueError(f"copied_dims {copied_dims}: a policy must see some dimension of a state")
 
     def see(self, state: Tensor) -> Tensor:
-        """Standardised features that the policy sees: (..., D or more) -> (..., len(seen))."""
+        """Return the standardised features that the policy sees: (..., D or more) -> (..., len(seen))."""
         return self.standardized(state[..., : self.state_dims]).index_select(-1, self.seen)

@@ -88,7 +88,7 @@ class MlpPolicy(SearchPolicy):
     def initial_parameters(
         self, states: Tensor, replicates: int, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """LeCun-normal weights, and no biases."""
+        """Draw LeCun-normal weights, and no biases."""
         parameters: dict[str, Tensor] = {}
         for index, (fan_in, fan_out) in enumerate(itertools.pairwise(self._sizes)):
             weight = self.draw_normal((replicates, fan_in, fan_out), generator) / math.sqrt(fan_in)

@@ -104,7 +104,7 @@ class RbfPolicy(SearchPolicy):
         return _RbfController(self.standardized, parameters, self.dropout)
 
     def moments(self, parameters: Parameters) -> Callable[[Tensor, Tensor], Mapped]:
-        """Moments of the actions; see `SearchPolicy.moments`."""
+        """Return the moments of the actions; see `SearchPolicy.moments`."""
         weights, known = parameters["weights"].mT, self.standardized.scaling
         scaling = Scaling(known.mean.to(weights), known.scale.to(weights))
         centers = unscaled(scaling, STRIDE * parameters["centers"])
@@ -136,7 +136,7 @@ class RbfPolicy(SearchPolicy):
     def initial_parameters(
         self, states: Tensor, replicates: int, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """Centres around visited states, length-scales of their spread, small random weights."""
+        """Draw centres around visited states, length-scales of their spread, small random weights."""
         z = self.standardized(states.to(self.feature_mean))
         count, features = self.centers.shape
         chosen = torch.randint(len(z), (replicates, count), generator=generator, device=generator.device)
@@ -160,7 +160,7 @@ def _local_scaling(parameters: Parameters) -> Scaling:
 
 
 def _distances(parameters: Parameters, local: Scaling) -> Tensor:
-    """E of `_basis`, (*R, 2 F + 1, C), with the derivatives by centres and length-scales.
+    """Return E of `_basis`, (*R, 2 F + 1, C), with the derivatives by centres and length-scales.
 
     With c and r = 1 the centres and length-scales as y sees them, one matrix product:
     |(y - c) / r|^2 / 2 = -y . (c / r^2) + y^2 . (1 / (2 r^2)) + |c / r|^2 / 2.
@@ -214,7 +214,7 @@ class _RbfController(DifferentiableController):
         self._by_weights = torch.zeros_like(self._weights)
 
     def vjp(self, state: Tensor, *noise: Tensor) -> tuple[Tensor, PullBack]:
-        """States -> actions, and the pull-back by_action -> by_state, which adds to `gradient` as well."""
+        """Return the actions, and the pull-back by_action -> by_state, which adds to `gradient` as well."""
         z, pull_back_z = self._standardized.vjp(state)
         y = self._local(z)
         inputs, basis = _basis(y, self._distances)

@@ -93,7 +93,7 @@ class RecurrentPolicy(MemoryPolicy):
     def initial_parameters(
         self, states: Tensor, replicates: int, generator: torch.Generator
     ) -> dict[str, Tensor]:
-        """LeCun-normal weights, and no biases."""
+        """Draw LeCun-normal weights, and no biases."""
         found: dict[str, Tensor] = {}
         for name, value in self.named_parameters():
             found[name] = value.detach().new_zeros(replicates, *value.shape)
@@ -194,7 +194,7 @@ class _RecurrentController(DifferentiableController):
         self._by_bias = torch.zeros_like(self._unit.bias)
 
     def vjp(self, state: Tensor, *noise: Tensor) -> tuple[Tensor, PullBack]:
-        """States -> actions, both with the memory, and the pull-back; see `DifferentiableController.vjp`."""
+        """Return the actions, with the memory, and the pull-back; see `DifferentiableController.vjp`."""
         dims, seen = self._policy.state_dims, self._policy.seen
         features, pull_back_features = self._standardized.vjp(state[..., :dims])
         step = self._unit(features.index_select(-1, seen), state[..., dims:])
@@ -209,7 +209,7 @@ class _RecurrentController(DifferentiableController):
         return step.result, pull_back
 
     def _back(self, step: _Step, by_result: Tensor) -> tuple[Tensor, Tensor]:
-        """From the derivative by a step's result to those by its features and by its memory."""
+        """Go from the derivative by a step's result to those by its features and by its memory."""
         unit, actions, hidden = self._unit, step.action.shape[-1], step.memory.shape[-1]
         by_sum = by_result[..., :actions] * (1 - step.action.square())
         by_following = by_result[..., actions:] + by_sum @ unit.outputs.mT

@@ -117,7 +117,7 @@ class Resampler(Choice, ABC):
         return state_dims
 
     def min_particles(self, state_dims: int) -> int:
-        """Fewest particles with which the strategy's moments are defined."""
+        """Return the fewest particles with which the strategy's moments are defined."""
         return state_dims + 2 if self.mixes_particles else 1
 
     def called(self, option: str) -> OptionName:
@@ -160,19 +160,19 @@ class _Adapted(Resampler):
         return self.inner.exact_gradient
 
     def carry(self, state: Tensor, index: Tensor) -> Tensor:
-        """As the strategy inside. See `Resampler.carry`."""
+        """Do as the strategy inside. See `Resampler.carry`."""
         return self.inner.carry(state, index)
 
     def noise_dims(self, state_dims: int) -> int:
-        """As the strategy inside."""
+        """Do as the strategy inside."""
         return self.inner.noise_dims(state_dims)
 
     def min_particles(self, state_dims: int) -> int:
-        """As the strategy inside."""
+        """Do as the strategy inside."""
         return self.inner.min_particles(state_dims)
 
     def validate(self, num_particles: int, state_dims: int) -> None:
-        """As the strategy inside."""
+        """Do as the strategy inside."""
         self.inner.validate(num_particles, state_dims)
 
 
@@ -253,7 +253,7 @@ class _ByFunction(_Adapted):
         return self._joined(found), pull_back
 
     def _split(self, values: Tensor) -> Tensor:
-        """(*R, P, D) -> (*R, M, P / M, D)."""
+        """Split (*R, P, D) into (*R, M, P / M, D)."""
         *shape, particles, dims = values.shape
         return values.reshape(*shape, self.functions, particles // self.functions, dims)
 

@@ -82,7 +82,7 @@ class DetachedMixture(Resampler):
         return self.components == 1
 
     def noise_dims(self, state_dims: int) -> int:
-        """One column more than the state has, for the labels."""
+        """Ask for one column more than the state has, for the labels."""
         return state_dims + 1
 
     def carry(self, state: Tensor, index: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ class DetachedMixture(Resampler):
         return state.take_along_dim(index.unsqueeze(-2), -1)
 
     def min_particles(self, state_dims: int) -> int:
-        """As many particles a component as a single Gaussian needs, on average."""
+        """Require as many particles a component as a single Gaussian needs, on average."""
         return self.components * super().min_particles(state_dims)
 
     def __call__(

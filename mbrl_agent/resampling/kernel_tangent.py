@@ -65,7 +65,7 @@ class KernelTangent(Resampler):
         return False
 
     def min_particles(self, state_dims: int) -> int:
-        """One more particle than an affine regression has coefficients."""
+        """Require one more particle than an affine regression has coefficients."""
         return state_dims + 2
 
     def __call__(

@@ -76,7 +76,7 @@ class Mixture(Resampler):
         return not self.detach_responsibilities
 
     def min_particles(self, state_dims: int) -> int:
-        """Every component needs as many particles as a single Gaussian would."""
+        """Require as many particles of every component as of a single Gaussian."""
         return self.components * super().min_particles(state_dims)
 
     def validate(self, num_particles: int, state_dims: int) -> None:
@@ -137,5 +137,5 @@ class Mixture(Resampler):
         return Resampled(drawn, weights, state=log_weights, jitter=jitter.detach())
 
     def _uniform(self, particles: Tensor) -> Tensor:
-        """log(1/K) for every component: (*R, K)."""
+        """Return log(1/K) for every component: (*R, K)."""
         return particles.new_full((*particles.shape[:-2], self.components), -math.log(self.components))

@@ -47,7 +47,7 @@ class OwnResidual(Gaussian):
         return False
 
     def min_particles(self, state_dims: int) -> int:
-        """As many as a covariance needs."""
+        """Require as many as a covariance needs."""
         return state_dims + 2
 
     def __call__(

@@ -95,7 +95,7 @@ class ScoredMixture(DetachedMixture):
     def _scored(
         self, particles: Tensor, noise: Tensor, state: Tensor
     ) -> tuple[tuple[Tensor, Tensor, Tensor, Tensor], PullBack]:
-        """Draws, weights, state and jitter; the pull-back by these -> (by_particles, by_state)."""
+        """Return draws, weights, state and jitter; the pull-back by these -> (by_particles, by_state)."""
         previous = None if state.shape[-2] == 1 else state[..., :-1, :].detach()
         labelled = self.label(particles, noise, previous)
         (drawn, labels, jitter), redraw = self.redraw(particles, noise, labelled)

@@ -78,7 +78,7 @@ class Tangent(Resampler):
         return state.take_along_dim(index.unsqueeze(-2), -1)
 
     def min_particles(self, state_dims: int) -> int:
-        """One more particle a component, on average, than an affine regression has coefficients."""
+        """Require one more particle a component, on average, than an affine regression has coefficients."""
         return self.components * (state_dims + 2)
 
     def __call__(

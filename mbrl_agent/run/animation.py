@@ -102,13 +102,13 @@ def _pixels(rendered: Any) -> NDArray[Any]:
 
 
 def _film_size(height: int, width: int) -> tuple[int, int]:
-    """(width, height) that an image is shrunk to; small ones are not enlarged."""
+    """Return the (width, height) that an image is shrunk to; small ones are not enlarged."""
     scale = min(1.0, MAX_WIDTH / width, MAX_HEIGHT / height)
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
 def _thinned(pixels: NDArray[Any]) -> NDArray[Any]:
-    """Every n-th pixel of a huge image: about as many as a careful shrinking needs."""
+    """Keep every n-th pixel of a huge image: about as many as a careful shrinking needs."""
     height, width = pixels.shape[:2]
     return pixels[:: max(1, height // (4 * MAX_HEIGHT)), :: max(1, width // (4 * MAX_WIDTH))]
 
@@ -185,7 +185,7 @@ def encode_gif(frames: Sequence[Frame], time_step: float = DEFAULT_TIME_STEP) ->
 
 
 def _with_common_palette(images: Sequence[Image.Image]) -> list[Image.Image]:
-    """Images with 64 colours, the same for all: the file is small, and still parts do not flicker."""
+    """Reduce images to the same 64 colours: the file is small, and still parts do not flicker."""
     width, height = max(1, images[0].width // 3), max(1, images[0].height // 3)
     sample = Image.new("RGB", (width, height * len(images)))
     for row, image in enumerate(images):

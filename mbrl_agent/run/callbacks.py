@@ -107,7 +107,7 @@ class EvaluationCallback(RunCallback):
 
 
 def _rank(success_rate: float | None, mean_return: float | None) -> tuple[float, float]:
-    """By what evaluations are compared: the success rate, where the environment tells, then the return."""
+    """Return what evaluations are compared by: the success rate, where there is one, then the return."""
     unknown = -math.inf
     return unknown if success_rate is None else success_rate, unknown if mean_return is None else mean_return
 
@@ -147,7 +147,7 @@ class PredictionCallback(RunCallback):
             self._predict()
 
     def _predict(self) -> None:
-        """(T + 1, P, D), or nothing if the next trial acts at random."""
+        """Predict particles (T + 1, P, D), unless the next trial acts at random."""
         agent = self.agent
         assert agent.seed is not None
         self.particles = None

@@ -152,7 +152,7 @@ class TrainConfig:
             raise refused("device", f"must be cpu, cuda or cuda:N, got {self.device!r}")
 
     def choices(self) -> list[Any]:
-        """Strategy, estimator, model, rollout and policy."""
+        """Return strategy, estimator, model, rollout and policy."""
         return [getattr(self, name) for name in CHOICES]
 
     @property
@@ -185,7 +185,7 @@ class TrainConfig:
         return device
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, which YAML and JSON can hold: a choice is `{"name": ..., option: value, ...}`.
+        """Return plain data, which YAML and JSON can hold: a choice is `{"name": ..., option: value, ...}`.
 
         So is an environment with options; one without them is its id.
         """
@@ -202,7 +202,7 @@ class TrainConfig:
         return result
 
     def flat(self) -> dict[str, int | float | bool | str]:
-        """Every option by its dotted name, as TensorBoard's hyperparameters want them."""
+        """Return every option by its dotted name, as TensorBoard's hyperparameters want them."""
         result = {}
         for name, value in self.to_dict().items():
             entries = value.items() if isinstance(value, dict) else [("name", value)]
@@ -333,7 +333,7 @@ def known_keys() -> list[str]:
 
 
 def _nested(data: Mapping[str, Any]) -> dict[str, Any]:
-    """{"search.steps": 5, "policy": "rbf:30"} -> {"search": {"steps": 5}, "policy": {"name": "rbf", ...}}.
+    """Nest {"search.steps": 5, "policy": "rbf:30"} as {"search": {"steps": 5}, "policy": {"name": ...}}.
 
     Raises:
         OptionError: An option is given twice, in two spellings, or a choice cannot be read.
@@ -399,7 +399,7 @@ def _build_choice(key: str, present: dict[str, Any], changes: object) -> Any:
 
 
 def _build_env(present: TrainConfig, changes: dict[str, Any]) -> dict[str, Any]:
-    """Id and options of the environment from the present ones and what changes; as for a choice."""
+    """Return id and options of the environment from the present ones and what changes; as for a choice."""
     name = convert_option(("env",), changes.pop("name", present.env), str)
     kept = present.env_options if name == present.env else {}
     options = {str(key).replace("-", "_"): to_plain(value) for key, value in changes.items()}

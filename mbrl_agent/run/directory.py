@@ -126,7 +126,7 @@ class RunDirectory:
             child.mkdir(parents=True, exist_ok=True)
 
     def has_checkpoint(self) -> bool:
-        """Whether there is a checkpoint, be it whole or not."""
+        """Tell whether there is a checkpoint, be it whole or not."""
         return bool(self._checkpoints())
 
     def trials(self) -> list[int]:
@@ -134,7 +134,7 @@ class RunDirectory:
         return sorted(self._checkpoints())
 
     def checkpoint(self, trial: int) -> Path:
-        """Where the agent is saved after a trial."""
+        """Tell where the agent is saved after a trial."""
         return self.checkpoints / f"trial_{trial:03d}.zip"
 
     def save_state(self, state: RunState) -> None:
@@ -171,7 +171,7 @@ class RunDirectory:
                 )
 
     def new_event_file(self) -> Path:
-        """Where the run writes its next event file.
+        """Tell where the run writes its next event file.
 
         The name is one that TensorBoard knows, and no file has it. It is recorded before there is a file,
         so that a run which is killed at any moment knows which event files are its own.
@@ -206,7 +206,7 @@ class RunDirectory:
         return list(names)
 
     def event_sizes(self) -> dict[str, int]:
-        """Size of each event file of the run, once its bytes are on the disk."""
+        """Return the size of each event file of the run, once its bytes are on the disk."""
         sizes = {}
         for path in sorted(self.own_event_files()):
             with path.open("rb") as file:
@@ -312,7 +312,7 @@ class RunDirectory:
             raise InUseError(f"{self.path} is in use: another process is running it") from error
 
     def in_use(self) -> bool:
-        """Whether anybody, here or on another machine, has locked it.
+        """Tell whether anybody, here or on another machine, has locked it.
 
         Raises:
             OSError: It cannot be locked.
@@ -343,7 +343,7 @@ def _candidates(logdir: Path, stem: str) -> Iterator[Path]:
 
 
 def _make(path: Path) -> bool:
-    """Whether the directory could be made, which it cannot if it exists."""
+    """Tell whether the directory could be made, which it cannot if it exists."""
     try:
         path.mkdir()
     except FileExistsError:

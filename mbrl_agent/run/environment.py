@@ -271,7 +271,7 @@ def make_vector_env(environment: Environment | str, count: int) -> gymnasium.vec
 
 
 def _has_batch(spec: EnvSpec, arguments: Mapping[str, Any]) -> bool:
-    """Whether an environment has a batch of its own that takes the arguments."""
+    """Tell whether an environment has a batch of its own that takes the arguments."""
     entry = spec.vector_entry_point
     if entry is None or spec.additional_wrappers or "wrappers" in arguments:
         return False

@@ -140,7 +140,7 @@ def _check_finite(values: NDArray[Any], running: NDArray[np.bool_], label: str, 
 def _success(
     infos: Mapping[str, Any], ended: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """(value, whether there is one) of `is_success` in each sub-environment that has ended, (n,) each.
+    """Return (value, whether there is one) of `is_success` in each sub-environment that has ended, (n,) each.
 
     With autoreset in the same step the last info of an episode is in `final_info`, otherwise in `infos`.
     """

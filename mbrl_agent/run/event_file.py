@@ -23,7 +23,7 @@ from mbrl_agent.files.atomic import naming
 
 
 def new_event_path(directory: Path) -> Path:
-    """Where an event file can be made: the name is one that TensorBoard knows, and that no file has."""
+    """Find a place for an event file: the name is one that TensorBoard knows, and that no file has."""
     unique = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(8)}"
     return directory / f"events.out.tfevents.{int(time.time()):010d}.{unique}"
 

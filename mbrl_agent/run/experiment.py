@@ -296,7 +296,7 @@ class Experiment:
                 callback.close()
 
     def _callbacks(self, evaluation: EvaluationCallback) -> list[RunCallback]:
-        """In the order in which they act after a trial."""
+        """Return them in the order in which they act after a trial."""
         labels = state_labels(self.env)
         callbacks: list[RunCallback] = [evaluation]
         callbacks.append(PredictionCallback(self.files, labels, self.time_step))
@@ -322,7 +322,7 @@ class Experiment:
 
 
 def step_duration(env: Env) -> float | None:
-    """Seconds of an environment step, None where the environment does not tell.
+    """Return the seconds of an environment step, None where the environment does not tell.
 
     It is the environment's `dt`; without one, the time between two of its images (`render_fps`).
     """
@@ -351,7 +351,7 @@ def _attribute(env: Any, name: str) -> Any:
 
 
 def state_labels(env: Env) -> list[str]:
-    """Names of the state dimensions, with units where the environment offers one text for each."""
+    """Return the names of the state dimensions, with units where the environment offers one text for each."""
     count = env.observation_space.shape[0]  # type: ignore[index]
     offered = valid_attribute(env, "observation_labels")
     if isinstance(offered, np.ndarray):

@@ -42,7 +42,7 @@ def prediction_figure(
     title: str,
     time_step: float | None = None,
 ) -> Figure:
-    """Prediction against reality: bands of particles, and the real trajectory on top.
+    """Draw prediction against reality: bands of particles, and the real trajectory on top.
 
     Args:
         particles: (T + 1, P, D), predicted before the episode.

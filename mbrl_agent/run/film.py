@@ -177,7 +177,7 @@ class TiledFilm:
     def _write_caption(
         self, image: Image.Image, corner: tuple[int, int], episode: FilmedEpisode, step: int
     ) -> None:
-        """Two lines: which policy it is, and how far the episode is."""
+        """Write two lines: which policy it is, and how far the episode is."""
         own = min(step, len(episode.returns) - 1)
         when = f"step {own}" if self.time_step is None else f"t = {own * self.time_step:.2f} s"
         text = f"{episode.title}\n{when}   return {episode.returns[own]:.4g}"

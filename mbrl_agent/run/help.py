@@ -57,7 +57,7 @@ class Section:
 
 
 def sections() -> list[Section]:
-    """Every option of every choice."""
+    """List every option of every choice."""
     options = plain_options()
     plain = {k: o for k, o in options.items() if k not in CHOICES and not dataclasses.is_dataclass(o.hint)}
     task = {key: plain.pop(key) for key in TASK}
@@ -108,7 +108,7 @@ class Generated:
     environment: str = TrainConfig.env
 
     def blocks(self) -> list[Block]:
-        """Every option of every choice."""
+        """List every option of every choice."""
         return [
             Block(
                 section.title,

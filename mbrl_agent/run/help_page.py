@@ -112,7 +112,7 @@ class Content(Protocol):
     """Where the options of a run come from; what is not shown is not asked for."""
 
     def blocks(self) -> list[Block]:
-        """Every option of every choice."""
+        """List every option of every choice."""
         ...
 
     def env(self) -> Block:
@@ -130,12 +130,12 @@ def flag(key: str) -> str:
 
 
 def asks_for_help(argv: Iterable[str]) -> bool:
-    """Whether one of the words is `--help`, `-h` or `--help=GROUP`."""
+    """Tell whether one of the words is `--help`, `-h` or `--help=GROUP`."""
     return any(word in ("--help", "-h") or word.startswith("--help=") for word in argv)
 
 
 def call(program_name: str) -> str:
-    """How the program is started: a file by python, a script by its name."""
+    """Tell how the program is started: a file by python, a script by its name."""
     return f"python {program_name}" if program_name.endswith(".py") else program_name
 
 
@@ -191,7 +191,7 @@ def _help_parser() -> argparse.ArgumentParser:
 
 
 def formatter(prog: str) -> argparse.HelpFormatter:
-    """Help in two wide columns."""
+    """Format help in two wide columns."""
     return argparse.HelpFormatter(prog, max_help_position=32)
 
 

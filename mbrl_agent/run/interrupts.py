@@ -30,7 +30,7 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def handling(number: int, handler: Any) -> Iterator[None]:
-    """Another handler of a signal for a while; only the main thread may set one.
+    """Set another handler of a signal for a while; only the main thread may do so.
 
     A handler that was not set from Python could not be restored, and is left in its place.
     """
@@ -74,6 +74,6 @@ def interruptible(program_ends: bool = False) -> Iterator[None]:
 
 
 def _is_ours_to_handle(number: int) -> bool:
-    """Whether this thread may set a handler, and could restore the present one, which C code may have set."""
+    """Tell whether this thread may set a handler, and could restore the present one, C code's perhaps."""
     in_main_thread = threading.current_thread() is threading.main_thread()
     return in_main_thread and signal.getsignal(number) is not None

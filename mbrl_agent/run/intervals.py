@@ -48,7 +48,7 @@ def bootstrap(values: Array, statistic: Callable[[Array], Array], resamples: int
 
 
 def wilson(successes: int, count: int) -> Interval:
-    """Wilson's score interval of a proportion; it is sensible at 0 of n and n of n, too.
+    """Return Wilson's score interval of a proportion; it is sensible at 0 of n and n of n, too.
 
     Raises:
         ValueError: There are no trials.

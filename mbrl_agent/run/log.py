@@ -72,7 +72,7 @@ class ProgressCsv(KVWriter):
         write_atomically(self.path, buffer.getvalue().encode())
 
     def close(self) -> None:
-        """Nothing is open between two rows."""
+        """Do nothing: between two rows nothing is open."""
 
 
 def _cell(value: Any) -> str:

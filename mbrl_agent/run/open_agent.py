@@ -193,7 +193,7 @@ def _what_is_there(run: RunDirectory) -> str:
 
 
 def _ranges(numbers: list[int]) -> str:
-    """Numbers in ascending order as text: 1-4, 7."""
+    """Write numbers in ascending order as text: 1-4, 7."""
     parts: list[list[int]] = []
     for number in numbers:
         if parts and parts[-1][-1] == number - 1:

@@ -44,7 +44,7 @@ class Stored:
     data: dict[str, Any]
 
     def blocks(self) -> list[Block]:
-        """Every option of every choice of the package."""
+        """List every option of every choice of the package."""
         return [_block(data) for data in self.data["blocks"]]
 
     def env(self) -> Block:
@@ -132,7 +132,7 @@ def _plain_group(argv: Sequence[str]) -> str | None:
 
 
 def _more_may_be_chosen() -> bool:
-    """Whether there are choices of plug-ins, or may be: where torch is imported there is nothing to save."""
+    """Tell whether there may be choices of plug-ins: where torch is imported there is nothing to save."""
     return "torch" in sys.modules or bool(entry_points(group=PLUGINS))
 
 

@@ -56,7 +56,7 @@ class TolerantStream:
             self._drop(error)
 
     def isatty(self) -> bool:
-        """Whether it is a terminal."""
+        """Tell whether it is a terminal."""
         try:
             return bool(self._stream.isatty())
         except ValueError:  # it is closed

@@ -18,7 +18,7 @@ class Table:
     rows: list[list[TableCell]]
 
     def text(self) -> str:
-        """As CSV; numbers with eight digits, and `inf` and `nan` as such."""
+        """Format as CSV; numbers with eight digits, and `inf` and `nan` as such."""
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(self.columns)

@@ -105,7 +105,7 @@ def load_arguments(texts: Mapping[str, str]) -> dict[str, Any]:
 
 
 def read_pairs(text: str) -> dict[int, int]:
-    """`0:1,2:3` as {0: 1, 2: 3}; ValueError where a position is given twice."""
+    """Parse `0:1,2:3` as {0: 1, 2: 3}; ValueError where a position is given twice."""
     words = [word.split(":") for word in text.split(",")]
     pairs = {int(position): int(velocity) for position, velocity in words}
     if len(pairs) < len(words):
@@ -136,7 +136,7 @@ def _function(name: str, text: str) -> Any:
 
 
 def _is_factory(function: Callable[..., Any], count: int) -> bool:
-    """Whether it takes no arguments, and not as many as it should."""
+    """Tell whether it takes no arguments, and not as many as it should."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # a function of C

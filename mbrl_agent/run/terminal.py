@@ -42,7 +42,7 @@ class Terminal(RunCallback):
             self._bar = None
 
     def interaction(self, steps: int) -> str:
-        """So many environment steps, in seconds if a step's duration is known."""
+        """Write so many environment steps, in seconds if a step's duration is known."""
         return f"{steps} steps" if self.time_step is None else f"{steps * self.time_step:.1f} s"
 
     def _on_training_start(self) -> None:
@@ -77,13 +77,13 @@ class Terminal(RunCallback):
         self._bar.update(done - self._bar.n)
 
     def on_trial_logged(self) -> bool:
-        """Nothing is left to show of this trial."""
+        """Clear the line: nothing is left to show of this trial."""
         self.close()
         self._began = time.perf_counter()
         return True
 
     def on_trial_end(self) -> None:
-        """One line."""
+        """Write one line."""
         trial = f"{self.agent.trials:{len(str(self.trials))}d}/{self.trials}"
         interaction, seconds = self.interaction(self.agent.num_timesteps), time.perf_counter() - self._began
         self.say(trial_line(trial, interaction, self.logger.name_to_value, seconds))

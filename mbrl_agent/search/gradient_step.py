@@ -113,7 +113,7 @@ class GradientStep:
         return self._captured.clone()
 
     def ended(self) -> bool:
-        """Whether all candidates have failed `MAX_SKIPPED` times in a row; waits for the GPU."""
+        """Tell whether all candidates have failed `MAX_SKIPPED` times in a row; waits for the GPU."""
         return bool((self._failures >= MAX_SKIPPED).all())
 
     def _step(self) -> StepResult:
@@ -154,7 +154,7 @@ class GradientStep:
 
 
 def _norms(gradient: dict[str, Tensor]) -> Tensor:
-    """Euclidean norm over all parameters of each candidate: (R)."""
+    """Return the Euclidean norm over all parameters of each candidate: (R)."""
     squares = [value.reshape(len(value), -1).square().sum(1) for value in gradient.values()]
     return torch.stack(squares).sum(0).sqrt()
 

@@ -245,7 +245,7 @@ class NotSaved:
 def moments(
     states: NDArray[np.float64], angle_dims: tuple[int, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Mean (D) and covariance (D, D) of states (N, D), of angles the shorter way round.
+    """Return the mean (D) and covariance (D, D) of states (N, D), of angles the shorter way round.
 
     The spread of a single state is not known: it is taken as zero.
     """

@@ -69,7 +69,7 @@ class SearchReport:
 
 
 def leg_lengths(steps: int, candidates: int, halving: bool) -> list[int]:
-    """Gradient steps of each leg of a search.
+    """Return the gradient steps of each leg of a search.
 
     Example:
         >>> leg_lengths(steps=200, candidates=4, halving=True)
@@ -80,13 +80,13 @@ def leg_lengths(steps: int, candidates: int, halving: bool) -> list[int]:
 
 
 def better_half(costs: Tensor) -> list[int]:
-    """Positions of the lower half of some costs, rounded up, in their order; of equal ones the first."""
+    """Find the lower half of some costs, rounded up, in their order; of equal ones the first."""
     count = (len(costs) + 1) // 2
     return sorted(costs.argsort(stable=True)[:count].tolist())
 
 
 def is_flat(results: Sequence[StepResult], window: int) -> bool:
-    """Whether the predicted cost has stopped falling.
+    """Tell whether the predicted cost has stopped falling.
 
     It has, where the mean over the latest `window` steps is not lower, by more than the standard error of
     the difference, than that over as many steps before. Of several candidates the one whose latest mean

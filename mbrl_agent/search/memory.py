@@ -135,7 +135,7 @@ class RememberingResampler(Resampler):
         return self.inner.mixes_particles
 
     def carry(self, state: Tensor, index: Tensor) -> Tensor:
-        """As the strategy inside. See `Resampler.carry`."""
+        """Do as the strategy inside. See `Resampler.carry`."""
         return self.inner.carry(state, index)
 
     def __call__(

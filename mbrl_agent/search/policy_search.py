@@ -258,7 +258,7 @@ class PolicySearch:
         return report(improved, legs, options.steps)
 
     def _better_half(self, parameters: Parameters, generator: torch.Generator) -> list[int]:
-        """Which candidates are in the better half, in a comparison like that at the end of a search."""
+        """Tell which candidates are in the better half, in a comparison like that at the end of a search."""
         return better_half(self.predicted_cost(parameters, self.ranking_simulation(generator)))
 
     def _run_leg(
@@ -285,7 +285,7 @@ class PolicySearch:
 
 
 def _steps_between_looks(parameters: Parameters) -> int:
-    """After how many steps a search asks whether it has ended: a question that a GPU has to be waited for."""
+    """Tell after how many steps a search asks whether it has ended, which waits for a GPU."""
     return MAX_SKIPPED if _on_gpu(parameters) else 1
 
 

@@ -50,7 +50,7 @@ def quartiles(values: Tensor) -> Tensor:
 
 
 def pair_variances(estimates: Tensor) -> Tensor:
-    """Half the squared distance of every two estimates of a gradient: what each pair tells of the variance.
+    """Halve the squared distance of every two estimates of a gradient: a pair's estimate of the variance.
 
     Their mean IS the sample variance, the trace of the covariance of one estimate. Their median and quartiles
     are what a heavy tail does not move.
@@ -126,5 +126,5 @@ def probe_gradient(
 
 
 def _final_energy(trajectory: Trajectory, energy: Energy) -> Tensor:
-    """Mean energy at the end over the particles and the replicates."""
+    """Return the mean energy at the end over the particles and the replicates."""
     return (trajectory.weights[-1] * energy(trajectory.states[-1])).sum(-1).mean()

@@ -44,7 +44,7 @@ class Noise:
         horizon: int,
         generator: torch.Generator,
     ) -> Noise:
-        """Fresh noise for a rollout of `horizon` steps from `initial_particles` (*R, P, D)."""
+        """Draw fresh noise for a rollout of `horizon` steps from `initial_particles` (*R, P, D)."""
         *shape, dims = initial_particles.shape
 
         def normal(columns: int) -> Tensor:
@@ -81,7 +81,7 @@ class Noise:
         )
 
     def __len__(self) -> int:
-        """T."""
+        """Return T."""
         return len(self.model)
 
     def split(self, steps: int) -> list[Noise]:
@@ -152,7 +152,7 @@ class _Step:
 
     @classmethod
     def before(cls, start: Tensor | Trajectory, ending: Ending | None) -> _Step:
-        """Where a rollout starts."""
+        """Return the step at which a rollout starts."""
         if isinstance(start, Trajectory):
             ended = None if start.ended is None else start.ended[-1]
             return cls(start.states[-1], start.carried, start.actions[-1], start.weights[-1], ended=ended)
@@ -169,7 +169,7 @@ class _Step:
         )
 
     def standing(self) -> tuple[Tensor, Tensor]:
-        """Which particles have ended, and the weights."""
+        """Return which particles have ended, and the weights."""
         assert self.ended is not None
         assert self.weights is not None
         return self.ended, self.weights

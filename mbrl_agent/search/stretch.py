@@ -54,7 +54,7 @@ def log_stretch(parameters: Parameters, simulation: Simulation) -> Tensor:
 
 
 def _largest_singular_value(matrices: Tensor) -> Tensor:
-    """Of each of (..., D, D): (...), infinite where an entry is not finite."""
+    """Return that of each of (..., D, D): (...), infinite where an entry is not finite."""
     finite = matrices.isfinite().all(-1).all(-1)
     values = torch.linalg.svdvals(torch.where(finite[..., None, None], matrices, 0.0))[..., 0]
     return torch.where(finite, values, torch.inf)

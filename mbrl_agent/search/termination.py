@@ -21,7 +21,7 @@ Carry = Callable[[Tensor, Tensor], Tensor]
 
 
 def survivors(ended: Tensor, weights: Tensor) -> Tensor:
-    """Which particle each slot holds for the length of a step.
+    """Return which particle each slot holds for the length of a step.
 
     The slots of particles that go on hold their own. The others are dealt out at equal distances along
     the cumulative weights of those that go on (systematic resampling). Where all have ended, nothing
@@ -125,7 +125,7 @@ class Ending:
 
 
 def times_paid(ended: Tensor, steps_after: int = 0) -> Tensor:
-    """How often the cost of every step counts.
+    """Return how often the cost of every step counts.
 
     A step that a particle did not take does not count; the one at whose end it ended counts for all that
     are left, too. No derivative then has to pass through a particle that stands still.

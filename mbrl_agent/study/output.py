@@ -40,7 +40,7 @@ class Output:
         self.written: list[Path] = []
 
     def write(self, name: str, figure: Figure | None, table: Table) -> None:
-        """One figure and its numbers, as `study_<name>.png` and `.csv`, and in TensorBoard."""
+        """Write one figure and its numbers, as `study_<name>.png` and `.csv`, and in TensorBoard."""
         text = table.text()
         path = self.directory / f"study_{name}.csv"
         write_atomically(path, text.encode())
@@ -71,7 +71,7 @@ def open_output(directory: Path, run: Path | None, step: int) -> Iterator[Output
 
 
 def landscape_table(landscapes: Sequence[Landscape]) -> Table:
-    """One row a strategy, direction and place."""
+    """Lay out one row a strategy, direction and place."""
     columns = ["strategy", "direction", "delta", "variance", "log10_variance", "gradient_norm"]
     columns += ["expected_cost", "expected_cost_se", "nonfinite_estimates"]
     columns += [f"variance_percentile_{level:.0f}" for level in LEVELS]
@@ -95,7 +95,7 @@ def landscape_table(landscapes: Sequence[Landscape]) -> Table:
 
 
 def values_table(values: Values) -> Table:
-    """One row a place, one column a particle."""
+    """Lay out one row a place, one column a particle."""
     columns = ["delta", "mean", *(f"particle_{index}" for index in range(values.particles.shape[1]))]
     rows: list[list[TableCell]] = [
         [float(delta), float(mean), *map(float, particles)]
@@ -105,7 +105,7 @@ def values_table(values: Values) -> Table:
 
 
 def trajectories_table(predictions: Sequence[PredictedTrajectories], labels: Sequence[str]) -> Table:
-    """One row a strategy, place, state dimension and step."""
+    """Lay out one row a strategy, place, state dimension and step."""
     columns = [
         "strategy",
         "delta",
@@ -123,7 +123,7 @@ def trajectories_table(predictions: Sequence[PredictedTrajectories], labels: Seq
 
 
 def heat_table(heats: Sequence[Heat]) -> Table:
-    """One row a strategy, place and step; the stretch is that from there to the end."""
+    """Lay out one row a strategy, place and step; the stretch is that from there to the end."""
     columns = ["strategy", "delta", "step", "cost", "cost_change", "energy_mean"]
     columns += [f"energy_percentile_{level:.0f}" for level in LEVELS]
     columns += [f"log10_stretch_percentile_{level:.0f}" for level in LEVELS]
@@ -142,7 +142,7 @@ def heat_table(heats: Sequence[Heat]) -> Table:
 
 
 def moments_table(found: Sequence[PredictedMoments], labels: Sequence[str]) -> Table:
-    """One row a number of particles (0: moment matching), state dimension and step, of the first repeat."""
+    """Lay out one row a number of particles (0: moment matching), dimension and step, of the first repeat."""
     rows: list[list[TableCell]] = [
         [entry.particles, label, step, float(entry.mean[0, step, index]), float(entry.std[0, step, index])]
         for entry in found
@@ -153,7 +153,7 @@ def moments_table(found: Sequence[PredictedMoments], labels: Sequence[str]) -> T
 
 
 def moments_gradient_table(exact: PredictedMoments, sampled: Sequence[PredictedMoments]) -> Table:
-    """One row a number of particles and repeat."""
+    """Lay out one row a number of particles and repeat."""
     rows: list[list[TableCell]] = [
         [entry.particles, number, float(cost), float(exact.cost[0]), float(error)]
         for entry in sampled
@@ -163,7 +163,7 @@ def moments_gradient_table(exact: PredictedMoments, sampled: Sequence[PredictedM
 
 
 def bias_table(rows: Sequence[Bias]) -> Table:
-    """One row a strategy and place; every figure with its standard error."""
+    """Lay out one row a strategy and place; every figure with its standard error."""
     columns = ["strategy", "delta", *(f"{name}{suffix}" for name in STATISTICS for suffix in ("", "_se"))]
     columns += [f"single_cosine_percentile_{level:.0f}" for level in LEVELS]
     cells: list[list[TableCell]] = []
@@ -175,7 +175,7 @@ def bias_table(rows: Sequence[Bias]) -> Table:
 
 
 def forward_table(rows: Sequence[ForwardError], labels: list[str]) -> Table:
-    """One row a start and strategy."""
+    """Lay out one row a start and strategy."""
     columns = ["start", "strategy", "cost", "cost_se", "error", "error_se", "true_error", "true_error_se"]
     cells: list[list[TableCell]] = []
     for row in rows:

@@ -42,7 +42,7 @@ def parse_strategy(text: str, estimator: str = Reparameterization.name) -> Strat
 
 
 def combine(resampling: Sequence[str], estimators: Sequence[str]) -> tuple[list[Strategy], list[str]]:
-    """Every resampling strategy with every estimator that works with it.
+    """Return every resampling strategy with every estimator that works with it.
 
     Returns:
         The strategies, and which combinations were left out.

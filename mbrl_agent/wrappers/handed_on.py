@@ -112,7 +112,7 @@ class NormalStarts:
 
 
 def depends_on(function: Callable[..., Tensor], index: int, dims: int, *actions: Tensor) -> bool:
-    """Whether a function of states (..., D) has another value where one of their dimensions is another.
+    """Tell whether a function of states (..., D) has another value where one of their dimensions is another.
 
     Args:
         function: Of states, and of the actions below.

@@ -110,7 +110,7 @@ def run_episodes(
 
 
 def _random(environment: Environment, seed: int) -> Callable[[], Predict]:
-    """Actions drawn evenly from the action space, of one generator for all episodes."""
+    """Return a policy that draws evenly from the action space, by one generator for all episodes."""
     env = make_env(environment)
     low, high = env.action_space.low, env.action_space.high  # type: ignore[attr-defined]
     env.close()
@@ -135,7 +135,7 @@ def summary_lines(result: Evaluation) -> list[str]:
 
 
 def _row(name: str, values: NDArray[np.float64]) -> list[str]:
-    """Mean, interval and range of what is finite; the name says of how many episodes, if not of all."""
+    """Return mean, interval and range of what is finite; the name says of how many, if not of all."""
     finite = values[np.isfinite(values)]
     label = name if len(finite) == len(values) else f"{name} ({len(finite)} of {len(values)} episodes)"
     if len(finite) == 0:
@@ -150,12 +150,12 @@ def _range(interval: Interval) -> str:
 
 
 def _number(value: float) -> str:
-    """Four digits, without a sign before zero."""
+    """Write four digits, without a sign before zero."""
     return f"{value + 0.0:.4g}"
 
 
 def episodes_table(result: Evaluation, seed: int) -> Table:
-    """One row an episode."""
+    """Lay out one row an episode."""
     columns = ["episode", "seed", "return", "length", *([] if result.successes is None else ["success"])]
     taken = {*columns}
     columns += [f"info_{name}" if name in taken else name for name in result.scalars]

@@ -92,7 +92,7 @@ def _signature(policy: SearchPolicy) -> str:
 
 
 def _path(out: str | None, opened: OpenedAgent, suffixes: tuple[str, ...]) -> Path:
-    """Where the files go, without their suffixes.
+    """Tell where the files go, without their suffixes.
 
     Raises:
         ValueError: The suffix is that of another format.

@@ -142,7 +142,7 @@ def _folder(opened: OpenedAgent) -> Path:
 
 
 def _all_episodes(opened: OpenedAgent) -> list[Episode]:
-    """All episodes of the run, or those of the agent, if it is alone or nothing else can be read."""
+    """Return all episodes of the run, or those of the agent, if it is alone or nothing else can be read."""
     episodes = opened.agent.replay.episodes
     if opened.run is not None:
         for trial in reversed(opened.run.trials()):
@@ -202,7 +202,7 @@ def _count(episodes: Sequence[Episode]) -> str:
 
 
 def _draw_model(evidence: Evidence, steps: int, names: TaskNames, output: PictureFiles) -> None:
-    """Errors by the number of steps ahead, and the spread along the episodes."""
+    """Draw and write the errors by the number of steps ahead, and the spread along the episodes."""
     agent, labels = evidence.agent, names.labels
     errors = inspection.agent_errors(agent, evidence.episodes, steps)
     figure = inspection.error_figure(errors, labels, names.time_step, evidence.title)
@@ -231,7 +231,7 @@ def _draw_policy(agent: ParticlePILCO, dims: Sequence[int], names: TaskNames, ou
 
 
 def _visited(agent: ParticlePILCO) -> NDArray[np.float64]:
-    """(N, D), all observations."""
+    """Return all observations, (N, D)."""
     episodes = agent.replay.episodes
     if not episodes:
         raise ValueError("the agent has no episodes: nobody knows which states its policy is for")

@@ -124,7 +124,7 @@ def _trials(text: str, run: RunDirectory) -> list[int]:
 
 
 def _has_display() -> bool:
-    """Whether a window would be seen."""
+    """Tell whether a window would be seen."""
     if sys.platform in ("win32", "darwin"):
         return True
     return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
@@ -161,7 +161,7 @@ def _film(opened: OpenedAgent, environment: Environment, mode: str, seed: int) -
 
 
 def _title(opened: OpenedAgent, time_step: float | None) -> str:
-    """Which policy it is, and how much interaction it learned from."""
+    """Tell which policy it is, and how much interaction it learned from."""
     agent = opened.agent
     if not agent.improved:
         return f"trial {agent.trials}, not trained yet"
@@ -181,7 +181,7 @@ def _write(film: TiledFilm, options: Options, opened: OpenedAgent) -> None:
 
 
 def _default_file(options: Options, opened: OpenedAgent) -> Path:
-    """Beside the run's other figures, or in the current directory."""
+    """Choose a place beside the run's other figures, or in the current directory."""
     if opened.run is None:
         return Path(f"watch_{opened.file.stem}.gif")
     which = "trials" if options.trials else "best" if options.best else f"trial_{opened.agent.trials:03d}"

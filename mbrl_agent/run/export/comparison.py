@@ -103,7 +103,7 @@ def _predicted(agent: ParticlePILCO, inputs: Inputs) -> NDArray[np.float64]:
 
 
 def _span(agent: ParticlePILCO, expected: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(U + H), the ranges of the actions and of what is remembered; 1 where there is none."""
+    """Return the ranges of the actions and of what is remembered, (U + H); 1 where there is none."""
     space, policy = agent.action_space, agent.policy
     assert isinstance(space, spaces.Box)
     span = space.high.astype(np.float64) - space.low.astype(np.float64)

@@ -59,7 +59,7 @@ class PolicyFunction(nn.Module):
         self.eval()
 
     def forward(self, observation: Tensor, memory: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
-        """(N, S) -> (N, U); with a memory, (N, S) and (N, H) -> (N, U) and (N, H)."""
+        """Map (N, S) to (N, U); with a memory, (N, S) and (N, H) to (N, U) and (N, H)."""
         state = observation.to(self.policy_dtype)
         if self.observation_dims < self.state_dims:
             state = pad(state, (0, 1)).index_select(-1, self.places)  # zero where the policy does not look
@@ -70,12 +70,12 @@ class PolicyFunction(nn.Module):
         return self._in_units(found[..., : self.action_dims]), following
 
     def _in_units(self, action: Tensor) -> Tensor:
-        """Actions in [-1, 1] -> in the units of the environment."""
+        """Scale actions in [-1, 1] to the units of the environment."""
         scaled = self.center + self.half_range * action.double()
         return torch.minimum(torch.maximum(scaled, self.low), self.high).to(self.action_dtype)
 
     def example(self) -> tuple[Tensor, ...]:
-        """Observations (N, S), and memory (N, H) if there is one, to trace the function with."""
+        """Return observations (N, S), and memory (N, H) if there is one, to trace the function with."""
         generator = torch.Generator().manual_seed(0)
         widths = (self.observation_dims, self.memory_dims)
         return tuple(

@@ -18,7 +18,7 @@ Inputs = tuple[NDArray[Any], ...]
 
 
 def visited_inputs(agent: ParticlePILCO, count: int = MAX_VISITED) -> Inputs:
-    """At most `count` observations of the agent's episodes, evenly spread, as the policy saw them.
+    """Take at most `count` observations of the agent's episodes, evenly spread, as the policy saw them.
 
     A memory is what the policy would remember there of what was seen in the episode before.
 
@@ -36,7 +36,7 @@ def visited_inputs(agent: ParticlePILCO, count: int = MAX_VISITED) -> Inputs:
 
 
 def made_up_inputs(agent: ParticlePILCO, visited: Inputs) -> Inputs:
-    """`BEYOND` random ones in and around the range of the visited ones; standard normal if there are none."""
+    """Draw `BEYOND` ones in and around the visited ones' range; standard normal if there are none."""
     assert agent.seed is not None
     generator = np.random.default_rng(derive_seed(agent.seed, "export", agent.trials))
     return tuple(_around(part, generator) for part in visited)
@@ -55,7 +55,7 @@ def _around(visited: NDArray[Any], generator: np.random.Generator) -> NDArray[An
 
 
 def _memories(agent: ParticlePILCO, episodes: list[NDArray[Any]]) -> list[NDArray[Any]]:
-    """(T, H) of each episode (T, D): what the policy remembers when it sees each observation."""
+    """Return what the policy remembers when it sees each observation: (T, H) of each episode (T, D)."""
     if not episodes:
         return []
     longest = max(map(len, episodes))

@@ -201,12 +201,12 @@ class NumpyFormat(Format):
 
 
 def _places(policy: SearchPolicy, dims: Iterable[int]) -> list[int]:
-    """Where some dimensions of a state are among those that the policy sees, as far as it sees them."""
+    """Tell where some dimensions of a state are among those that the policy sees, as far as it sees them."""
     return [policy.seen_dims.index(dim) for dim in dims if dim in policy.seen_dims]
 
 
 def _arrays(policy: SearchPolicy) -> Arrays:
-    """Parameters, standardisation of the features that the policy sees, and bounds, by name."""
+    """Return parameters, standardisation of the features that the policy sees, and bounds, by name."""
     space = policy.action_space
     assert isinstance(space, spaces.Box)
     arrays: Arrays = {name: value.cpu().numpy() for name, value in policy.parameter_dict().items()}
@@ -217,7 +217,7 @@ def _arrays(policy: SearchPolicy) -> Arrays:
 
 
 def _checksum(arrays: Arrays) -> str:
-    """Of all numbers: a module finds out when the file beside it is that of another export."""
+    """Hash all numbers: a module finds out when the file beside it is that of another export."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
         digest.update(name.encode())

@@ -148,7 +148,7 @@ class TorchScriptFormat(Format):
 
 @contextmanager
 def _first_tracer_warning(name: str) -> Iterator[None]:
-    """Of the block's warnings show the first that the tracer gives, which are of the policy `name`."""
+    """Show, of the block's warnings, the first that the tracer gives, which are of the policy `name`."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         yield

@@ -23,7 +23,7 @@ GREY, GREEN = "#8a8f98", "#2b8a3e"
 def error_figure(
     errors: PredictionErrors, labels: Sequence[str], time_step: float | None = None, title: str | None = None
 ) -> Figure:
-    """Errors over the number of steps ahead, one panel a dimension.
+    """Draw errors over the number of steps ahead, one panel a dimension.
 
     Args:
         errors: Of predictions K steps ahead.
@@ -44,7 +44,7 @@ def error_figure(
 def spread_figure(
     spread: PredictionSpread, labels: Sequence[str], time_step: float | None = None, title: str | None = None
 ) -> Figure:
-    """Noise and disagreement of one-step predictions along the episode, one panel a dimension.
+    """Draw noise and disagreement of one-step predictions along the episode, one panel a dimension.
 
     Args:
         spread: Along the episodes.
@@ -123,7 +123,7 @@ def curve_figure(
 
 @default_style()
 def history_figure(history: ErrorHistory, labels: Sequence[str], time_step: float | None = None) -> Figure:
-    """Errors on episodes collected later, over the trials, one panel a dimension; the axes are logarithmic.
+    """Draw errors on episodes collected later, over the trials, one panel a dimension; logarithmic axes.
 
     Args:
         history: Of the models of a run.
@@ -164,7 +164,7 @@ def _panels(
     time_step: float | None,
     when: str,
 ) -> Figure:
-    """One panel a dimension with a line for each (name, values (N, D), colour, style), from step 1 on."""
+    """Draw one panel a dimension, a line for each (name, values (N, D), colour, style), from step 1 on."""
     dims = len(labels)
     figure, axes = _grid(dims)
     times = (time_step or 1.0) * (1 + np.arange(len(lines[0][1])))

@@ -37,12 +37,12 @@ class ErrorHistory:
 
 
 def unseen_episodes(agent: ParticlePILCO, episodes: Sequence[Episode]) -> list[Episode]:
-    """Those of a run's episodes that were collected after an agent of the run was saved."""
+    """Return those of a run's episodes that were collected after an agent of the run was saved."""
     return list(episodes[len(agent.replay.episodes) :])
 
 
 def agent_errors(agent: ParticlePILCO, episodes: Sequence[Episode], steps: int) -> PredictionErrors:
-    """Errors of an agent's model; see `prediction_errors`. Equal agents give equal numbers."""
+    """Return the errors of an agent's model; see `prediction_errors`. Equal agents give equal numbers."""
     assert agent.seed is not None
     generator = derive_generator(agent.seed, "inspection", agent.trials, agent.device)
     features = agent.policy.features

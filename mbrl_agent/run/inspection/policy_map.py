@@ -141,7 +141,7 @@ def influential_dims(policy: SearchPolicy, visited: FloatArray) -> list[int]:
 
 
 def _base(policy: SearchPolicy, visited: FloatArray, others: ArrayLike | None, points: int) -> FloatArray:
-    """(D), the state in which dimensions are varied; ValueError where that cannot be."""
+    """Return the state (D) in which dimensions are varied; ValueError where that cannot be."""
     require_count("points", points, minimum=2)
     count = policy.state_dims
     if visited.ndim != 2 or visited.shape[1] != count or not len(visited):
@@ -162,7 +162,7 @@ def require_map(policy: SearchPolicy) -> None:
 
 
 def _actions(policy: SearchPolicy, states: FloatArray) -> FloatArray:
-    """(..., D) -> (..., U)."""
+    """Map states (..., D) to actions (..., U)."""
     require_map(policy)
     flat = states.reshape(-1, policy.state_dims).astype(policy.observation_space.dtype)
     actions, _ = policy.predict(flat, deterministic=True)
@@ -171,7 +171,7 @@ def _actions(policy: SearchPolicy, states: FloatArray) -> FloatArray:
 
 
 def _range(values: FloatArray, points: int) -> FloatArray:
-    """From the least to the greatest value and a little more; around a single value as far as 1."""
+    """Range from the least to the greatest value and a little more; around a single value as far as 1."""
     low, high = values.min(), values.max()
     margin = MARGIN * (high - low) or 1.0
     return np.linspace(low - margin, high + margin, points)

@@ -194,7 +194,7 @@ def _dtype(model: DynamicsModel) -> torch.dtype:
 
 
 def _copies(values: Tensor, particles: int) -> Tensor:
-    """(S, N) -> (S, P, N)."""
+    """Expand (S, N) to (S, P, N)."""
     return values[:, None].expand(-1, particles, -1)
 
 

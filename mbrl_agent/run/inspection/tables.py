@@ -11,7 +11,7 @@ from mbrl_agent.run.table import Table, TableCell
 
 
 def error_table(errors: PredictionErrors, labels: Sequence[str]) -> Table:
-    """One row a number of steps ahead and dimension."""
+    """Lay out one row a number of steps ahead and dimension."""
     rows: list[list[TableCell]] = []
     for k, starts in enumerate(errors.starts):
         for index, label in enumerate(labels):
@@ -22,7 +22,7 @@ def error_table(errors: PredictionErrors, labels: Sequence[str]) -> Table:
 
 
 def spread_table(spread: PredictionSpread, labels: Sequence[str]) -> Table:
-    """One row a step and dimension."""
+    """Lay out one row a step and dimension."""
     rows: list[list[TableCell]] = []
     for step in range(len(spread.noise)):
         for index, label in enumerate(labels):
@@ -32,7 +32,7 @@ def spread_table(spread: PredictionSpread, labels: Sequence[str]) -> Table:
 
 
 def policy_table(found: PolicyMap, labels: Sequence[str]) -> Table:
-    """One row a place."""
+    """Lay out one row a place."""
     count = found.actions.shape[-1]
     rows: list[list[TableCell]] = [
         [float(x), float(y), *map(float, found.actions[j, i])]
@@ -44,7 +44,7 @@ def policy_table(found: PolicyMap, labels: Sequence[str]) -> Table:
 
 
 def curve_table(found: PolicyCurve, labels: Sequence[str]) -> Table:
-    """One row a place."""
+    """Lay out one row a place."""
     columns = [labels[found.dim], *(f"action_{index}" for index in range(found.actions.shape[-1]))]
     rows: list[list[TableCell]] = [
         [float(value), *map(float, actions)]
@@ -54,7 +54,7 @@ def curve_table(found: PolicyCurve, labels: Sequence[str]) -> Table:
 
 
 def history_table(history: ErrorHistory, labels: Sequence[str]) -> Table:
-    """One row a trial, number of steps ahead and dimension."""
+    """Lay out one row a trial, number of steps ahead and dimension."""
     rows: list[list[TableCell]] = []
     for row, (trial, episodes) in enumerate(zip(history.trials, history.episodes, strict=True)):
         for column, ahead in enumerate(history.steps):

@@ -60,7 +60,7 @@ class Estimator(Choice, ABC):
         """
 
     def min_particles(self, state_dims: int, action_dims: int) -> int:
-        """Fewest particles with which the estimate is defined."""
+        """Return the fewest particles with which the estimate is defined."""
         return 1
 
     def validate_particles(self, num_particles: int, state_dims: int, action_dims: int) -> None:

@@ -35,7 +35,7 @@ class OwnCreditEstimator(Estimator):
             )
 
     def min_particles(self, state_dims: int, action_dims: int) -> int:
-        """Two: a particle's baseline is the mean of the others."""
+        """Require two: a particle's baseline is the mean of the others."""
         return 2
 
 
@@ -73,11 +73,11 @@ class Taken:
         )
 
     def count(self, values: Tensor) -> Tensor:
-        """Values (T, *R, P) with zero for steps that were not taken."""
+        """Return values (T, *R, P) with zero for steps that were not taken."""
         return values if self.paid is None else torch.where(self.paid > 0, values, 0.0)
 
     def pay(self, costs: Tensor) -> Tensor:
-        """Costs (T, *R, P), as often as each is paid."""
+        """Return costs (T, *R, P), as often as each is paid."""
         return costs if self.paid is None else self.count(costs * self.paid)
 
 
@@ -94,7 +94,7 @@ def predict_all(simulation: Simulation, state: Tensor, action: Tensor) -> Predic
 
 
 def log_density(prediction: Prediction, next_state: Tensor) -> Tensor:
-    """Log-density log N(next_state | mean, diag(std^2)), summed over the dimensions: (..., D) -> (...).
+    """Return log N(next_state | mean, diag(std^2)), summed over the dimensions: (..., D) -> (...).
 
     A dimension that is predicted exactly, with a standard deviation of zero, has no density and is left out.
     """
@@ -121,14 +121,14 @@ def advantage(returns: Tensor) -> Tensor:
 
 
 def cost_to_go(costs: Tensor) -> Tensor:
-    """G_t = sum of the costs from step t on: (T, ...) -> (T, ...)."""
+    """Compute G_t = sum of the costs from step t on: (T, ...) -> (T, ...)."""
     return costs.flip(0).cumsum(0).flip(0)
 
 
 def likelihood_ratio_gradient(
     parameters: Parameters, simulation: Simulation, trajectory: Trajectory, credit: Tensor
 ) -> GradientEstimate:
-    """(1/P) sum_i sum_t grad log p(x_{i,t+1} | x_{i,t}, u_{i,t}) A_{i,t}, and the actions' own cost.
+    """Compute (1/P) sum_i sum_t grad log p(x_{i,t+1} | x_{i,t}, u_{i,t}) A_{i,t}, and the actions' own cost.
 
     Args:
         parameters: Where the gradient is taken, leading axes *R.

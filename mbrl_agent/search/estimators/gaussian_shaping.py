@@ -63,7 +63,7 @@ class GaussianShaping(OwnCreditEstimator):
         return likelihood_ratio_gradient(parameters, simulation, trajectory, credit)
 
     def min_particles(self, state_dims: int, action_dims: int) -> int:
-        """Each half needs as many as a covariance of states and actions."""
+        """Require in each half as many as a covariance of states and actions."""
         return 2 * (state_dims + action_dims + 2)
 
 
@@ -120,7 +120,7 @@ class _Half:
 
 
 def _normals(noise: Noise, columns: int, first: int) -> Tensor:
-    """Standard-normal numbers for every second particle, (T, *R, N, columns).
+    """Draw standard normals for every second particle, (T, *R, N, columns).
 
     They are those that resampling "none" is given and leaves alone. Where a strategy asks for none, they
     are what the model does with the same particles one step later, which is independent of their states.
@@ -133,7 +133,7 @@ def _normals(noise: Noise, columns: int, first: int) -> Tensor:
 
 
 def _moments(points: Tensor, living: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and covariance as in `particle_moments`, of those points (..., N, C) that are living, (..., N)."""
+    """Return mean and covariance as `particle_moments`, of the points (..., N, C) that live, (..., N)."""
     share = living.unsqueeze(-1).to(points.dtype)
     count = share.sum(-2, keepdim=True)
     mean = (points * share).sum(-2, keepdim=True) / count.clamp_min(1)

@@ -90,7 +90,7 @@ class TotalPropagation(OwnCreditEstimator):
     def _moments(
         self, by_action: Tensor, jacobian: Jacobian, parameters: Parameters
     ) -> tuple[Tensor, Tensor]:
-        """Mean and variance over the particles of the parameters' gradient: (*K, *R, N), (*K, *R, 1 or N).
+        """Return the particles' mean and variance of the gradient: (*K, *R, N), (*K, *R, 1 or N).
 
         Args:
             by_action: (*K, *R, P, U).
@@ -140,12 +140,12 @@ class _Sweep:
         self.noise = simulation.noise.model[..., : simulation.initial_particles.shape[-1]]
 
     def model(self, t: int, by_mean: Tensor, by_std: Tensor) -> tuple[Tensor, Tensor]:
-        """From derivatives by a prediction to those by states and by actions, (*R, P, D) and U."""
+        """Go from derivatives by a prediction to those by states and by actions, (*R, P, D) and U."""
         by_state, by_action = self._model[t](by_mean, by_std)
         return filled(by_state, by_mean), filled(by_action, self.trajectory.actions[t])
 
     def policy(self, t: int, by_action: Tensor) -> Tensor:
-        """From the derivative by the actions to that by the states."""
+        """Go from the derivative by the actions to that by the states."""
         return filled(self._policy[t](by_action)[0], self.trajectory.states[t])
 
 
@@ -168,12 +168,12 @@ def _score_slopes(taken: Taken, trajectory: Trajectory) -> tuple[Tensor, Tensor]
 
 
 def _share(pathwise: Tensor, ratio: Tensor) -> Tensor:
-    """k_LR from two variances; one half where it is not finite."""
+    """Compute k_LR from two variances; one half where it is not finite."""
     return (pathwise / (pathwise + ratio)).nan_to_num(0.5, 0.5, 0.5)
 
 
 def _flat(values: Parameters, like: Parameters, axes: int) -> Tensor:
-    """All values in one row behind their `axes` leading axes, (..., N), in the order of others."""
+    """Put all values in one row behind their `axes` leading axes, (..., N), in the order of others."""
     return torch.cat([values[name].reshape(*values[name].shape[:axes], -1) for name in like], dim=-1)
 
 

@@ -144,7 +144,7 @@ class _MomentGradient(Estimator):
         return GradientEstimate(gradient, expected.detach().to(simulation.initial_particles.dtype))
 
     def _prepare(self, simulation: Simulation, like: Tensor) -> Any:
-        """Model and cost for Gaussians; made once, since this is made anew for each fitted model."""
+        """Return model and cost for Gaussians; made once, since this is made anew for each fitted model."""
         if not self._prepared:
             cost = expectation(simulation.cost, self.cost_points, like)
             self._prepared[0] = simulation.dynamics.moments(), cost
@@ -221,7 +221,7 @@ def _indices(dims: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 def _joined(seen: Mapped, action: Mapped) -> tuple[tuple[Tensor, Tensor], Tensor]:
-    """Features and action as one Gaussian, and its gain by the state."""
+    """Join features and action into one Gaussian, and return its gain by the state."""
     mean = torch.cat([seen.mean, action.mean], dim=-1)
     covariance = _blocks(seen.covariance, seen.covariance @ action.gain, action.covariance)
     return (mean, covariance), torch.cat([seen.gain, seen.gain @ action.gain], dim=-1)
@@ -258,7 +258,7 @@ def expectation(cost: Cost, points: int, like: Tensor) -> Callable[[Tensor, Tens
 
 
 def quasi_normal(points: int, columns: int) -> Tensor:
-    """Points of a scrambled Sobol sequence as standard normals: (points, columns), float64."""
+    """Draw a scrambled Sobol sequence as standard normals: (points, columns), float64."""
     engine = torch.quasirandom.SobolEngine(columns, scramble=True, seed=0)  # type: ignore[no-untyped-call]
     uniform = engine.draw(points, dtype=torch.float64).clamp(1e-9, 1 - 1e-9)
     return math.sqrt(2) * torch.erfinv(2 * uniform - 1)

@@ -22,7 +22,7 @@ class BaselineCell(Cell):
     module: ClassVar[str] = "mbrl_agent.study.baseline.cell"
 
     def finished(self) -> bool:
-        """Whether the model is saved; not, where that cannot be seen.
+        """Tell whether the model is saved; not, where that cannot be seen.
 
         Raises:
             ValueError: The directory holds a run with other settings.
@@ -33,12 +33,12 @@ class BaselineCell(Cell):
             return False
 
     def resumable(self) -> bool:
-        """Never: Stable-Baselines3's runs have no checkpoints, and start afresh."""
+        """Say no: Stable-Baselines3's runs have no checkpoints, and start afresh."""
         return False
 
 
 def make_baseline_cells(config: BaselineConfig, seeds: Sequence[int], out: Path) -> list[Cell]:
-    """One cell a seed, in a directory such as `sac_seed3`."""
+    """Return one cell a seed, in a directory such as `sac_seed3`."""
     name, where = config.algorithm, out.absolute()
     return [BaselineCell(name, replace(config, seed=seed), where / f"{name}_seed{seed}") for seed in seeds]
 

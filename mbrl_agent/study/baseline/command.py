@@ -122,7 +122,7 @@ def parse_options(words: Iterable[str]) -> dict[str, Any]:
 
 
 def _is_number(text: str) -> bool:
-    """YAML takes `1e-3` for text."""
+    """Tell whether it is a number that YAML takes for text, as `1e-3`."""
     try:
         float(text)
     except ValueError:

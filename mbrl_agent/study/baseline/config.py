@@ -95,12 +95,12 @@ class BaselineConfig:
         return "cpu"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain data, which YAML can hold; an environment with options is written as in a run."""
+        """Return plain data, which YAML can hold; an environment with options is written as in a run."""
         data = {key: _plain(value) for key, value in vars(self).items() if key != "env_options"}
         return data | ({"env": {"name": self.env, **_plain(self.env_options)}} if self.env_options else {})
 
     def flat(self) -> dict[str, Setting]:
-        """Every setting by its dotted name."""
+        """Return every setting by its dotted name."""
         return _flat(self.to_dict())
 
     def own_options(self) -> dict[str, Setting]:

@@ -39,12 +39,12 @@ class FeatureObservation(gymnasium.ObservationWrapper[NDArray[np.float32], Any, 
         self.observation_space = spaces.Box(low, high, dtype=np.float32)
 
     def _arrange(self, observation: NDArray[Any], trigonometric: NDArray[Any]) -> NDArray[np.float32]:
-        """(..., D) and (..., 2 A) -> (..., D + 2 A)."""
+        """Join (..., D) and (..., 2 A) to (..., D + 2 A)."""
         plain, angles = list(self.features.plain_dims), list(self.features.angle_dims)
         parts = [observation[..., plain], trigonometric, observation[..., angles]]
         return np.concatenate(parts, axis=-1).astype(np.float32)
 
     def observation(self, observation: NDArray[Any]) -> NDArray[np.float32]:
-        """(..., D) -> (..., D + 2 A), for one observation or for a batch of them."""
+        """Extend (..., D) to (..., D + 2 A), for one observation or for a batch of them."""
         seen = self.features(torch.as_tensor(np.asarray(observation, dtype=np.float32))).numpy()
         return self._arrange(np.asarray(observation), seen[..., len(self.features.plain_dims) :])

@@ -88,7 +88,7 @@ class BaselineEvaluation(BaseCallback):
 
 
 def _episode_means(model: BaseAlgorithm) -> dict[str, float]:
-    """Stable-Baselines3's means over its windows of the last episodes."""
+    """Return Stable-Baselines3's means over its windows of the last episodes."""
     episodes, successes = model.ep_info_buffer or (), model.ep_success_buffer or ()
     means = {}
     if episodes:
@@ -121,14 +121,14 @@ def make_baseline(config: BaselineConfig) -> tuple[BaseAlgorithm, FeatureObserva
 
 
 def _argument(value: Any) -> Any:
-    """YAML has no tuples, which `train_freq: [1, episode]` has to be; dictionaries are changed in place."""
+    """Make the tuples that YAML has not, as `train_freq: [1, episode]`; dictionaries are changed in place."""
     if isinstance(value, Mapping):
         return {key: dict(item) if isinstance(item, Mapping) else item for key, item in value.items()}
     return tuple(value) if isinstance(value, list) else value
 
 
 def is_finished(files: RunDirectory, config: BaselineConfig) -> bool:
-    """Whether a directory holds the result of a run.
+    """Tell whether a directory holds the result of a run.
 
     Raises:
         ValueError: It holds a run with other settings, or its config.yaml cannot be read.

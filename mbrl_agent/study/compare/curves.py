@@ -74,7 +74,7 @@ def learning_curve(runs: Sequence[Run], measure: Measure) -> Curve:
 
 
 def run_times(run: Run) -> Array:
-    """(E,), when a run was evaluated, in seconds of interaction or in steps."""
+    """Return when a run was evaluated, (E,), in seconds of interaction or in steps."""
     return run.steps * time_unit(run)
 
 

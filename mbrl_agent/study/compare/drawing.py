@@ -63,7 +63,7 @@ def comparison_figure(
     looks: Mapping[str, Look],
     title: str,
 ) -> Figure:
-    """Success rate and return over interaction; interaction and wall clock to SOLVED.
+    """Draw success rate and return over interaction; interaction and wall clock to SOLVED.
 
     Args:
         groups: What is compared.

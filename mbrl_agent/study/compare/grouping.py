@@ -114,7 +114,7 @@ def _options(run: Run, choice: str) -> dict[str, Setting]:
 
 
 def _ambiguous(runs: Sequence[Run]) -> set[str]:
-    """Names of directories of evaluations.npz that lie in more than one place, or are names of other runs."""
+    """Return names of evaluations' directories that lie in more than one place, or are other runs' names."""
     places: dict[str, set[str]] = {}
     for run in runs:
         places.setdefault(run.label, set()).add(str(run.settings.get(DIRECTORY, "")))
@@ -138,7 +138,7 @@ def label_of(parts: Sequence[tuple[str, Setting]]) -> str:
 
 
 def _order(run: Run, parts: Sequence[tuple[str, Setting]]) -> tuple[object, ...]:
-    """Our agent first; numbers by their size, the rest by the alphabet."""
+    """Sort our agent first; numbers by their size, the rest by the alphabet."""
     keys = [(0, float(v), "") if isinstance(v, int | float) else (1, 0.0, str(v)) for _, v in parts]
     return ("resampling" not in run.settings, keys, run.settings.get("seed", 0))
 

@@ -67,7 +67,7 @@ def group_directory(directory: Path) -> Path:
 
 
 def _load(path: Path) -> dict[str, Array]:
-    """`timesteps` (E,), `results` (E, N) and perhaps `successes` (E, N), checked, as float64."""
+    """Return `timesteps` (E,), `results` (E, N) and perhaps `successes` (E, N), checked, as float64."""
     members = decode_zip(read_file(path, MAX_EVALUATIONS_BYTES))
     found = {}
     for name in ("timesteps", "results", "successes"):

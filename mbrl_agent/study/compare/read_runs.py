@@ -24,7 +24,7 @@ from mbrl_agent.study.progress_table import CLOCK, REWARD, STEPS, SUCCESS, read_
 
 
 def find_runs(arguments: Sequence[Path]) -> list[Run]:
-    """Every run at or below the directories, each once.
+    """Find every run at or below the directories, each once.
 
     Raises:
         ValueError: A directory is not there or holds no run, or a run's files are broken.
@@ -65,7 +65,7 @@ def _run_directories(directory: Path, seen: set[Path]) -> Iterator[Path]:
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    """`seed2` before `seed10`."""
+    """Sort `seed2` before `seed10`."""
     words = "".join(c if c.isdigit() else f" {c} " for c in path.name).split()
     return [(int(word), "") if word.isdecimal() else (-1, word) for word in words]
 
@@ -153,7 +153,7 @@ def _run(files: RunDirectory, rows: list[dict[str, float]], **known: Any) -> Run
 
 @lru_cache
 def find_time_step(environment: Environment) -> float | None:
-    """Seconds of an environment step; None where the environment cannot be made here or does not tell."""
+    """Return the seconds of an environment step; None where it cannot be made here or does not tell."""
     try:
         env = make_env(environment)
     except ValueError:

@@ -22,7 +22,7 @@ RESAMPLES = 2000
 
 
 def interquartile_mean(values: Array) -> Array:
-    """Mean of the middle half of the values, along the last axis (IQM; the 25 % trimmed mean).
+    """Return the mean of the middle half of the values, along the last axis (IQM; the 25 % trimmed mean).
 
     Exactly a quarter of the weight is cut off at either end, so the outermost values that stay may
     count in part: of five values the middle one counts 1 and its neighbours 3/4 each. The result is that
@@ -45,7 +45,7 @@ def interquartile_mean(values: Array) -> Array:
 
 
 def bootstrap_iqm(values: Array, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
-    """Interquartile mean of the runs, with the percentile interval of the bootstrap over runs.
+    """Return the interquartile mean of the runs, with the percentile interval of the bootstrap over runs.
 
     (rliable's bootstrap is stratified by task; with one task there is one stratum.)
 

@@ -51,7 +51,7 @@ class Summary:
 
 
 def summarise(group: Group) -> Summary:
-    """One row."""
+    """Make one row."""
     runs = group.runs
     solved = [run for run in runs if run.solved_at is not None]
     reached = [None if run.solved_steps is None else run.solved_steps * time_unit(run) for run in runs]

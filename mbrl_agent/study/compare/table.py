@@ -66,7 +66,7 @@ def _time(value: float, in_seconds: bool) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Wall clock for people: `91 s`, `12.5 min`, `3.1 h`."""
+    """Write a wall clock for people: `91 s`, `12.5 min`, `3.1 h`."""
     if math.isnan(seconds):
         return NOTHING
     if seconds < 600:
@@ -99,7 +99,7 @@ def plain(summaries: Sequence[Summary], in_seconds: bool) -> str:
 
 
 def runs_table(groups: Sequence[Group]) -> Table:
-    """One row a run: the raw numbers."""
+    """Lay out one row a run: the raw numbers."""
     columns = [
         "group",
         "run",
@@ -134,7 +134,7 @@ def runs_table(groups: Sequence[Group]) -> Table:
 
 
 def curves_table(groups: Sequence[Group], curves: Mapping[Measure, Sequence[Curve]]) -> Table:
-    """One row a group, measure and time: what the figure draws."""
+    """Lay out one row a group, measure and time: what the figure draws."""
     columns = ["group", "measure", "time", "trial", "iqm", "low", "high", "runs", "all_runs"]
     rows: list[list[TableCell]] = []
     for measure, own in curves.items():

@@ -84,7 +84,7 @@ def choose(entries: Sequence[Entry], names: Sequence[str]) -> list[Entry]:
 
 
 def _is_there(entry: Entry) -> bool:
-    """Whether a task can be made here; where it cannot, a line says what to do.
+    """Tell whether a task can be made here; where it cannot, a line says what to do.
 
     Raises:
         ValueError: It comes with the package, and should be there.

@@ -54,14 +54,14 @@ class Result:
     runs: Sequence[Run]
 
     def reached_at(self, run: Run) -> int | None:
-        """Index of the first evaluation that counts as learned, None without one."""
+        """Return the index of the first evaluation that counts as learned, None without one."""
         if self.entry.goal is None:
             return run.solved_at
         goal = self.entry.goal
         return next((i for i, value in enumerate(run.reward) if value >= goal), None)
 
     def seconds(self, run: Run) -> float:
-        """Interaction until it was learned [s]; infinite where it was not."""
+        """Return the interaction until it was learned [s]; infinite where it was not."""
         index = self.reached_at(run)
         return math.inf if index is None else float(run.steps[index]) * time_step(run)
 
@@ -72,7 +72,7 @@ class Result:
 
 
 def time_step(run: Run) -> float:
-    """Seconds of an environment step; `nan` where it is not known."""
+    """Return the seconds of an environment step; `nan` where it is not known."""
     return math.nan if run.time_step is None else run.time_step
 
 
@@ -146,7 +146,7 @@ def median(values: Sequence[float]) -> float:
 
 
 def seconds_text(seconds: float) -> str:
-    """`4.2 s`, `-` for never."""
+    """Write `4.2 s`, and `-` for never."""
     return "-" if not math.isfinite(seconds) else f"{seconds:.3g} s"
 
 
@@ -162,7 +162,7 @@ def options_text(entry: Entry) -> str:
 
 
 def flags(options: Mapping[str, object]) -> list[str]:
-    """Options as words of a command line."""
+    """Write options as words of a command line."""
     return [word for key, value in options.items() for word in (f"--{key.replace('_', '-')}", to_text(value))]
 
 
@@ -184,7 +184,7 @@ def summary_line(result: Result) -> str:
 
 
 def evaluations_table(results: Sequence[Result]) -> Table:
-    """One row an evaluation; `learned` says whether it is that of the stated return, or a later one."""
+    """Lay out one row an evaluation; `learned`: whether it is that of the stated return, or a later one."""
     columns = ["env", "seed", "trial", "steps", "seconds", "mean_return", "success_rate", "wall_clock"]
     rows: list[list[TableCell]] = []
     for result in results:
@@ -206,7 +206,7 @@ def evaluations_table(results: Sequence[Result]) -> Table:
 
 @default_style()
 def gallery_figure(results: Sequence[Result]) -> Figure:
-    """Learning curves, a panel a task and a line a run; the return that counts as learned is dotted."""
+    """Draw learning curves, a panel a task and a line a run; the return that counts as learned is dotted."""
     columns = min(COLUMNS, len(results))
     rows = -(-len(results) // columns)
     figure = Figure(figsize=(3.7 * columns, 2.9 * rows + 0.4), dpi=DPI, layout="constrained")

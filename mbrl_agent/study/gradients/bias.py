@@ -72,7 +72,7 @@ def finite_differences(
     sampling: Sampling,
     tick: Tick = silent,
 ) -> Array:
-    """Slopes of the expected cost without resampling: (J(theta + h d) - J(theta - h d)) / (2 h).
+    """Return slopes of the expected cost without resampling: (J(theta + h d) - J(theta - h d)) / (2 h).
 
     Args:
         scene: Model, policy, initial states.
@@ -98,7 +98,7 @@ def finite_differences(
 
 
 def moved(parameters: Parameters, direction: Parameters, delta: float) -> dict[str, Tensor]:
-    """Parameters at one place of a line, without replicate axes."""
+    """Return parameters at one place of a line, without replicate axes."""
     return {
         name: value + delta * direction[name] if name in direction else value
         for name, value in parameters.items()
@@ -112,7 +112,7 @@ def projected_gradients(
     sampling: Sampling,
     tick: Tick = silent,
 ) -> Array:
-    """Slopes that the strategy's gradient estimates give along the directions: (repeats, M)."""
+    """Return slopes that the strategy's gradient estimates give along the directions: (repeats, M)."""
     points = {name: value[None] for name, value in scene.parameters.items()}
     flat, _ = gradients(scene, strategy, points, sampling, "bias", tick)
     zeros = {name: torch.zeros_like(value) for name, value in scene.parameters.items()}
@@ -149,7 +149,7 @@ def compare_slopes(strategy: str, delta: float, estimates: Array, reference: Arr
 
 
 def _single_cosine(estimates: Array, truth: Array) -> tuple[float, float, float]:
-    """Quartiles over the estimates of their cosine with the true slopes; `nan` where none is finite."""
+    """Return the quartiles of the estimates' cosines with the true slopes; `nan` where none is finite."""
     with np.errstate(all="ignore"):
         largest = np.abs(estimates).max(1, keepdims=True)  # the square of 1e200 is no number
         scaled = estimates / np.where(largest > 0, largest, 1.0)
@@ -184,5 +184,5 @@ def _statistics(estimates: Array, reference: Array) -> dict[str, float]:
 
 
 def _root(square: float) -> float:
-    """Square root; nan where noise leaves nothing."""
+    """Return the square root; nan where noise leaves nothing."""
     return float(np.sqrt(square)) if square > 0 else float("nan")

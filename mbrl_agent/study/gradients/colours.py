@@ -72,7 +72,7 @@ def _resampling(strategy: Strategy) -> str:
 
 
 def shade(hue: str, position: int, count: int) -> str:
-    """One of several shades of a hue, from light to dark; the hue itself where there is only one."""
+    """Return one of several shades of a hue, from light to dark; the hue itself where there is only one."""
     if count == 1:
         return hue
     amount = 2 * position / (count - 1) - 1  # -1 light, 1 dark

@@ -34,7 +34,7 @@ def chosen_names(parameters: Parameters, which: str) -> list[str]:
 def random_directions(
     parameters: Parameters, which: str, count: int, generator: torch.Generator
 ) -> list[dict[str, Tensor]]:
-    """Orthogonal random directions, in units of the parameters' own size.
+    """Draw orthogonal random directions, in units of the parameters' own size.
 
     A tensor's part of a direction is scaled by the root mean square of the tensor's values: a step of
     delta = 1 along a direction in one tensor moves it by as much as it is large. The first directions do
@@ -74,7 +74,7 @@ def random_directions(
 
 
 def rms(values: Tensor) -> Tensor:
-    """Root mean square."""
+    """Return the root mean square."""
     return values.square().mean().sqrt()
 
 

@@ -26,7 +26,7 @@ LINES = 30
 
 @default_style()
 def landscape_figure(landscapes: Sequence[Landscape], looks: Mapping[str, Look], title: str) -> Figure:
-    """Variance of the gradient above, expected cost below, one column a direction."""
+    """Draw variance of the gradient above, expected cost below, one column a direction."""
     numbers = sorted({entry.direction for entry in landscapes})
     labels = list(dict.fromkeys(entry.strategy for entry in landscapes))
     size = (5.6 * len(numbers) + 1.0 + 0.08 * max(map(len, labels)), 6.0)
@@ -48,7 +48,7 @@ def landscape_figure(landscapes: Sequence[Landscape], looks: Mapping[str, Look],
 
 
 def draw_variances(axis: Axes, landscapes: Sequence[Landscape], looks: Mapping[str, Look]) -> None:
-    """Curves of the variance; where it is infinite a cross at the upper edge."""
+    """Draw curves of the variance; where it is infinite a cross at the upper edge."""
     for entry in landscapes:
         look = looks[entry.strategy]
         shown = np.where(np.isfinite(entry.variance) & (entry.variance > 0), entry.variance, np.nan)
@@ -81,7 +81,7 @@ def draw_variances(axis: Axes, landscapes: Sequence[Landscape], looks: Mapping[s
 
 
 def draw_costs(axis: Axes, landscapes: Sequence[Landscape], looks: Mapping[str, Look]) -> None:
-    """Curves of the expected cost, with a band of two standard errors."""
+    """Draw curves of the expected cost, with a band of two standard errors."""
     for entry in landscapes:
         look = looks[entry.strategy]
         low = entry.expected_cost - 2 * entry.expected_cost_se
@@ -97,7 +97,7 @@ def draw_costs(axis: Axes, landscapes: Sequence[Landscape], looks: Mapping[str, 
 def values_figure(
     values: Values, landscapes: Sequence[Landscape], looks: Mapping[str, Look], title: str
 ) -> Figure:
-    """Fig. 1: the cost of single particles (a), and the variance of the gradient (b)."""
+    """Draw Fig. 1: the cost of single particles (a), and the variance of the gradient (b)."""
     figure = Figure(figsize=(11.0, 4.2), dpi=DPI, layout="constrained")
     left, right = figure.subplots(1, 2)
     colours = ("#e69f00", "#56b4e9", "#009e73", "#cc79a7", "#0072b2", "#d55e00")
@@ -126,7 +126,7 @@ def trajectories_figure(
     title: str,
     time_step: float | None = None,
 ) -> Figure:
-    """Fig. 2: bands and single particles of every state dimension, one column a strategy and place."""
+    """Draw Fig. 2: bands and single particles of every state dimension, one column a strategy and place."""
     predictions = sorted(predictions, key=lambda entry: entry.delta)
     figure = Figure(
         figsize=(1.0 + 2.3 * len(predictions), 0.8 + 1.9 * len(labels)), dpi=DPI, layout="constrained"
@@ -147,7 +147,7 @@ def trajectories_figure(
 
 
 def _limits(predictions: Sequence[PredictedTrajectories], dimension: int) -> tuple[float, float]:
-    """Where nearly all of the mass is at any time: a stray component does not squash the rest."""
+    """Find where nearly all of the mass is at any time: a stray component does not squash the rest."""
     bounds = [weighted_percentiles(p.states[..., dimension], p.weights, EDGES) for p in predictions]
     low = min(float(bound[0].min()) for bound in bounds)
     high = max(float(bound[1].max()) for bound in bounds)

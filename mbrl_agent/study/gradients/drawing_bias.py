@@ -19,7 +19,7 @@ BLACK = "#000000"
 
 @default_style()
 def bias_figure(rows: Sequence[Bias], looks: Mapping[str, Look], title: str) -> Figure:
-    """Cosine with the true gradient and relative bias, one bar a strategy, one row a place."""
+    """Draw cosine with the true gradient and relative bias, one bar a strategy, one row a place."""
     places = list(dict.fromkeys(row.delta for row in rows))
     strategies = list(dict.fromkeys(row.strategy for row in rows))
     size = (9.5, 0.9 + len(places) * (0.7 + 0.34 * len(strategies)))
@@ -44,7 +44,7 @@ def bias_figure(rows: Sequence[Bias], looks: Mapping[str, Look], title: str) -> 
 def forward_figure(
     rows: Sequence[ForwardError], looks: Mapping[str, Look], labels: list[str], title: str
 ) -> Figure:
-    """Error of the predicted cost against the same model without resampling, one panel a start."""
+    """Draw error of the predicted cost against the same model without resampling, one panel a start."""
     starts = list(dict.fromkeys(row.modes for row in rows))
     strategies = list(dict.fromkeys(row.strategy for row in rows))
     size = (1.0 + 4.8 * len(starts), 1.2 + 0.34 * len(strategies))
@@ -63,7 +63,7 @@ def forward_figure(
 
 
 def _bars(axis: Axes, names: list[str], values: list[Estimate], colours: list[str]) -> None:
-    """Horizontal bars from the top down, with two standard errors; "lost in noise" where there is none."""
+    """Draw bars from the top down, with two standard errors; "lost in noise" where there is none."""
     places = np.arange(len(names))
     lengths = np.array([value.value for value in values])
     errors = np.nan_to_num(np.array([2 * value.error for value in values]))

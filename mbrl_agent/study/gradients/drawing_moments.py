@@ -18,7 +18,7 @@ from mbrl_agent.study.gradients.moments import PredictedMoments
 def moments_figure(
     found: Sequence[PredictedMoments], labels: Sequence[str], title: str, step: float | None
 ) -> Figure:
-    """One panel a state dimension, with the belief as a band; and the gradient's error over the particles."""
+    """Draw a panel a state dimension, the belief as a band; and the gradient's error over the particles."""
     exact, *sampled = found
     columns = 2
     rows = -(-(len(labels) + 1) // columns)

@@ -44,13 +44,13 @@ class PredictedMoments:
     gradient: Array
 
     def gradient_errors(self, exact: PredictedMoments) -> Array:
-        """(repeats,), |g - g_mm| / |g_mm|."""
+        """Return |g - g_mm| / |g_mm|, (repeats,)."""
         errors = np.linalg.norm(self.gradient - exact.gradient, axis=1)
         found: Array = errors / np.linalg.norm(exact.gradient)
         return found
 
     def bias(self, exact: PredictedMoments) -> float:
-        """|mean of g - g_mm| / |g_mm|; what is left of it is noise where the repeats are few."""
+        """Return |mean of g - g_mm| / |g_mm|; what is left of it is noise where the repeats are few."""
         return float(
             np.linalg.norm(self.gradient.mean(0) - exact.gradient[0]) / np.linalg.norm(exact.gradient)
         )
@@ -98,7 +98,7 @@ def compare_moments(
 
 
 def _matched(scene: Scene) -> PredictedMoments:
-    """By moment matching."""
+    """Predict by moment matching."""
     double = {name: value.double() for name, value in scene.parameters.items()}
     mean, covariance = scene.start.mean.double(), scene.start.covariance.double()
     expected = expectation(scene.cost, MomentMatching().cost_points, mean)
@@ -123,7 +123,7 @@ def _empty(scene: Scene) -> Simulation:
 def _sampled(
     scene: Scene, model: GpModel, count: int, generator: torch.Generator
 ) -> tuple[Array, Array, Array, Array]:
-    """Mean, standard deviation, cost and gradient of one rollout of particles."""
+    """Return the mean, standard deviation, cost and gradient of one rollout of particles."""
     resampler = Gaussian()
     start = scene.start.sample(1, count, generator)
     noise = Noise.draw(model, resampler, start, scene.horizon, generator)
@@ -137,7 +137,7 @@ def _sampled(
 
 
 def _gradient(scene: Scene, estimator: Estimator, simulation: Simulation) -> Array:
-    """(N), by all parameters."""
+    """Return the gradient by all parameters, (N)."""
     parts = estimator(_one(scene.parameters), simulation).gradient.values()
     found: Array = torch.cat([part.double().flatten() for part in parts]).numpy()
     return found

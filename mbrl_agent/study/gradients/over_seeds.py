@@ -52,7 +52,7 @@ class Row:
 
 
 def rows_of(lines: Sequence[SeedLine]) -> list[Row]:
-    """One row a strategy and horizon, in the order in which they come."""
+    """Return one row a strategy and horizon, in the order in which they come."""
     groups: dict[tuple[str, int], list[Landscape]] = {}
     for line in lines:
         groups.setdefault((line.landscape.strategy, line.horizon), []).append(line.landscape)
@@ -79,12 +79,12 @@ def rows_of(lines: Sequence[SeedLine]) -> list[Row]:
 def _percentiles(
     values: Sequence[float] | np.typing.NDArray[np.float64], levels: Sequence[float]
 ) -> list[float]:
-    """Values of the sample nearest to its percentiles: between a number and infinity is no mean."""
+    """Return values of the sample nearest to its percentiles: between a number and infinity is no mean."""
     return [float(value) for value in np.percentile(values, levels, method="nearest")]
 
 
 def lines_table(lines: Sequence[SeedLine]) -> Table:
-    """As CSV: one row a seed, horizon, strategy, direction and place."""
+    """Lay out as CSV: one row a seed, horizon, strategy, direction and place."""
     columns = ["seed", "horizon", "strategy", "direction", "delta", "variance", "nonfinite_estimates"]
     cells: list[list[TableCell]] = []
     for line in lines:
@@ -96,7 +96,7 @@ def lines_table(lines: Sequence[SeedLine]) -> Table:
 
 
 def seeds_table(rows: Sequence[Row]) -> Table:
-    """As CSV: one row a strategy and horizon."""
+    """Lay out as CSV: one row a strategy and horizon."""
     columns = ["strategy", "horizon", "lines", "log10_median", "log10_largest_percentile_25"]
     columns += [
         "log10_largest_percentile_50",
@@ -112,7 +112,7 @@ def seeds_table(rows: Sequence[Row]) -> Table:
 
 
 def seeds_text(rows: Sequence[Row]) -> str:
-    """For the terminal: one line a strategy, a group of columns a horizon."""
+    """Spell for the terminal: one line a strategy, a group of columns a horizon."""
     horizons = list(dict.fromkeys(row.horizon for row in rows))
     strategies = list(dict.fromkeys(row.strategy for row in rows))
     by_key = {(row.strategy, row.horizon): row for row in rows}

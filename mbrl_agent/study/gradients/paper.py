@@ -51,13 +51,13 @@ SHOWN = 5
 
 
 def all_strategies() -> list[Strategy]:
-    """Every strategy of the figures, once."""
+    """Return every strategy of the figures, once."""
     texts = dict.fromkeys([*FIGURE_3, *FIGURE_4, *BEYOND, *FIGURE_2])
     return [*(parse_strategy(text) for text in texts), parse_strategy(WILD, TOTAL_PROPAGATION)]
 
 
 def work(delta: Array, sampling: Sampling) -> int:
-    """Rollouts that the figures take, for the progress bar."""
+    """Count the rollouts that the figures take, for the progress bar."""
     return len(all_strategies()) * len(delta) * sampling.repeats + FINE_POINTS + 2 * len(FIGURE_2)
 
 

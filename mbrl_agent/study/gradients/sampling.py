@@ -74,7 +74,7 @@ def batches(
     single: bool = False,
     improving: bool = False,
 ) -> Iterator[Batch]:
-    """All points times all repeats, in passes of bounded size.
+    """Yield all points times all repeats, in passes of bounded size.
 
     The random numbers of a point depend on the seed, the purpose and the point alone: strategies are
     compared on the same initial particles and the same model noise.

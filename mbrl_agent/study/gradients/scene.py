@@ -186,7 +186,7 @@ def _random_states(
     horizon: int,
     generator: torch.Generator,
 ) -> Tensor:
-    """(N, D), states of a few episodes of random actions."""
+    """Collect states (N, D) of a few episodes of random actions."""
     states = [start.sample(1, VISITED_EPISODES, generator)[0]]
     for _ in range(horizon):
         action = 2 * torch.rand(VISITED_EPISODES, action_dims, generator=generator) - 1

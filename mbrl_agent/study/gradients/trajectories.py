@@ -78,7 +78,7 @@ def predictions(
 def weighted_percentiles(
     values: NDArray[np.float64], weights: NDArray[np.float64], percentiles: tuple[float, ...]
 ) -> NDArray[np.float64]:
-    """Percentiles of weighted particles at every step: (T, P), (T, P) -> (len(percentiles), T)."""
+    """Return percentiles of weighted particles at every step: (T, P), (T, P) -> (len(percentiles), T)."""
     order = values.argsort(axis=1)
     ranked = np.take_along_axis(values, order, axis=1)
     mass = np.take_along_axis(weights, order, axis=1).cumsum(axis=1)

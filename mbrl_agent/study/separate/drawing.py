@@ -28,7 +28,7 @@ NAMES: dict[str, str] = {ADAM: "Adam, clipped", "sgd": "plain gradient descent"}
 
 @default_style()
 def effects_figure(effects: Sequence[Effect], title: str) -> Figure:
-    """Gains by effect and horizon: a row an optimiser, a column a width and what is gained.
+    """Draw gains by effect and horizon: a row an optimiser, a column a width and what is gained.
 
     Up is better everywhere; a mark is a mean over the starting policies, a bar its 95 % interval.
     """

@@ -87,7 +87,7 @@ class Effect:
 
 
 def effects_of(outcomes: Sequence[ArmOutcome]) -> list[Effect]:
-    """All effects of which the arms are there."""
+    """Return all effects of which the arms are there."""
     groups: dict[tuple[float, int, str], dict[str, ArmOutcome]] = {}
     for outcome in outcomes:
         key = (outcome.width, outcome.horizon, outcome.optimizer)

@@ -11,7 +11,7 @@ from mbrl_agent.study.separate.effects import ArmOutcome, Effect
 
 
 def arms_table(outcomes: Sequence[ArmOutcome]) -> Table:
-    """As CSV: one row an arm and starting policy."""
+    """Lay out as CSV: one row an arm and starting policy."""
     columns = ["width", "horizon", "optimizer", "arm", "start", "predicted_before", "predicted_after"]
     columns += ["reward_before", "reward_after", "median_norm", "largest_norm", "skipped_steps", "diverged"]
     rows: list[list[TableCell]] = []
@@ -24,7 +24,7 @@ def arms_table(outcomes: Sequence[ArmOutcome]) -> Table:
 
 
 def effects_table(effects: Sequence[Effect]) -> Table:
-    """As CSV: one row an effect; gains a step, with 95 % intervals over the starting policies."""
+    """Lay out as CSV: one row an effect; gains a step, with 95 % intervals over the starting policies."""
     columns = ["width", "horizon", "optimizer", "effect"]
     columns += [f"{what}_{part}" for what in ("reward", "predicted") for part in ("gain", "low", "high")]
     rows: list[list[TableCell]] = [
@@ -42,7 +42,7 @@ def effects_table(effects: Sequence[Effect]) -> Table:
 
 
 def arms_text(outcomes: Sequence[ArmOutcome]) -> str:
-    """For the terminal: true rewards, one line an arm and optimiser, a column a width and horizon."""
+    """Spell for the terminal: true rewards, one line an arm and optimiser, a column a width and horizon."""
     cells = {(o.arm, o.optimizer, o.width, o.horizon): f"{np.median(o.reward):.3f}" for o in outcomes}
     for o in outcomes:
         cells["before", "", o.width, o.horizon] = f"{np.median(o.reward_start):.3f}"
@@ -52,7 +52,7 @@ def arms_text(outcomes: Sequence[ArmOutcome]) -> str:
 
 
 def effects_text(effects: Sequence[Effect]) -> str:
-    """For the terminal: what true reward an effect gains, starred where its interval is without zero."""
+    """Spell for the terminal: the true reward an effect gains, starred where its interval is without zero."""
     cells = {}
     for e in effects:
         star = "*" if e.reward.low > 0 or e.reward.high < 0 else " "

@@ -49,7 +49,7 @@ class Place:
 
 
 def make_places(options: SeparateOptions) -> Iterator[Place]:
-    """Every width and horizon.
+    """Yield every width and horizon.
 
     Raises:
         ValueError: The run does not fit, the environment has no option `cost_width`, or there are no policies
@@ -161,7 +161,7 @@ def _outcome(
 
 
 def judge(place: Place, parameters: Parameters, options: SeparateOptions) -> tuple[Array, Array]:
-    """Predicted cost and true reward of R policies, a step: (R,) each.
+    """Return predicted cost and true reward of R policies, a step: (R,) each.
 
     Args:
         place: With the cost and the environment that count.
@@ -179,7 +179,7 @@ def judge(place: Place, parameters: Parameters, options: SeparateOptions) -> tup
 
 
 def _true_return(place: Place, parameters: Mapping[str, torch.Tensor], options: SeparateOptions) -> float:
-    """Mean return of real episodes; `nan` where the policy's action is not finite."""
+    """Return the mean return of real episodes; `nan` where the policy's action is not finite."""
     policy = place.scene.policy
     before = policy.parameter_dict()
     policy.set_parameters(parameters)

@@ -57,7 +57,7 @@ class CellProcess:
             self._process.stdin.flush()
 
     def poll(self) -> Outcome | None:
-        """How it ended, None while it runs."""
+        """Tell how it ended, None while it runs."""
         status = self._process.poll()
         if status is None:
             return None
@@ -103,7 +103,7 @@ class CellProcess:
         return last or f"exit status {status}"
 
     def _last_line(self) -> str:
-        """Of the output of this attempt; empty where there is none, or the log is gone."""
+        """Return the last of this attempt's output; empty where there is none, or the log is gone."""
         try:
             with self.cell.log.open("rb") as log:
                 size = log.seek(0, os.SEEK_END)

@@ -74,7 +74,7 @@ class Cell:
         return self.directory.with_name(f"{self.directory.name}.log")
 
     def progress(self) -> Progress:
-        """How far the run is; nothing has been done where there is nothing that can be read."""
+        """Tell how far the run is; nothing has been done where there is nothing that can be read."""
         path = RunDirectory(self.directory).progress
         try:
             written = path.stat().st_mtime
@@ -93,7 +93,7 @@ class Cell:
         )
 
     def finished(self) -> bool:
-        """Whether all trials are done and the final agent is saved; not, where that cannot be seen."""
+        """Tell whether all trials are done and the final agent is saved; not, where that cannot be seen."""
         try:
             saved = RunDirectory(self.directory).agent.is_file()
         except OSError:  # the attempt at the cell will say why
@@ -101,14 +101,14 @@ class Cell:
         return saved and self.progress().trials >= self.config.trials
 
     def resumable(self) -> bool:
-        """Whether it has got as far as a checkpoint; not, where that cannot be seen."""
+        """Tell whether it has got as far as a checkpoint; not, where that cannot be seen."""
         try:
             return RunDirectory(self.directory).has_checkpoint()
         except OSError:
             return False
 
     def in_use(self) -> bool:
-        """Whether a process, here or on another machine, is running it.
+        """Tell whether a process, here or on another machine, is running it.
 
         Raises:
             OSError: The directory cannot be locked.
@@ -116,7 +116,7 @@ class Cell:
         return RunDirectory(self.directory).in_use()
 
     def log_size(self) -> int:
-        """Bytes in the log."""
+        """Return the number of bytes in the log."""
         try:
             return self.log.stat().st_size
         except OSError:
@@ -140,7 +140,7 @@ def fingerprint(config: TrainConfig) -> str:
 
 
 def cell_name(config: TrainConfig, axes: Sequence[tuple[str, str]] = ()) -> str:
-    """Strategy, what else differs in its sweep, seed and hash: `gaussian_search.steps-50_seed3_1a2b3c4d`.
+    """Join strategy, what else differs, seed and hash: `gaussian_search.steps-50_seed3_1a2b3c4d`.
 
     Args:
         config: The run.
@@ -153,7 +153,7 @@ def cell_name(config: TrainConfig, axes: Sequence[tuple[str, str]] = ()) -> str:
 
 
 def make_cells(points: Sequence[Point], seeds: Sequence[int], out: Path) -> list[Cell]:
-    """Every point with every seed, seed by seed: a sweep that is stopped early has compared something.
+    """Return every point with every seed, seed by seed: a sweep that is stopped early has compared something.
 
     A cell that is in the directory already is recognised by its seed and hash, whatever it is called: the
     sweep that made it may have had other axes.
@@ -183,7 +183,7 @@ def make_cells(points: Sequence[Point], seeds: Sequence[int], out: Path) -> list
 
 
 def elapsed(progress: Progress, since: float | None) -> float:
-    """Wall clock of a run so far [s].
+    """Return the wall clock of a run so far [s].
 
     Args:
         progress: Of the run.

@@ -79,7 +79,7 @@ def read_grid(words: Sequence[str], resampling: Sequence[str], device_is_here: b
 def points_of(
     config: TrainConfig, resampling: Sequence[str], combination: Mapping[str, str] | None = None
 ) -> list[Point]:
-    """One combination of the other options with every strategy.
+    """Join one combination of the other options with every strategy.
 
     Args:
         config: The combination.

@@ -33,7 +33,7 @@ def attempt_on_ray(cell: Cell) -> Outcome:
 
 
 def import_ray() -> Any:
-    """Ray, with its usage statistics switched off.
+    """Import Ray, with its usage statistics switched off.
 
     Raises:
         ValueError: It is not installed.
@@ -65,7 +65,7 @@ def require_reachable(address: str) -> None:
 
 
 def gpus(config: TrainConfig) -> int:
-    """How many GPUs a cell takes."""
+    """Tell how many GPUs a cell takes."""
     return 1 if config.device.startswith("cuda") else 0
 
 

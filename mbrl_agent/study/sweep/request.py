@@ -54,7 +54,7 @@ class Request:
     command: str
 
     def cells(self) -> list[Cell]:
-        """One for each point of the grid and each seed.
+        """Return one for each point of the grid and each seed.
 
         Raises:
             ValueError: Something is given twice.

@@ -130,7 +130,7 @@ class Scheduler:
             room -= self._start(track)
 
     def _start(self, track: Track) -> bool:
-        """Whether the cell takes room now."""
+        """Tell whether the cell takes room now."""
         cell = track.cell
         track.log_size = cell.log_size()
         try:

@@ -152,20 +152,20 @@ def summary(tracks: Sequence[Track]) -> str:
 
 
 def count(tracks: Sequence[Track]) -> str:
-    """`3 done, 2 running, 1 waiting`."""
+    """Write `3 done, 2 running, 1 waiting`."""
     states = Counter(track.state for track in tracks)
     return ", ".join(f"{states[state]} {state.value}" for state in reversed(State) if states[state])
 
 
 def clock(seconds: float) -> str:
-    """`1:05` or `2:01:05`."""
+    """Write `1:05` or `2:01:05`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def remaining(tracks: Sequence[Track]) -> float | None:
-    """Seconds until all is done, by the wall clock of the trials so far; None while there is none.
+    """Return seconds until all is done, by the wall clock of the trials so far; None while there is none.
 
     A strategy of which no trial is done yet is taken to be as fast as the others on average.
     """
@@ -181,13 +181,13 @@ def remaining(tracks: Sequence[Track]) -> float | None:
 
 
 def _pace(tracks: Sequence[Track]) -> float | None:
-    """Seconds a trial, None if none is done."""
+    """Return seconds a trial, None if none is done."""
     trials = sum(track.progress.trials for track in tracks)
     return sum(track.progress.seconds for track in tracks) / trials if trials else None
 
 
 def _left(track: Track, pace: float) -> float:
-    """Seconds of one cell."""
+    """Return seconds of one cell."""
     under_way = elapsed(track.progress, track.since) - track.progress.seconds
     trials: int = track.cell.config.trials
     return (trials - track.progress.trials) * pace - min(under_way, pace)
