@@ -152,7 +152,7 @@ def test_an_environment_module_that_fails_is_one_line(tmp_path, monkeypatch, cap
 
 def test_killed_in_the_first_trial(tmp_path, capsys):
     def mortal() -> None:
-        Moment("mbrl_agent.agent.agent:ParticlePILCO.fit").strike()
+        Moment("mbrl_agent.agent.trial_loop:TrialLoop.fit").strike()
         tiny(tmp_path).run()
 
     assert in_a_fork(mortal) == -signal.SIGKILL

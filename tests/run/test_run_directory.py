@@ -83,7 +83,7 @@ def test_events_of_an_attempt_that_was_killed_are_replaced(undisturbed, tmp_path
     directory = interrupted_copy(undisturbed, tmp_path / "run")
 
     def mortal() -> None:
-        Moment("mbrl_agent.agent.agent:ParticlePILCO.fit").strike()
+        Moment("mbrl_agent.agent.trial_loop:TrialLoop.fit").strike()
         resume(directory).run()
 
     assert in_a_fork(mortal) == -signal.SIGKILL
@@ -98,7 +98,7 @@ def test_events_of_an_attempt_without_a_checkpoint_are_replaced(tmp_path):
     put(run.directory, FOREIGN)
 
     def mortal() -> None:
-        Moment("mbrl_agent.agent.agent:ParticlePILCO.fit").strike()
+        Moment("mbrl_agent.agent.trial_loop:TrialLoop.fit").strike()
         run.run()
 
     assert in_a_fork(mortal) == -signal.SIGKILL
