@@ -261,6 +261,14 @@ def test_words_of_options_ask_for_the_same():
     options = parse_command(landscape, [*words, "--float64", "--horizons", "30,60", "--seeds", "0-2"], "it")
     assert (options.horizons, options.env_options) == ((30, 60), ("noise_scale=2",))
     assert parse_command(landscape, words_of(options), "it") == options
+
+
+def test_words_of_two_plugins_ask_for_both(tmp_path, monkeypatch):
+    for name in ("plugin_one", "plugin_two"):
+        (tmp_path / f"{name}.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    options = landscape.Options(plugins=("plugin_one", "plugin_two"))
+    assert parse_command(landscape, words_of(options), "it") == options
     assert parse_command(
         landscape, ["--untrained", "--resampling", "none", "--resampling", "gaussian"], "it"
     ).resampling == (

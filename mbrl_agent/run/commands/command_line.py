@@ -179,6 +179,8 @@ def words_of(options: Any) -> list[str]:
                 words += [flag(f"env.{name}"), text]
         elif option.hint is bool:
             words.append(flag(key) if value else flag(key).replace("--", "--no-", 1))
+        elif key == "plugins":
+            words += [flag(key), ",".join(value)]  # one word: `load_plugins_first` reads no more
         elif key != TRAIN_OPTIONS:
             words += [flag(key), *(map(to_text, value) if isinstance(value, tuple) else [to_text(value)])]
     return [*paths, *words, *getattr(options, TRAIN_OPTIONS, ())]

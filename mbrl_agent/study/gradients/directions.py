@@ -8,6 +8,9 @@ from torch import Tensor
 from mbrl_agent.options.validation import require_count
 from mbrl_agent.types import Parameters
 
+Direction = dict[str, Tensor]
+"""A change of each of the policy's parameters."""
+
 WEIGHTS, ALL = "weights", "all"
 
 
@@ -33,7 +36,7 @@ def chosen_names(parameters: Parameters, which: str) -> list[str]:
 
 def random_directions(
     parameters: Parameters, which: str, count: int, generator: torch.Generator
-) -> list[dict[str, Tensor]]:
+) -> list[Direction]:
     """Draw orthogonal random directions, in units of the parameters' own size.
 
     A tensor's part of a direction is scaled by the root mean square of the tensor's values: a step of

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from mbrl_agent.randomness import derive_generator
 from mbrl_agent.study.gradients.colours import looks
-from mbrl_agent.study.gradients.directions import WEIGHTS, random_directions
+from mbrl_agent.study.gradients.directions import WEIGHTS, Direction, random_directions
 from mbrl_agent.study.gradients.drawing import landscape_figure, trajectories_figure, values_figure
 from mbrl_agent.study.gradients.landscape import Array, Landscape, landscape, value_landscape
 from mbrl_agent.study.gradients.sampling import Sampling, Tick
@@ -24,7 +23,6 @@ from mbrl_agent.study.gradients.trajectories import predictions
 from mbrl_agent.study.output import Output, landscape_table, trajectories_table, values_table
 from mbrl_agent.study.strategies import Strategy, parse_strategy
 
-Direction = dict[str, Tensor]
 TAME, WILD = "gaussian", "none"
 FIGURE_2 = (WILD, TAME, "mixture:5,5")
 FIGURE_3 = (WILD, TAME, *(f"interpolated:{ratio}" for ratio in (0.25, 0.5, 0.75, 0.9)))

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from mbrl_agent.options import SYNTAX, refused
@@ -19,7 +18,7 @@ from mbrl_agent.randomness import derive_generator
 from mbrl_agent.run.environment import OUR_ENV, Environment
 from mbrl_agent.search.memory_check import check_memory
 from mbrl_agent.study.gradients.commands.source import SourceOptions
-from mbrl_agent.study.gradients.directions import WEIGHTS, random_directions
+from mbrl_agent.study.gradients.directions import WEIGHTS, Direction, random_directions
 from mbrl_agent.study.gradients.sampling import Sampling
 from mbrl_agent.study.gradients.scene import MODEL_NOISE, Scene, run_scene, untrained_scene
 from mbrl_agent.study.output import Output, open_output
@@ -138,10 +137,6 @@ class Study:
         parameters = (scene or self.scene).parameters
         generator = derive_generator(self.options.seed if seed is None else seed, "study direction")
         return random_directions(parameters, self.options.direction, count, generator)
-
-
-Direction = dict[str, Tensor]
-"""A change of each of the policy's parameters."""
 
 
 @contextmanager
