@@ -267,7 +267,7 @@ def test_words_of_two_plugins_ask_for_both(tmp_path, monkeypatch):
     for name in ("plugin_one", "plugin_two"):
         (tmp_path / f"{name}.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
-    options = landscape.Options(plugins=("plugin_one", "plugin_two"))
+    options = landscape.Options(untrained=True, plugins=("plugin_one", "plugin_two"))
     assert parse_command(landscape, words_of(options), "it") == options
     assert parse_command(
         landscape, ["--untrained", "--resampling", "none", "--resampling", "gaussian"], "it"
