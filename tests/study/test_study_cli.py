@@ -263,12 +263,12 @@ def test_words_of_options_ask_for_the_same():
     assert parse_command(landscape, words_of(options), "it") == options
 
 
-def test_words_of_two_plugins_ask_for_both(tmp_path, monkeypatch):
-    for name in ("plugin_one", "plugin_two"):
-        (tmp_path / f"{name}.py").write_text("")
-    monkeypatch.syspath_prepend(tmp_path)
+def test_words_of_two_plugins_ask_for_both(monkeypatch):
+    loaded = []
+    monkeypatch.setattr("mbrl_agent.run.cli.load_plugins", loaded.extend)
     options = landscape.Options(untrained=True, plugins=("plugin_one", "plugin_two"))
     assert parse_command(landscape, words_of(options), "it") == options
+    assert loaded == ["plugin_one", "plugin_two"]
     assert parse_command(
         landscape, ["--untrained", "--resampling", "none", "--resampling", "gaussian"], "it"
     ).resampling == (
