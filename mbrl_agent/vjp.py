@@ -75,7 +75,7 @@ class _OnTape(torch.autograd.Function):
 
 
 def _leaf(value: Tensor) -> Tensor:
-    """Compute the same value, to be differentiated by; labels and masks have no derivatives."""
+    """Return the same value, to be differentiated by; labels and masks have no derivatives."""
     return value.detach().requires_grad_(value.is_floating_point())
 
 

@@ -86,7 +86,7 @@ class DetachedMixture(Resampler):
         return state_dims + 1
 
     def carry(self, state: Tensor, index: Tensor) -> Tensor:
-        """Compute the labels, (*R, K, P), are those of the particles. See `Resampler.carry`."""
+        """Carry the labels (*R, K, P) with their particles. See `Resampler.carry`."""
         return state.take_along_dim(index.unsqueeze(-2), -1)
 
     def min_particles(self, state_dims: int) -> int:

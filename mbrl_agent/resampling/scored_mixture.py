@@ -89,7 +89,7 @@ class ScoredMixture(DetachedMixture):
         return Resampled(drawn, weights, state=carried, jitter=jitter), pull_back
 
     def _start(self, particles: Tensor) -> Tensor:
-        """Compute an l of zero and, above it, no labels: (*R, 1, P)."""
+        """Return an l of zero and, above it, no labels: (*R, 1, P)."""
         return torch.zeros_like(particles[..., 0]).unsqueeze(-2)
 
     def _scored(

@@ -74,7 +74,7 @@ class Tangent(Resampler):
         return False
 
     def carry(self, state: Tensor, index: Tensor) -> Tensor:
-        """Compute the responsibilities, (*R, K, P), are those of the particles. See `Resampler.carry`."""
+        """Carry the responsibilities (*R, K, P) with their particles. See `Resampler.carry`."""
         return state.take_along_dim(index.unsqueeze(-2), -1)
 
     def min_particles(self, state_dims: int) -> int:

@@ -160,5 +160,5 @@ def _norms(gradient: dict[str, Tensor]) -> Tensor:
 
 
 def _spread(values: Tensor, like: Tensor) -> Tensor:
-    """Compute a value a candidate, (R), in a shape that multiplies `like`, (R, ...)."""
+    """Reshape a value a candidate, (R), so that it multiplies `like`, (R, ...)."""
     return values.view(-1, *[1] * (like.ndim - 1))

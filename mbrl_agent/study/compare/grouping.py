@@ -138,7 +138,7 @@ def label_of(parts: Sequence[tuple[str, Setting]]) -> str:
 
 
 def _order(run: Run, parts: Sequence[tuple[str, Setting]]) -> tuple[object, ...]:
-    """Sort our agent first; numbers by their size, the rest by the alphabet."""
+    """Return a key that sorts our agent first; numbers by their size, the rest by the alphabet."""
     keys = [(0, float(v), "") if isinstance(v, int | float) else (1, 0.0, str(v)) for _, v in parts]
     return ("resampling" not in run.settings, keys, run.settings.get("seed", 0))
 

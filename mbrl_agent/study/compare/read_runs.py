@@ -65,7 +65,7 @@ def _run_directories(directory: Path, seen: set[Path]) -> Iterator[Path]:
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
-    """Sort `seed2` before `seed10`."""
+    """Return a key that sorts `seed2` before `seed10`."""
     words = "".join(c if c.isdigit() else f" {c} " for c in path.name).split()
     return [(int(word), "") if word.isdecimal() else (-1, word) for word in words]
 

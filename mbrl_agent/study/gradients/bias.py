@@ -162,7 +162,7 @@ def _single_cosine(estimates: Array, truth: Array) -> tuple[float, float, float]
 
 
 def _spread(values: Array) -> float:
-    """Compute standard deviation of the bootstrap's values that exist."""
+    """Compute the standard deviation of the bootstrap's values that exist."""
     finite = values[np.isfinite(values)]
     return float(finite.std()) if len(finite) > len(values) / 2 else float("nan")
 
