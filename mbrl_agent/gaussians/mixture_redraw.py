@@ -269,6 +269,6 @@ def _block_mask(components: int, dtype: torch.dtype, device: torch.device) -> Te
 
 
 def _spread(values: Tensor, num_particles: int) -> Tensor:
-    """Spread a value a component, (..., K), to a value a particle, (..., N): particle i takes i % K."""
+    """Expand a value a component, (..., K), to a value a particle, (..., N): particle i takes i % K."""
     *shape, K = values.shape
     return values.unsqueeze(-2).expand(*shape, num_particles // K, K).reshape(*shape, num_particles)

@@ -49,7 +49,7 @@ def make_panels(groups: Sequence[Group], key: str) -> list[Panel]:
 
 
 def _order(value: object) -> tuple[bool, float, str]:
-    """Return a key that sorts text first, as `none` is the default of a number; then numbers by their size."""
+    """Return a key: text first, as `none` is the default of a number; then numbers by their size."""
     number = isinstance(value, int | float)
     return number, float(value) if number else 0.0, "" if number else str(value)  # type: ignore[arg-type]
 
